@@ -1,0 +1,33 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""[notifications]: lifecycle events on the message bus."""
+
+from oslo_config import cfg
+
+GROUP = cfg.OptGroup('notifications', title='Lifecycle notifications')
+
+OPTS = [
+    cfg.BoolOpt(
+        'enabled',
+        default=True,
+        help='Send versioned notifications about sandboxes and containers. '
+             'They are sent by the driver messagingv2 unless '
+             '[oslo_messaging_notifications] driver says otherwise. The '
+             'broker keeps them until somebody takes them: where nothing '
+             'does, disable them, or limit the queue by a policy of the '
+             'broker (message-ttl).'),
+    cfg.StrOpt(
+        'topic',
+        default='versioned_notifications',
+        help='Topic of the notifications.'),
+]

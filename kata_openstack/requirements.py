@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a pod can need of its hypervisor, and how a request shows it.
+
+The names are shared by all parts: the driver derives them from Zun's
+records, the node's selection compares them with what hypervisors offer.
+Everything here is pure and takes plain values, so that each part can use it.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from kata_openstack import exception
+
+# Every need, in words for a message.
+NEEDS = {
+    'block-rootfs': 'a root file system on a block device',
+    'block-volume': 'volumes as block devices of the guest',
+    'confidential': 'memory that the host cannot read',
+    'cpu-hotplug': 'adding CPUs to a running pod',
+    'gpu': 'a GPU passed through, with its driver in the guest',
+    'guest-pull': 'images pulled inside the guest',
+    'memory-hotplug': 'adding memory to a running pod',
+    'nydus': 'images that are loaded lazily',
+    'privileged': 'privileged containers, as root of the guest only',
+    'resize': 'changing CPU and memory of a running pod',
+    'se': 'IBM Secure Execution',
+    'sev-snp': 'AMD SEV-SNP',
+    'shared-fs': 'sharing host folders with the guest',
+    'tdx': 'Intel TDX',
+    'vfio': 'PCI devices passed through',
+    'vm-template': 'starting from a template',
+}
+
+# How strongly a pod is kept from its host, the weakest first. ``none`` is
+# a virtual machine too, but an emulated one, or one that this host cannot
+# judge; ``hardware``: the CPU keeps guest and host apart; ``confidential``:
+# it keeps the guest's memory from the host as well.
+ISOLATION = ('none', 'hardware', 'confidential')
+
+# Annotations of a capsule, and labels of an image from a registry. Ours;
+# upstream's io.katacontainers.* never pass.
+ANNOTATION_NEEDS = 'kata-openstack.io/needs'
+ANNOTATION_ISOLATION = 'kata-openstack.io/isolation'
+
+# Properties of an image in Glance. hw_mem_encryption is Nova's own.
+PROPERTY_NEEDS = 'kata_needs'
+PROPERTY_ISOLATION = 'kata_isolation'
+PROPERTY_ENCRYPTION = 'hw_mem_encryption'
+
+# All by which an image can ask for something.
+IMAGE_KEYS = (ANNOTATION_NEEDS, ANNOTATION_ISOLATION, PROPERTY_NEEDS,
+              PROPERTY_ISOLATION, PROPERTY_ENCRYPTION)
+
+# What each kind of volume needs.
+VOLUMES = {'block': 'block-volume', 'file': 'shared-fs'}
+
+LONGEST = 200  # characters of a tenant's list
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """What one pod needs; sizes are those asked for, without overhead."""
+
+    needs: frozenset[str] = frozenset()
+    isolation: str = 'none'
+    cpus: float | None = None
+    memory_mib: int | None = None
+
+
+def derive(*, pci_devices: int = 0, volumes: Iterable[str] = (),
+           privileged: bool = False, cpus: float | None = None,
+           memory_mib: int | None = None,
+           annotations: Mapping[str, Any] | None = None,
+           images: Iterable[Mapping[str, Any]] = (),
+           ) -> Requirements:
+    """The requirements of a Zun container or capsule.
+
+    :param pci_devices: how many PCI or SR-IOV devices were claimed.
+    :param volumes: the kind of each volume, keys of VOLUMES.
+    :param annotations: the capsule's; those that are not ours are ignored.
+    :param images: labels or properties of each image; those that are not
+        in IMAGE_KEYS are ignored.
+    :raises InvalidInput: for a value of ours that makes no sense.
+    """
+    needs: set[str] = set()
+    if pci_devices:
+        needs.add('vfio')
+    if privileged:
+        needs.add('privileged')
+    for kind in volumes:
+        if kind not in VOLUMES:
+            raise _invalid('volume kind', kind, VOLUMES)
+        needs.add(VOLUMES[kind])
+    levels = ['none']
+    for whose, values in (('', annotations or {}),
+                          *(('image: ', image) for image in images)):
+        for field in (ANNOTATION_NEEDS, PROPERTY_NEEDS):
+            needs |= _needs(whose + field, values.get(field))
+        for field in (ANNOTATION_ISOLATION, PROPERTY_ISOLATION):
+            levels.append(_level(whose + field, values.get(field)))
+        if str(values.get(PROPERTY_ENCRYPTION, '')).lower() in (
+                'true', '1', 'yes'):
+            levels.append('confidential')
+    return Requirements(needs=frozenset(needs), isolation=strongest(*levels),
+                        cpus=cpus, memory_mib=memory_mib)
+
+
+def strongest(*levels: str) -> str:
+    """The strongest of several levels of isolation."""
+    return max(levels, key=ISOLATION.index)
+
+
+def _needs(field: str, value: Any) -> set[str]:
+    """A list of needs, separated by commas."""
+    if value is None:
+        return set()
+    if not isinstance(value, str) or len(value) > LONGEST:
+        raise _invalid(field, value, NEEDS)
+    names = {name.strip() for name in value.split(',')} - {''}
+    for name in names:
+        if name not in NEEDS:
+            raise _invalid(field, name, NEEDS)
+    return names
+
+
+def _level(field: str, value: Any) -> str:
+    if value is None:
+        return 'none'
+    if not isinstance(value, str) or value not in ISOLATION:
+        raise _invalid(field, value, ISOLATION)
+    return value
+
+
+def _invalid(field: str, value: Any,
+             known: Iterable[str]) -> exception.InvalidInput:
+    return exception.InvalidInput(
+        field=field, value=str(value)[:LONGEST], why='it is not known',
+        remedy=f'Use: {", ".join(known)}.')

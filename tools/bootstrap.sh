@@ -1,0 +1,179 @@
+# shellcheck shell=bash
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# Packages and virtual environment; sourced by quickstart.sh and test.sh.
+# Expects: set -euo pipefail, and REPOSITORY, the checkout's folder.
+
+BOOTSTRAP_BEGAN=$EPOCHREALTIME
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# say TEXT: a line with the seconds since the start
+say() {
+    awk -v a="$BOOTSTRAP_BEGAN" -v b="$EPOCHREALTIME" -v t="$*" \
+        'BEGIN { printf "[%6.1fs] %s\n", b - a, t }' >&2
+}
+
+require_root() {
+    [[ $EUID -eq 0 ]] ||
+        die "root is needed, for network namespaces and mounts: run it as" \
+            "root or with sudo."
+}
+
+# packages PROFILE...: print the Debian packages that bindep.txt lists for
+# all and for these profiles, one a line.
+packages() {
+    awk -v wanted=" $* " '/^[a-z0-9].*platform:dpkg/ {
+        gsub(/[][]/, "")
+        for (i = 2; i <= NF; i++)
+            if ($i !~ /^platform:/ && !index(wanted, " " $i " "))
+                next
+        print $1
+    }' "$REPOSITORY/bindep.txt"
+}
+
+missing_packages() {
+    local name state
+    for name in $(packages "$@"); do
+        state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) ||
+            state=
+        [[ $state == installed ]] || echo "$name"
+    done
+}
+
+# install_packages LOG PROFILE...: install what bindep.txt lists. No service
+# of these packages is started: the stack runs its own, on its own ports.
+install_packages() {
+    local missing log=$1 policy=/usr/sbin/policy-rc.d
+    shift
+    command -v apt-get >/dev/null ||
+        die "apt-get is missing: this needs Debian 12 or a relative of it." \
+            "bindep.txt lists the packages."
+    mapfile -t missing < <(missing_packages "$@")
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    say "installing ${#missing[@]} packages: ${missing[*]}"
+    (
+        if [[ ! -e $policy ]]; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update &&
+            apt-get install --yes --no-install-recommends \
+                -o Dpkg::Options::=--force-confold "${missing[@]}"
+    ) >"$log" 2>&1 ||
+        die "packages could not be installed:" $'\n'"$(tail -n 15 "$log")" \
+            $'\n'"The whole log: $log"
+    if [[ -d /run/systemd/system ]]; then
+        say "note: the machine's own units of these packages were not" \
+            "started, but may start at the next boot (systemctl disable)."
+    fi
+}
+
+# fetch_kernel FOLDER LOG: print the path of the guest's kernel package,
+# downloaded into FOLDER unless it is there. It is never installed.
+fetch_kernel() {
+    local folder=$1 log=$2 deb package attempt
+    if [[ -n ${KATA_TEST_KERNEL_DEB:-} ]]; then
+        echo "$KATA_TEST_KERNEL_DEB"
+        return
+    fi
+    mkdir -p "$folder"
+    for attempt in 1 2 3; do
+        deb=$(find "$folder" -name 'linux-image-*.deb' | sort -V | tail -n 1)
+        if [[ -n $deb ]]; then
+            echo "$deb"
+            return
+        fi
+        # a name server may be out of breath, or apt may never have looked
+        [[ $attempt -eq 1 ]] || { sleep 3; apt-get update; } >>"$log" 2>&1
+        package=$(apt-cache depends --important \
+            "linux-image-cloud-$(dpkg --print-architecture)" 2>>"$log" |
+            sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+        (cd "$folder" && apt-get download "$package") >>"$log" 2>&1 || true
+    done
+    die "the guest's kernel package could not be downloaded:" \
+        $'\n'"$(tail -n 5 "$log")"
+}
+
+# Print a Python of at least 3.11 that has the modules that are named.
+any_python() {
+    local python
+    for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+        if "$python" -c 'import importlib, sys
+[importlib.import_module(name) for name in sys.argv[1:]]
+sys.exit(sys.version_info < (3, 11))' "$@" 2>/dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+    die "Python 3.11 or newer is needed, with venv: apt-get install python3" \
+        "python3-venv (Debian 12 or newer)."
+}
+
+# install_venv FOLDER LOG REQUIREMENTS...: skipped when nothing changed
+install_venv() {
+    local venv=$1 log=$2 python stamp
+    shift 2
+    local -a requirements
+    local file
+    for file; do
+        requirements+=(-r "$file")
+    done
+    stamp=$(cd "$REPOSITORY" &&
+        cat setup.cfg tools/quickstart/constraints.txt "$@" |
+        sha256sum | cut -c 1-64)
+    if [[ $(cat "$venv/stamp" 2>/dev/null) == "$stamp $REPOSITORY" ]]; then
+        return
+    fi
+    python=$(any_python venv ensurepip)
+    say "installing OpenStack into $venv with $("$python" --version)"
+    # A checkout without git history has no version that pbr could find.
+    if ! git -C "$REPOSITORY" rev-parse HEAD >/dev/null 2>&1; then
+        export PBR_VERSION=0.0.1
+    fi
+    (
+        cd "$REPOSITORY"
+        unset PYTHONDONTWRITEBYTECODE
+        # pip would write it at the first start, and that is too late: the
+        # services start side by side, and each would compile the same.
+        export UV_COMPILE_BYTECODE=1 UV_SYSTEM_CERTS=1
+        export UV_HTTP_TIMEOUT=180 UV_LINK_MODE=copy
+        [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet uv
+        "$venv/bin/uv" pip install --python "$venv/bin/python" \
+            -c tools/quickstart/constraints.txt "${requirements[@]}" \
+            --editable .
+    ) >"$log" 2>&1 ||
+        die "the virtual environment could not be made:" \
+            $'\n'"$(tail -n 15 "$log")" $'\n'"The whole log: $log"
+    echo "$stamp $REPOSITORY" >"$venv/stamp"
+}
+
+# forget_guest STATE: remove what tests and benchmarks prepared there, and
+# the templates in memory that belong to it
+forget_guest() {
+    local settings=$1/lib/embedded/embedded.json memory
+    if [[ -e $settings ]]; then
+        memory=$("$(any_python json)" -c '
+import json
+import sys
+print(json.load(open(sys.argv[1]))["memory_path"])' "$settings")
+        rm -rf "$memory"
+    fi
+    rm -rf "$1"
+}

@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# A local OpenStack whose Zun containers run in VMs, in one folder.
+# Everything that CI runs, or one tier: unit, functional (real containerd),
+# e2e (the real OpenStack of quickstart.sh, in a namespace of its own).
+# The last line is "N passed, N failed, N skipped".
+
+set -euo pipefail
+
+REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=tools/bootstrap.sh
+source "$REPOSITORY/tools/bootstrap.sh"
+
+usage() {
+    cat <<'END'
+usage: test.sh [TIER] [REGEX]
+
+  unit         style, types and unit tests
+  functional   tests with a real containerd and real VMs
+  e2e          tests with a real OpenStack
+
+Without a tier: all of them. REGEX picks tests of a tier.
+END
+}
+
+# KATA_TEST_VENV: one that somebody else made and keeps
+VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
+PASSED=0 FAILED=0 SKIPPED=0
+
+# count FILE: add what a stestr run printed last
+count() {
+    local passed failed skipped
+    read -r passed failed skipped < <(awk '
+        /^ - Passed: /             { p = $3 }
+        /^ - Expected Fail: /      { x = $4 }
+        /^ - Skipped: /            { s = $3 }
+        /^ - Failed: /             { f = $3 }
+        /^ - Unexpected Success: / { u = $4 }
+        END { print p + x, f + u, s + 0 }' "$1")
+    PASSED=$((PASSED + passed))
+    FAILED=$((FAILED + failed))
+    SKIPPED=$((SKIPPED + skipped))
+}
+
+# stestr_run TIER ARGUMENT...: run and count; a run that died counts as one
+# failure, because no test could say so.
+stestr_run() {
+    local tier=$1 output status=0 before=$FAILED
+    shift
+    output=$(mktemp)
+    (
+        cd "$REPOSITORY"
+        OS_TEST_PATH=./tests/$tier "$VENV/bin/stestr" run "$@"
+    ) 2>&1 | tee "$output" || status=$?
+    count "$output"
+    rm -f "$output"
+    if [[ $status -ne 0 && $FAILED -eq $before ]]; then
+        FAILED=$((FAILED + 1))
+    fi
+}
+
+# check NAME COMMAND...: a check that is no test; counts when it fails
+check() {
+    local name=$1
+    shift
+    say "$name"
+    (cd "$REPOSITORY" && "$@") || {
+        echo "$name: FAILED"
+        FAILED=$((FAILED + 1))
+    }
+}
+
+run_unit() {
+    check "style and types" env PATH="$VENV/bin:$PATH" \
+        pre-commit run --all-files
+    say "unit tests"
+    stestr_run unit "$@"
+}
+
+run_functional() {
+    say "functional tests"
+    # KATA_TEST_STATE: a guest that is kept between runs
+    if [[ -z ${KATA_TEST_STATE:-} ]]; then
+        state=$(mktemp -d /var/tmp/kata-functional.XXXX)
+        export KATA_TEST_STATE=$state
+    fi
+    # each test boots VMs: side by side they only wait for each other
+    stestr_run functional --serial "$@"
+}
+
+# The stack gets a network namespace: its ports, its switch and its
+# interfaces meet nobody else's, and end with it.
+run_e2e() {
+    local counts passed failed skipped
+    KATA_E2E_STATE=$(mktemp -u -d /var/tmp/kata-e2e.XXXX)
+    export KATA_E2E_STATE KATA_QUICKSTART_VENV=$VENV
+    # the namespace has no way out
+    if ! "$REPOSITORY/tools/quickstart.sh" --state-dir "$KATA_E2E_STATE" \
+        prepare; then
+        FAILED=$((FAILED + 1))
+        return
+    fi
+    counts=$(mktemp)
+    unshare --net -- env KATA_TEST_COUNTS="$counts" "$0" e2e "$@" || true
+    if read -r passed failed skipped <"$counts"; then
+        PASSED=$((PASSED + passed))
+        FAILED=$((FAILED + failed))
+        SKIPPED=$((SKIPPED + skipped))
+    else
+        FAILED=$((FAILED + 1))
+    fi
+    rm -f "$counts"
+}
+
+e2e_clean() {
+    "$REPOSITORY/tools/quickstart.sh" --state-dir "$KATA_E2E_STATE" clean
+}
+
+e2e_in_namespace() {
+    ip link set lo up
+    trap e2e_clean EXIT
+    if "$REPOSITORY/tools/quickstart.sh" --state-dir "$KATA_E2E_STATE"; then
+        say "e2e tests"
+        if [[ $# -gt 0 ]]; then
+            stestr_run e2e --serial "$@"
+        else
+            # the last one stops the stack
+            stestr_run e2e --serial --exclude-regex 'e2e\.test_stop'
+            stestr_run e2e --serial 'e2e\.test_stop'
+        fi
+    else
+        tail -n 40 "$KATA_E2E_STATE"/logs/*-compute.log || true
+        FAILED=$((FAILED + 1))
+    fi
+}
+
+summary() {
+    local line="$PASSED passed, $FAILED failed, $SKIPPED skipped"
+    if [[ -n ${KATA_TEST_COUNTS:-} ]]; then
+        echo "$PASSED $FAILED $SKIPPED" >"$KATA_TEST_COUNTS"
+    else
+        echo "$line"
+    fi
+    [[ $FAILED -eq 0 ]]
+}
+
+case ${1:-all} in
+    all | unit | functional | e2e) ;;
+    -h | --help | help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+esac
+tier=${1:-all}
+[[ $# -eq 0 ]] || shift
+
+if [[ -n ${KATA_TEST_COUNTS:-} ]]; then
+    e2e_in_namespace "$@"
+    summary
+    exit
+fi
+
+finish() {
+    rm -rf "$logs"
+    [[ -z $state ]] || forget_guest "$state"
+}
+
+state=
+logs=$(mktemp -d)
+trap finish EXIT
+if [[ $tier != unit ]]; then
+    require_root
+fi
+if [[ $tier != unit || $EUID -eq 0 ]]; then
+    install_packages "$logs/packages.log" quickstart test
+fi
+if [[ -z ${KATA_TEST_VENV:-} ]]; then
+    install_venv "$VENV" "$logs/venv.log" requirements.txt \
+        tools/quickstart/requirements.txt test-requirements.txt
+fi
+if [[ $tier != unit ]]; then
+    KATA_TEST_KERNEL_DEB=$(fetch_kernel "$REPOSITORY/.cache/kernel" \
+        "$logs/kernel.log")
+    export KATA_TEST_KERNEL_DEB
+fi
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONWARNINGS=ignore
+# what a test logs and prints is shown when it fails
+export OS_LOG_CAPTURE=1 OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
+if [[ $tier == all ]]; then
+    run_unit "$@"
+    run_functional "$@"
+    run_e2e "$@"
+else
+    "run_$tier" "$@"
+fi
+summary
