@@ -1,0 +1,74 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What containerd offers, told by a client that the caller brings.
+
+The probe itself speaks no gRPC: it works on a host without containerd.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import re
+from typing import Protocol
+
+from kata_openstack import exception
+
+
+class Client(Protocol):
+    """What the probe asks; each may raise a KataError.
+
+    ``config_version``: format of its configuration (2 or 3), None if that
+    is not known. ``snapshotters``: names of those that loaded.
+    """
+
+    def version(self) -> str:
+        ...
+
+    def config_version(self) -> int | None:
+        ...
+
+    def snapshotters(self) -> Iterable[str]:
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Containerd:
+    """``snapshotters`` is None where containerd did not tell."""
+
+    reachable: bool
+    version: str = ''
+    config_version: int | None = None
+    snapshotters: tuple[str, ...] | None = None
+    reason: str = ''
+    remedy: str = ''
+
+
+def check(client: Client | None) -> Containerd | None:
+    """None without a client: nothing is known then, good or bad."""
+    if client is None:
+        return None
+    try:
+        version = client.version()
+        config_version = client.config_version()
+        snapshotters = tuple(sorted(client.snapshotters()))
+    except exception.KataError as e:
+        return Containerd(reachable=False, reason=str(e),
+                          remedy='Start containerd 1.6 or later.')
+    if config_version is None:
+        major = re.match(r'v?(\d+)\.', version)
+        config_version = (None if major is None else
+                          2 if int(major[1]) < 2 else 3)
+    return Containerd(
+        reachable=True, version=version, config_version=config_version,
+        snapshotters=snapshotters,
+        reason=f'containerd {version} has the snapshotters '
+               f'{", ".join(snapshotters) or "none"}')

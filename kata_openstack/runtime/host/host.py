@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Everything that the probe found, in one tree."""
+
+import dataclasses
+import enum
+import pathlib
+from typing import Any
+
+from kata_openstack.runtime.host import cgroup as host_cgroup
+from kata_openstack.runtime.host import containerd as host_containerd
+from kata_openstack.runtime.host import facts
+from kata_openstack.runtime.host import instance as host_instance
+from kata_openstack.runtime.host import iommu as host_iommu
+from kata_openstack.runtime.host import memory as host_memory
+from kata_openstack.runtime.host import modules as host_modules
+from kata_openstack.runtime.host import tee as host_tee
+
+_UNKNOWN = facts.Device(path='', state=facts.DeviceState.ABSENT,
+                        reason='it was not looked for')
+
+# Parts with a reason and a remedy, in the order in which they are of use.
+_PARTS = ('cpu', 'kvm', 'instance', 'mshv', 'vhost_vsock', 'vsock',
+          'vhost_net', 'tun', 'memory', 'iommu', 'tee', 'cgroup', 'qemu',
+          'virtiofsd', 'peer_pods', 'containerd')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One part of the host in words; no remedy: nothing is to be done."""
+
+    name: str
+    reason: str
+    remedy: str = ''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Host:
+    """Everything that the probe found, and how long it took (seconds).
+
+    ``peer_pods`` is the socket of a remote hypervisor's adaptor.
+    ``containerd`` is None where no client was given. ``unreadable``: one
+    line for each file that is there and cannot be read.
+    """
+
+    boot_id: str
+    cpu: facts.Cpu
+    kvm: facts.Kvm
+    mshv: facts.Device
+    vhost_vsock: facts.Device
+    tun: facts.Device
+    qemu: facts.Program
+    virtiofsd: facts.Program
+    kata_root: pathlib.Path
+    kata: tuple[facts.KataShim, ...] = ()
+    vhost_net: facts.Device = _UNKNOWN
+    peer_pods: facts.Device = _UNKNOWN
+    vsock: host_modules.Vsock = host_modules.Vsock()
+    modules: host_modules.Modules = host_modules.Modules()
+    memory: host_memory.Memory = host_memory.Memory()
+    iommu: host_iommu.Iommu = host_iommu.Iommu()
+    tee: host_tee.Tee = host_tee.Tee()
+    cgroup: host_cgroup.Cgroup = host_cgroup.Cgroup()
+    instance: host_instance.Instance = host_instance.Instance()
+    containerd: host_containerd.Containerd | None = None
+    unreadable: tuple[str, ...] = ()
+    probe_seconds: float = 0.0
+
+    @property
+    def nested(self) -> bool:
+        return self.cpu.nested
+
+    def kata_shim(self, name: str) -> facts.KataShim | None:
+        return next((s for s in self.kata if s.name == name), None)
+
+    def findings(self) -> list[Finding]:
+        """What each check found, in plain language."""
+        parts = [(name, getattr(self, name)) for name in _PARTS]
+        found = [Finding(name=name, reason=part.reason, remedy=part.remedy)
+                 for name, part in parts if part is not None]
+        found += [Finding(
+            name=f'kata-{shim.name}',
+            reason=shim.problem or f'Kata {shim.version or "(no version)"} '
+            f'with {shim.config_path}',
+            remedy='Install Kata anew, or correct the file.'
+            if shim.problem else '') for shim in self.kata]
+        return found + [Finding(
+            name='unreadable', reason=line, remedy='Run as root, or see '
+            'dmesg.') for line in self.unreadable]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values only."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (pathlib.PurePath, enum.StrEnum)):
+        return str(value)
+    return value

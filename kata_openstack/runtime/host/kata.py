@@ -1,0 +1,124 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which handlers of upstream Kata are installed, and with what files."""
+
+import dataclasses
+import pathlib
+import tomllib
+from typing import Any
+
+from kata_openstack.runtime.host import facts
+from kata_openstack.runtime.host import roots as host_roots
+from kata_openstack.runtime.host import versions
+
+# Folders of Kata's release archives, below their root (source: kata-deploy
+# of Kata 4.1, utils/system.rs). The shim's own folder, which kata-deploy
+# makes, holds the operator's drop-ins and goes first.
+_GO_SHIM = 'bin/containerd-shim-kata-v2'
+_RUST_SHIM = 'runtime-rs/bin/containerd-shim-kata-v2'
+_GO_CONFIG = 'share/defaults/kata-containers'
+_RUST_CONFIG = 'share/defaults/kata-containers/runtime-rs'
+
+# Keys of [hypervisor.<name>] that name a file.
+_FILES = {'path': 'hypervisor', 'kernel': 'kernel', 'image': 'image',
+          'initrd': 'initrd', 'virtio_fs_daemon': 'virtiofsd'}
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (_merge(old, value) if isinstance(old, dict)
+                       and isinstance(value, dict) else value)
+    return merged
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _configuration(roots: host_roots.Roots,
+                   path: pathlib.Path) -> tuple[dict[str, Any], str]:
+    """The file with its drop-ins over it; and what is wrong with them."""
+    content: dict[str, Any] = {}
+    folder = path.with_name('config.d')
+    drop_ins = [folder / name for name in roots.names(folder)
+                if name.endswith('.toml')]
+    for file in (path, *drop_ins):
+        try:
+            content = _merge(content, tomllib.loads(roots.read(file)))
+        except tomllib.TOMLDecodeError as e:
+            return {}, f'{file} is not TOML: {e}'
+    return content, ''
+
+
+def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
+          path: pathlib.Path) -> facts.KataShim:
+    content, problem = _configuration(roots, path)
+    tables = _table(content.get('hypervisor'))
+    table = next((name for name in tables if _table(tables[name])), '')
+    hypervisor = _table(tables.get(table))
+    found = {name: pathlib.Path(value) for key, name in _FILES.items()
+             if isinstance(value := hypervisor.get(key), str) and value}
+    if hypervisor.get('shared_fs') in ('none', 'inline-virtio-fs'):
+        found.pop('virtiofsd', None)  # named, and never started
+    missing = [f'{name} {file}' for name, file in found.items()
+               if not file.is_file()]
+    if missing and not problem:
+        problem = f'{path} names what is not there: {", ".join(missing)}'
+    static = _table(content.get('runtime')).get(
+        'static_sandbox_resource_mgmt')
+    return facts.KataShim(
+        name=path.stem.removeprefix('configuration-'), runtime=runtime,
+        runtime_path=runtime_path, config_path=path, table=table,
+        files=found, problem=problem,
+        shared_fs=str(hypervisor.get('shared_fs', '')),
+        static_sizing=static if isinstance(static, bool) else None)
+
+
+def _folder(roots: host_roots.Roots, runtime: str, config: str,
+            shim: str) -> dict[str, facts.KataShim]:
+    runtime_path = roots.kata / shim
+    if not runtime_path.is_file():
+        return {}
+    folder = roots.kata / config
+    files = (*sorted(folder.glob('configuration-*.toml')),
+             *sorted(folder.glob('runtimes/*/configuration-*.toml')))
+    shims = (_shim(roots, runtime, runtime_path, path) for path in files)
+    return {shim.name: shim for shim in shims}
+
+
+def check(roots: host_roots.Roots,
+          known: versions.Known) -> tuple[facts.KataShim, ...]:
+    """A handler counts as installed with its shim and its configuration.
+
+    An unreadable folder counts as empty. A configuration that is malformed
+    or names files that are not there is reported with its handler.
+
+    :param known: see :func:`.versions.check`.
+    """
+    found: dict[str, facts.KataShim] = {}
+    for runtime, config, shim in (('go', _GO_CONFIG, _GO_SHIM),
+                                  ('rust', _RUST_CONFIG, _RUST_SHIM)):
+        try:
+            found.update(_folder(roots, runtime, config, shim))
+        except OSError:
+            continue
+    programs = [s.runtime_path for s in found.values()]
+    programs += [s.files['hypervisor'] for s in found.values()
+                 if 'hypervisor' in s.files]
+    told = versions.check(programs, known)
+    return tuple(dataclasses.replace(
+        s, version=told[str(s.runtime_path)],
+        hypervisor_version=told.get(str(s.files.get('hypervisor')), ''))
+        for _, s in sorted(found.items()))

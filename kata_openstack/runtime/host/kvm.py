@@ -1,0 +1,164 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Is KVM usable? Judged by guest code that was run and timed.
+
+A /dev/kvm that opens and creates VMs proves little: on some hosts guest
+code is interpreted and a kernel never boots. So a counted loop runs in a
+test guest and natively in a process of its own; the ratio of the two speeds
+decides. Hardware gives nearly 1, SVM emulated by QEMU about 0.4, an
+interpreting KVM 0.001.
+"""
+
+from collections.abc import Callable
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from kata_openstack.runtime.host import facts
+from kata_openstack.runtime.host import roots as host_roots
+
+# Between the slowest KVM that is worth having and the fastest that is not,
+# there is a factor of several hundred; a loaded host moves the figure by a
+# factor of two or three.
+USABLE_RATIO = 0.05
+# Where no native loop can be run (executable memory is forbidden).
+USABLE_SPEED = 20_000_000
+# Seconds until a guest that hangs is given up. A sound one stops itself far
+# earlier, but a loaded host may take seconds to start a process.
+TIMEOUT = 10.0
+
+_GUEST = pathlib.Path(__file__).with_name('kvm_guest.py')
+_ARCHITECTURES = ('x86_64',)
+
+Measure = Callable[[pathlib.Path], dict[str, Any]]
+
+
+def run_guest(path: pathlib.Path) -> dict[str, Any]:
+    """Measure in a process of its own, see kvm_guest.
+
+    :returns: what :func:`kvm_guest.measure` returned; with ``failed`` and
+        ``why`` if the process did not end well.
+    """
+    process = subprocess.Popen(
+        [sys.executable, '-I', '-S', str(_GUEST), str(path)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        # a KVM_RUN that cannot be interrupted must not hold us as well
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=0.2)
+        return {'failed': 'KVM_RUN',
+                'why': f'guest code did not end within {TIMEOUT:g} s'}
+    if process.returncode != 0:
+        lines = err.strip().splitlines() or ['no message']
+        return {'failed': 'KVM_RUN',
+                'why': f'the test guest ended with status '
+                       f'{process.returncode}: {lines[-1]}'}
+    return json.loads(out)
+
+
+def check(roots: host_roots.Roots, cpu: facts.Cpu,
+          measure: Measure = run_guest) -> facts.Kvm:
+    """Judge this host's KVM; takes about 0.1 s."""
+    path = roots.dev / 'kvm'
+    if not path.exists():
+        return _absent(path, cpu)
+    if cpu.architecture not in _ARCHITECTURES:
+        return facts.Kvm(
+            state=facts.KvmState.UNKNOWN,
+            reason=f'{path} is there, but the test guest that judges it '
+                   f'runs on {", ".join(_ARCHITECTURES)} only, not on '
+                   f'{cpu.architecture}')
+    answer = measure(path)
+    if answer.get('errno') in (errno.EACCES, errno.EPERM):
+        return facts.Kvm(
+            state=facts.KvmState.DENIED,
+            reason=f'{path} may not be opened by uid {os.geteuid()}',
+            remedy='Run as root, or add the user to the group that owns '
+                   f'{path} (usually kvm).')
+    if answer.get('errno') in (errno.ENODEV, errno.ENXIO):
+        # a static device node without the module behind it
+        return _absent(path, cpu)
+    if 'failed' in answer:
+        return facts.Kvm(
+            state=facts.KvmState.BROKEN,
+            reason=f'{answer["failed"]} on {path} failed: {answer["why"]}',
+            remedy='See dmesg; on a virtual machine, have its host fixed.',
+            failed=answer['failed'],
+            api_version=answer.get('api_version'),
+            capabilities=answer.get('capabilities', {}))
+    return _judge(path, answer)
+
+
+def _absent(path: pathlib.Path, cpu: facts.Cpu) -> facts.Kvm:
+    if cpu.virtualization:
+        module = {'vmx': 'kvm_intel', 'svm': 'kvm_amd'}[cpu.virtualization]
+        remedy = f'Load the module: modprobe {module}.'
+        reason = (f'there is no {path}, although the CPU has '
+                  f'{cpu.virtualization}')
+    elif cpu.nested:
+        remedy = ('This host is a virtual machine: enable nested '
+                  'virtualization on its host and give it the CPU flag vmx '
+                  'or svm (Nova: cpu_mode host-passthrough).')
+        reason = (f'there is no {path}, and the virtual CPU has neither '
+                  'vmx nor svm')
+    else:
+        remedy = "Enable VT-x or AMD-V in the machine's firmware."
+        reason = f'there is no {path}, and the CPU shows neither vmx nor svm'
+    return facts.Kvm(state=facts.KvmState.ABSENT, reason=reason,
+                     remedy=remedy)
+
+
+def _speed(measured: dict[str, float] | None) -> int | None:
+    if not measured or measured['seconds'] <= 0:
+        return None
+    return round(measured['iterations'] / measured['seconds'])
+
+
+def _judge(path: pathlib.Path, answer: dict[str, Any]) -> facts.Kvm:
+    guest, native = _speed(answer['guest']), _speed(answer.get('native'))
+    speed = guest or 0
+    if native:
+        share = speed / native
+        usable = share >= USABLE_RATIO
+        words = (f'guest code runs at {_million(speed)} loop iterations/s, '
+                 f'{facts.percent(share)} of native speed')
+    else:
+        usable = speed >= USABLE_SPEED
+        words = f'guest code runs at {_million(speed)} loop iterations/s'
+    if usable:
+        state, remedy = facts.KvmState.HARDWARE, ''
+        reason = words
+    else:
+        state = facts.KvmState.EMULATED
+        reason = f'{path} opens, but {words}: it is interpreted'
+        remedy = ('Use a host whose hypervisor passes hardware '
+                  'virtualization through.')
+    return facts.Kvm(
+        state=state, reason=reason, remedy=remedy,
+        iterations_per_second=speed, native_iterations_per_second=native,
+        entry_us=round(answer['guest']['entry_seconds'] * 1e6, 1),
+        api_version=answer['api_version'],
+        capabilities=answer['capabilities'])
+
+
+def _million(speed: int) -> str:
+    return f'{speed / 1e6:.3g} million'

@@ -1,0 +1,110 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where the checks look, so that recorded hosts can be replayed."""
+
+from collections.abc import Callable
+import dataclasses
+import errno
+import os
+import pathlib
+import shutil
+
+# Not there is an answer; anything else is a file that does not say.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
+# Bytes at a time; files below /proc/sys refuse to be read in larger ones.
+_PART = 64 << 10
+
+
+def _open(path: pathlib.Path) -> int:
+    # never wait for what is behind the file
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Roots:
+    """The folders that the checks read; tests give folders of their own.
+
+    ``path`` is searched for programs, as in the environment variable PATH.
+    ``qemu`` and ``virtiofsd`` are the operator's; without them they are
+    looked for. ``statvfs`` tells the size of a file system. ``unreadable``
+    collects one line for each file that is there and cannot be read.
+    """
+
+    proc: pathlib.Path = pathlib.Path('/proc')
+    sys: pathlib.Path = pathlib.Path('/sys')
+    dev: pathlib.Path = pathlib.Path('/dev')
+    run: pathlib.Path = pathlib.Path('/run')
+    kata: pathlib.Path = pathlib.Path('/opt/kata')
+    qemu: pathlib.Path | None = None
+    virtiofsd: pathlib.Path | None = None
+    path: str = os.environ.get('PATH', os.defpath)
+    statvfs: Callable[[pathlib.Path], os.statvfs_result] = os.statvfs
+    unreadable: list[str] = dataclasses.field(
+        default_factory=list, compare=False, repr=False)
+
+    def program(self, *names: str) -> pathlib.Path | None:
+        """The first of the programs that is installed."""
+        for name in names:
+            found = shutil.which(name, path=self.path)
+            if found:
+                return pathlib.Path(found)
+        return None
+
+    def read(self, path: pathlib.Path) -> str:
+        """Text of a /proc or /sys file; empty if it cannot be read."""
+        content = b''
+        try:
+            fd = _open(path)
+            try:
+                while part := os.read(fd, _PART):
+                    content += part
+            finally:
+                os.close(fd)
+        except OSError as e:
+            if e.errno not in _ABSENT:
+                self.note(path, e)
+            return ''
+        return content.decode(errors='replace')
+
+    def word(self, path: pathlib.Path) -> str:
+        """What a /sys file with one value says, without the newline."""
+        return self.read(path).strip('\0\n ')
+
+    def read_at(self, path: pathlib.Path, offset: int, size: int) -> bytes:
+        """Bytes of a device of the CPU; none if it does not tell.
+
+        That it refuses is no complaint: a CPU without such a register does.
+        """
+        try:
+            fd = _open(path)
+            try:
+                return os.pread(fd, size, offset)
+            finally:
+                os.close(fd)
+        except OSError:
+            return b''
+
+    def names(self, folder: pathlib.Path) -> list[str]:
+        """What a folder holds, sorted; nothing if it cannot be read."""
+        try:
+            return sorted(os.listdir(folder))
+        except OSError as e:
+            if e.errno not in _ABSENT:
+                self.note(folder, e)
+            return []
+
+    def note(self, path: pathlib.Path, error: OSError) -> None:
+        words = (error.strerror or str(error)).lower()
+        line = f'{path} cannot be read: {words}'
+        if line not in self.unreadable:
+            self.unreadable.append(line)

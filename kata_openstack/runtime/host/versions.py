@@ -1,0 +1,82 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Versions of programs: asked all at once, and each only once a file.
+
+Starting a hypervisor takes tens of milliseconds, so answers are kept by the
+file's identity, in this process and in the probe's cache.
+"""
+
+from collections.abc import Iterable
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+TIMEOUT = 2.0  # seconds for all of them
+_VERSION = re.compile(r'\bv?(\d+\.\d+(?:\.\d+)*(?:[-~+][0-9A-Za-z.~+-]+)?)')
+
+Known = dict[str, str]
+
+
+def identity(path: pathlib.Path) -> str:
+    """Changes when the file does; empty if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ''
+    return f'{path}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}'
+
+
+def find(text: str) -> str:
+    """The first thing that looks like a version."""
+    found = _VERSION.search(text)
+    return found[1] if found else ''
+
+
+def check(paths: Iterable[pathlib.Path], known: Known) -> Known:
+    """Versions by path; empty for a program that does not tell.
+
+    :param known: versions by identity; new ones are added.
+    """
+    wanted = {path: identity(path) for path in set(paths)}
+    running = {path: _start(path) for path, key in wanted.items()
+               if key and key not in known}
+    deadline = time.monotonic() + TIMEOUT
+    for path, process in running.items():
+        known[wanted[path]] = _answer(process, deadline)
+    return {str(path): known.get(key, '') for path, key in wanted.items()}
+
+
+def _start(path: pathlib.Path) -> subprocess.Popen[bytes] | None:
+    try:
+        return subprocess.Popen(
+            [str(path), '--version'], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={'PATH': os.defpath, 'LC_ALL': 'C'})
+    except OSError:
+        return None
+
+
+def _answer(process: subprocess.Popen[bytes] | None,
+            deadline: float) -> str:
+    if process is None:
+        return ''
+    try:
+        out, _ = process.communicate(
+            timeout=max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return ''
+    return find(out[:4096].decode(errors='replace'))
