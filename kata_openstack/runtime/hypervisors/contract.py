@@ -1,0 +1,242 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What every hypervisor plugin must keep, as tests that anybody can run.
+
+In a package of its own::
+
+    import unittest
+
+    from kata_openstack.runtime.hypervisors import contract
+
+
+    class MyContract(contract.PluginContract, unittest.TestCase):
+        plugin = my_package.MyHypervisor
+        name = 'mine'
+
+It needs nothing but the standard library's unittest and this package, and
+touches neither KVM nor containerd.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+from typing import Any
+
+from oslo_config import cfg
+
+from kata_openstack.conf import opts
+from kata_openstack import exception
+from kata_openstack import requirements
+from kata_openstack.runtime.host import capabilities as caps
+from kata_openstack.runtime.host import facts as host_facts
+from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.hypervisors import base
+from kata_openstack.runtime.hypervisors import loader
+from kata_openstack.runtime import selection
+
+# Names that the host module knows in the kernel's spelling.
+ARCHITECTURES = ('aarch64', 'ppc64le', 'riscv64', 's390x', 'x86_64')
+# What upstream's drop-ins may hold; anything else would be ignored.
+_TABLES = {'agent', 'factory', 'hypervisor', 'image', 'runtime'}
+
+
+def host(architecture: str = 'x86_64', **kwargs: Any) -> hosts.Host:
+    """A host on which nothing is known to work, but for ``kwargs``."""
+    nothing = host_facts.Device(
+        path='/dev/nothing', state=host_facts.DeviceState.ABSENT,
+        reason='it is not there')
+    missing = host_facts.Program(name='none', path=None,
+                                 reason='it is not installed')
+    values: dict[str, Any] = {
+        'boot_id': 'boot', 'cpu': host_facts.Cpu(architecture=architecture),
+        'kvm': host_facts.Kvm(state=host_facts.KvmState.ABSENT,
+                              reason='there is no /dev/kvm'),
+        'mshv': nothing, 'vhost_vsock': nothing, 'tun': nothing,
+        'qemu': missing, 'virtiofsd': missing,
+        'kata_root': pathlib.Path('/nowhere')}
+    return hosts.Host(**{**values, **kwargs})
+
+
+def capabilities(present: bool, *names: str) -> dict[str, caps.Capability]:
+    """All that the host module knows and ``names``, present or not."""
+    known = {*caps.capabilities(host(), allow_emulation=False), *names}
+    return {name: caps.Capability(name=name, present=present,
+                                  reason=f'{name} is '
+                                         f'{"" if present else "not "}there')
+            for name in known}
+
+
+class PluginContract:
+    """Mix it into a TestCase, and name the plugin's class.
+
+    :cvar plugin: a subclass of :class:`.base.Hypervisor`.
+    :cvar name: its entry point in ``kata_openstack.hypervisors``; empty to
+        leave the installation out.
+    """
+
+    plugin: type[base.Hypervisor]
+    name: str = ''
+
+    def setUp(self) -> None:
+        super().setUp()  # type: ignore[misc]
+        self.conf = cfg.ConfigOpts()
+        opts.register_opts(self.conf)
+        self.conf([], default_config_files=[])
+        self.hypervisor = self.plugin()
+        self.facts = self.hypervisor.facts
+
+    def hosts(self) -> list[hosts.Host]:
+        return [host(architecture) for architecture in ARCHITECTURES]
+
+    def test_it_is_installed(self) -> None:
+        if self.name:
+            assert isinstance(loader.installed().get(self.name),
+                              self.plugin), (
+                f'no entry point {self.name} in {loader.NAMESPACE}')
+
+    def test_handlers_have_sound_names(self) -> None:
+        assert self.facts.handlers, 'a hypervisor without handlers'
+        names = [h.name for h in self.facts.handlers]
+        assert len(names) == len(set(names)), names
+        for handler in self.facts.handlers:
+            # also a file name, a TOML key and a value of Zun's --runtime
+            assert re.fullmatch(r'[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?',
+                                handler.name), handler.name
+            assert handler.name != selection.ANY, handler.name
+            assert re.fullmatch(r'io\.containerd\.[a-z0-9.-]+\.v[0-9]+',
+                                handler.runtime_type), handler.runtime_type
+
+    def test_no_other_plugin_has_its_handlers(self) -> None:
+        ours = {h.name for h in self.facts.handlers}
+        for name, other in loader.installed().items():
+            if type(other) is not self.plugin:
+                taken = ours & {h.name for h in other.facts.handlers}
+                assert not taken, f'{taken} belong to {name}'
+
+    def test_facts_are_sound(self) -> None:
+        facts = self.facts
+        assert facts.accelerators, 'nothing runs its guests'
+        assert set(facts.accelerators) <= set(caps.ACCELERATORS), (
+            facts.accelerators)
+        assert facts.architectures <= set(ARCHITECTURES), (
+            facts.architectures)
+        assert facts.overhead_mib > 0, facts.overhead_mib
+        assert facts.overhead_cpus >= 0, facts.overhead_cpus
+        assert facts.max_vcpus >= 1, facts.max_vcpus
+        assert facts.min_memory_mib >= 0, facts.min_memory_mib
+        for handler in facts.handlers:
+            assert handler.offers <= set(requirements.NEEDS), handler.offers
+
+    def test_an_empty_host_is_refused_with_a_reason(self) -> None:
+        for where in self.hosts():
+            for handler in self.facts.handlers:
+                verdict = self.hypervisor.judge(
+                    handler, where, capabilities(False), self.conf)
+                assert not verdict.usable, handler.name
+                assert verdict.reason.strip(), handler.name
+
+    def test_no_host_makes_it_raise(self) -> None:
+        for where in self.hosts():
+            for handler in self.facts.handlers:
+                for present in (False, True):
+                    known = capabilities(present)
+                    verdict = self.hypervisor.judge(handler, where, known,
+                                                    self.conf)
+                    assert verdict.reason.strip(), handler.name
+                    if verdict.usable:
+                        assert verdict.files, handler.name
+                        assert (verdict.accelerator
+                                in self.facts.accelerators)
+                    self.hypervisor.withheld(handler, where, known)
+                # a capability that this host module does not know
+                self.hypervisor.judge(handler, where, {}, self.conf)
+                self.hypervisor.withheld(handler, where, {})
+
+    def test_a_foreign_architecture_is_refused(self) -> None:
+        for handler in self.facts.handlers:
+            assert not self.hypervisor.judge(
+                handler, host('vax'), capabilities(True),
+                self.conf).usable, handler.name
+
+    def test_each_need_counts(self) -> None:
+        """Without any one of them, the verdict must not be yes."""
+        architecture = sorted(self.facts.architectures)[0]
+        for handler in self.facts.handlers:
+            for need in self.facts.needs:
+                known = capabilities(True, *self.facts.needs)
+                known[need] = dataclasses.replace(known[need], present=False)
+                assert not self.hypervisor.judge(
+                    handler, host(architecture), known,
+                    self.conf).usable, need
+
+    def test_more_never_turns_yes_into_no(self) -> None:
+        architecture = sorted(self.facts.architectures)[0]
+        everything = capabilities(True, *self.facts.needs)
+        for handler in self.facts.handlers:
+            best = self.hypervisor.judge(handler, host(architecture),
+                                         everything, self.conf)
+            for name in everything:
+                less = {**everything, name: dataclasses.replace(
+                    everything[name], present=False)}
+                verdict = self.hypervisor.judge(
+                    handler, host(architecture), less, self.conf)
+                assert best.usable or not verdict.usable, name
+
+    def test_withheld_is_a_part_of_what_is_offered(self) -> None:
+        for handler in self.facts.handlers:
+            withheld = self.hypervisor.withheld(
+                handler, host(), capabilities(False))
+            assert withheld.keys() <= handler.offers, withheld
+            assert all(reason.strip() for reason in withheld.values())
+
+    def test_isolation_is_not_claimed_without_hardware(self) -> None:
+        for handler in self.facts.handlers:
+            for accelerator in self.facts.accelerators:
+                level = self.hypervisor.isolation(handler, accelerator)
+                assert level in requirements.ISOLATION, level
+                if accelerator not in caps.HARDWARE:
+                    assert level == 'none', (
+                        f'{handler.name} on {accelerator}: {level}')
+
+    def test_tuning_is_a_drop_in(self) -> None:
+        for where in self.hosts():
+            for handler in self.facts.handlers:
+                tables = self.hypervisor.tuning(handler, where)
+                assert tables.keys() <= _TABLES, tables
+                assert all(isinstance(t, dict) for t in tables.values())
+                # JSON has no dates, TOML has no null: both have the rest
+                assert 'null' not in re.split(r'\W+', json.dumps(tables))
+
+    def test_it_holds_no_state(self) -> None:
+        """One object serves all threads; two must answer alike."""
+        other = self.plugin()
+        for handler in self.facts.handlers:
+            for present in (True, False):
+                known = capabilities(present)
+                assert (self.hypervisor.judge(handler, host(), known,
+                                              self.conf)
+                        == other.judge(handler, host(), known, self.conf))
+
+    def test_selection_respects_its_offers(self) -> None:
+        for handler in self.facts.handlers:
+            candidate = selection.Candidate(
+                handler=handler.name, hypervisor=self.name or 'it',
+                usable=True, reason='it runs', offers=handler.offers)
+            for need in requirements.NEEDS:
+                try:
+                    selection.choose(handler.name, [need], [candidate])
+                    chosen = True
+                except exception.NoHandler:
+                    chosen = False
+                assert chosen == (need in handler.offers), need

@@ -1,0 +1,64 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The runtime of this project: QEMU and a guest from the distribution.
+
+It needs nothing but packages of the distribution, and it is the only one
+that can emulate (TCG), where the operator allows that.
+"""
+
+import pathlib
+import shutil
+import sys
+
+from oslo_config import cfg
+
+from kata_openstack.runtime.host import capabilities as caps
+from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.hypervisors import base
+
+_SHIM = 'containerd-shim-kata-embedded-v2'
+
+
+class Embedded(base.Hypervisor):
+    facts = base.Facts(
+        handlers=(base.Handler(
+            name='kata-embedded',
+            runtime_type='io.containerd.kata-embedded.v2',
+            offers=frozenset({'privileged', 'shared-fs',
+                              'vm-template'})),),
+        accelerators=(caps.KVM, caps.TCG),
+        needs=(caps.QEMU, caps.VIRTIOFSD, caps.TUN),
+        # the guest image and the probe's test guest are made for this one
+        architectures=frozenset({'x86_64'}),
+        # QEMU, virtiofsd and the shim beside the guest's memory
+        overhead_mib=128,
+        overhead_cpus=0.25)
+
+    def files(self, handler: base.Handler, host: hosts.Host,
+              conf: cfg.ConfigOpts) -> base.Files | base.Problem:
+        # pip puts the script beside the interpreter, which in a virtual
+        # environment need not be in PATH
+        script = pathlib.Path(sys.executable).with_name(_SHIM)
+        found = script if script.is_file() else shutil.which(_SHIM)
+        if not found:
+            return base.Problem(
+                reason=f'{_SHIM} is not installed',
+                remedy='Install kata-openstack with its console scripts.')
+        return base.Files(runtime_path=pathlib.Path(found),
+                          config_path=config_path(conf))
+
+
+def config_path(conf: cfg.ConfigOpts) -> pathlib.Path:
+    """The JSON file that preparing the embedded runtime writes."""
+    return (pathlib.Path(conf.state_path).absolute()
+            / 'embedded' / 'embedded.json')
