@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""CRI v1, thin: a method a call, errors as ours.
+
+Messages go in and come out as generated (:mod:`.protos.cri_pb2`). Every
+method raises ContainerdUnavailable, NotFound or RuntimeFailed.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import json
+from typing import Any
+
+import grpc
+from oslo_config import cfg
+
+from kata_openstack.runtime.containerd import channel as channel_mod
+from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
+
+
+class CriClient:
+    """CRI runtime and image service on one channel; threads may share it."""
+
+    def __init__(self, conf: cfg.ConfigOpts,
+                 channel: grpc.Channel | None = None) -> None:
+        """:param conf: with the group [containerd] registered"""
+        self._conf = conf.containerd
+        self.address: str = self._conf.address
+        self.channel = channel or channel_mod.connect(self.address)
+        self._runtime = cri_pb2_grpc.RuntimeServiceStub(self.channel)
+        self._images = cri_pb2_grpc.ImageServiceStub(self.channel)
+
+    def close(self) -> None:
+        self.channel.close()
+
+    def _call(self, method: Callable[..., Any], request: Any, *,
+              kind: str = 'Sandbox', ident: str = '',
+              timeout: float | None = None) -> Any:
+        try:
+            return method(request, timeout=timeout or self._conf.timeout)
+        except grpc.RpcError as e:
+            operation = type(request).__name__.removesuffix('Request')
+            raise errors.translate(e, operation, self.address,
+                                   kind, ident) from e
+
+    # The runtime itself
+
+    def version(self) -> pb.VersionResponse:
+        return self._call(self._runtime.Version, pb.VersionRequest())
+
+    def status(self, verbose: bool = False) -> pb.StatusResponse:
+        return self._call(self._runtime.Status,
+                          pb.StatusRequest(verbose=verbose))
+
+    def handlers(self) -> set[str]:
+        """Names of the runtime handlers that containerd has configured."""
+        info = self.status(verbose=True).info
+        config = json.loads(info.get('config') or '{}')
+        return set((config.get('containerd') or {}).get('runtimes') or {})
+
+    # Sandboxes
+
+    def run_pod_sandbox(self, config: pb.PodSandboxConfig,
+                        handler: str) -> str:
+        """:returns: the new sandbox's id"""
+        return self._call(
+            self._runtime.RunPodSandbox,
+            pb.RunPodSandboxRequest(config=config, runtime_handler=handler),
+            ident=config.metadata.uid,
+            timeout=self._conf.sandbox_timeout).pod_sandbox_id
+
+    def stop_pod_sandbox(self, sandbox_id: str) -> None:
+        """Kills its containers, stops the VM, frees the network. Idempotent.
+
+        The sandbox, its containers and their writable layers stay known.
+        """
+        self._call(self._runtime.StopPodSandbox,
+                   pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id),
+                   ident=sandbox_id, timeout=self._conf.sandbox_timeout)
+
+    def remove_pod_sandbox(self, sandbox_id: str) -> None:
+        """Removes it and all its containers; an unknown one is fine."""
+        self._call(self._runtime.RemovePodSandbox,
+                   pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id),
+                   ident=sandbox_id, timeout=self._conf.sandbox_timeout)
+
+    def pod_sandbox_status(self, sandbox_id: str, verbose: bool = False
+                           ) -> pb.PodSandboxStatusResponse:
+        return self._call(
+            self._runtime.PodSandboxStatus,
+            pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id,
+                                       verbose=verbose), ident=sandbox_id)
+
+    def list_pod_sandboxes(self, labels: Mapping[str, str] | None = None,
+                           sandbox_id: str = '') -> Sequence[pb.PodSandbox]:
+        """Those that have all of ``labels``."""
+        return self._call(
+            self._runtime.ListPodSandbox,
+            pb.ListPodSandboxRequest(filter=pb.PodSandboxFilter(
+                id=sandbox_id, label_selector=labels))).items
+
+    # Containers
+
+    def create_container(self, sandbox_id: str, config: pb.ContainerConfig,
+                         sandbox_config: pb.PodSandboxConfig) -> str:
+        """:returns: the new container's id"""
+        return self._call(
+            self._runtime.CreateContainer,
+            pb.CreateContainerRequest(
+                pod_sandbox_id=sandbox_id, config=config,
+                sandbox_config=sandbox_config),
+            ident=sandbox_id,
+            timeout=self._conf.sandbox_timeout).container_id
+
+    def start_container(self, container_id: str) -> None:
+        self._call(self._runtime.StartContainer,
+                   pb.StartContainerRequest(container_id=container_id),
+                   kind='Container', ident=container_id,
+                   timeout=self._conf.sandbox_timeout)
+
+    def stop_container(self, container_id: str, grace: int) -> None:
+        """SIGTERM (or the image's signal), after ``grace`` s SIGKILL."""
+        self._call(self._runtime.StopContainer,
+                   pb.StopContainerRequest(container_id=container_id,
+                                           timeout=grace),
+                   kind='Container', ident=container_id,
+                   timeout=self._conf.sandbox_timeout + grace)
+
+    def remove_container(self, container_id: str) -> None:
+        """Kills it when needed; an unknown one is fine."""
+        self._call(self._runtime.RemoveContainer,
+                   pb.RemoveContainerRequest(container_id=container_id),
+                   kind='Container', ident=container_id,
+                   timeout=self._conf.sandbox_timeout)
+
+    def list_containers(self, labels: Mapping[str, str] | None = None,
+                        sandbox_id: str = '', container_id: str = ''
+                        ) -> Sequence[pb.Container]:
+        """Those that have all of ``labels``."""
+        return self._call(
+            self._runtime.ListContainers,
+            pb.ListContainersRequest(filter=pb.ContainerFilter(
+                id=container_id, pod_sandbox_id=sandbox_id,
+                label_selector=labels))).containers
+
+    def container_status(self, container_id: str, verbose: bool = False
+                         ) -> pb.ContainerStatusResponse:
+        return self._call(
+            self._runtime.ContainerStatus,
+            pb.ContainerStatusRequest(container_id=container_id,
+                                      verbose=verbose),
+            kind='Container', ident=container_id)
+
+    def exec_sync(self, container_id: str, command: Sequence[str],
+                  timeout: int = 0) -> pb.ExecSyncResponse:
+        """Run ``command`` to its end.
+
+        :param timeout: seconds until containerd kills it; 0: none
+        """
+        limit = timeout + self._conf.timeout if timeout else 24 * 3600
+        return self._call(
+            self._runtime.ExecSync,
+            pb.ExecSyncRequest(container_id=container_id, cmd=command,
+                               timeout=timeout),
+            kind='Container', ident=container_id, timeout=limit)
+
+    def container_stats(self, container_id: str) -> pb.ContainerStats:
+        return self._call(
+            self._runtime.ContainerStats,
+            pb.ContainerStatsRequest(container_id=container_id),
+            kind='Container', ident=container_id).stats
+
+    # Images
+
+    def pull_image(self, reference: str,
+                   auth: pb.AuthConfig | None = None) -> str:
+        """:returns: the image's id"""
+        return self._call(
+            self._images.PullImage,
+            pb.PullImageRequest(image=pb.ImageSpec(image=reference),
+                                auth=auth),
+            kind='Image', ident=reference,
+            timeout=self._conf.pull_timeout).image_ref
+
+    def image_status(self, reference: str, verbose: bool = False
+                     ) -> pb.ImageStatusResponse:
+        """``image`` is unset in the answer when there is none."""
+        return self._call(
+            self._images.ImageStatus,
+            pb.ImageStatusRequest(image=pb.ImageSpec(image=reference),
+                                  verbose=verbose),
+            kind='Image', ident=reference)
+
+    def list_images(self) -> Sequence[pb.Image]:
+        return self._call(self._images.ListImages,
+                          pb.ListImagesRequest()).images
+
+    def remove_image(self, reference: str) -> None:
+        """An unknown one is fine."""
+        self._call(self._images.RemoveImage,
+                   pb.RemoveImageRequest(image=pb.ImageSpec(image=reference)),
+                   kind='Image', ident=reference)

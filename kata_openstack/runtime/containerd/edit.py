@@ -1,0 +1,211 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Edits containerd's configuration, and leaves alone what is not ours.
+
+There are two ways to add handlers. A file of our own that the operator's
+file imports is the better one. But containerd before 2.1 or so does not merge
+a plugin's section of an imported file with that of the main file: it takes
+its place. Then our tables go into the operator's file. Which it is, is found
+out by asking containerd, not by its version.
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import copy
+import fnmatch
+import os
+import pathlib
+from typing import Any
+
+import tomli_w
+import tomlkit
+from tomlkit import exceptions as tomlkit_exceptions
+
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import config
+
+Tables = dict[str, Any]
+
+MARK = ('# Written by "kata-openstack containerd configure", which replaces '
+        'it.\n')
+
+
+def parse(text: str, path: pathlib.Path) -> tomlkit.TOMLDocument:
+    """:raises InvalidInput: it is not TOML, or of a too old format."""
+    try:
+        document = tomlkit.parse(text)
+    except tomlkit_exceptions.ParseError as e:
+        raise exception.InvalidInput(
+            field="containerd's configuration", value=str(path), why=e,
+            remedy='Correct it; nothing was changed.') from e
+    if document.get('plugins') and file_version(document) < 2:
+        raise exception.InvalidInput(
+            field="containerd's configuration", value=str(path),
+            why='it is of version 1',
+            remedy='Convert it to version 2 (containerd config migrate).')
+    return document
+
+
+def file_version(document: Mapping[str, Any]) -> int:
+    """The format, 1 if none is named; newer ones read version 3 too."""
+    version = document.get('version', 1)
+    return min(version, 3) if isinstance(version, int) else 1
+
+
+def with_version(document: tomlkit.TOMLDocument,
+                 version: int) -> tomlkit.TOMLDocument:
+    """A document that names its format; ours if it names none."""
+    if 'version' in document:
+        return document
+    return tomlkit.parse(f'version = {version}\n' + document.as_string())
+
+
+def without(document: tomlkit.TOMLDocument, handlers: Collection[str],
+            own: pathlib.Path, registry: bool) -> tomlkit.TOMLDocument:
+    """A copy of the operator's file as it would be without us.
+
+    :param handlers: those that are ours, of what is in it.
+    :param own: our file.
+    :param registry: whether the registries' config_path is ours.
+    """
+    stripped = copy.deepcopy(document)
+    if str(own) in (stripped.get('imports') or ()):
+        stripped['imports'].remove(str(own))
+        if not stripped['imports']:
+            del stripped['imports']
+    for version in (2, 3):
+        for path in (
+                (config.runtime_plugin(version), 'containerd', 'runtimes'),
+                (config.images_plugin(version), 'runtime_platforms')):
+            for name in handlers:
+                _remove(stripped, ('plugins', *path, name))
+        if registry:
+            _remove(stripped, ('plugins', config.images_plugin(version),
+                               'registry', 'config_path'))
+    return stripped
+
+
+def _remove(table: Any, path: tuple[str, ...]) -> None:
+    """Remove a value, and the tables that are empty without it."""
+    if path[0] not in table:
+        return
+    if len(path) > 1:
+        _remove(table[path[0]], path[1:])
+        if table[path[0]]:
+            return
+    del table[path[0]]
+
+
+def with_import(document: tomlkit.TOMLDocument, own: pathlib.Path,
+                conf_d: pathlib.Path | None) -> tomlkit.TOMLDocument:
+    """The operator's file with one more import, if it needs one.
+
+    :param conf_d: the folder that this containerd reads without being told,
+        as long as the file imports nothing.
+    """
+    edited = copy.deepcopy(document)
+    imports = edited.get('imports')
+    if imports is None:
+        if own.parent == conf_d:
+            return edited
+        edited['imports'] = [str(own)]
+    elif not any(fnmatch.fnmatch(str(own), pattern) for pattern in imports):
+        imports.append(str(own))
+    return edited
+
+
+def inline(document: tomlkit.TOMLDocument,
+           plugins: Tables) -> tomlkit.TOMLDocument:
+    """The operator's file with our tables in it."""
+    edited = copy.deepcopy(document)
+    _merge(edited, {'plugins': plugins})
+    return edited
+
+
+def _merge(table: Any, ours: Tables) -> None:
+    for key, value in ours.items():
+        if isinstance(value, dict) and key in table:
+            _merge(table[key], value)
+        else:
+            table[key] = _item(value)
+
+
+def _item(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    made = tomlkit.table(is_super_table=bool(value) and all(
+        isinstance(v, dict) for v in value.values()))
+    for key, inner in value.items():
+        made[key] = _item(inner)
+    return made
+
+
+def own_text(plugins: Tables, version: int) -> str:
+    return MARK + tomli_w.dumps({'version': version, 'plugins': plugins})
+
+
+def runtimes(dump: Mapping[str, Any]) -> Tables:
+    """The handlers in what containerd dumped, in either format."""
+    found: Tables = {}
+    for version in (2, 3):
+        plugin = (dump.get('plugins') or {}).get(
+            config.runtime_plugin(version)) or {}
+        found |= (plugin.get('containerd') or {}).get('runtimes') or {}
+    return found
+
+
+def registry_path(dump: Mapping[str, Any]) -> str:
+    """The folder of the registries' hosts.toml files, '' for none.
+
+    Several, separated by colons, are allowed; the first one counts.
+    """
+    plugins = dump.get('plugins') or {}
+    for version in (3, 2):
+        registry = (plugins.get(config.images_plugin(version)) or {}).get(
+            'registry') or {}
+        if registry.get('config_path'):
+            return registry['config_path'].split(os.pathsep)[0]
+    return ''
+
+
+def is_base(base: Mapping[str, Any], dump: Mapping[str, Any],
+            ours: Collection[str], registry: bool) -> bool:
+    """Whether ``dump`` is ``base`` and our additions, nothing else.
+
+    :param ours: handlers that were added.
+    :param registry: whether the registries' config_path was added.
+    """
+    return (_pruned(base, (), registry)
+            == _pruned(dump, ours, registry))
+
+
+def _pruned(dump: Mapping[str, Any], ours: Collection[str],
+            registry: bool) -> Tables:
+    """Without our additions, imports, and tables that are empty."""
+    left = copy.deepcopy(dict(dump))
+    left.pop('imports', None)
+    for version in (2, 3):
+        for path in (
+                (config.runtime_plugin(version), 'containerd', 'runtimes'),
+                (config.images_plugin(version), 'runtime_platforms')):
+            for name in ours:
+                _remove(left, ('plugins', *path, name))
+        if registry:
+            _remove(left, ('plugins', config.images_plugin(version),
+                           'registry', 'config_path'))
+    return _without_empty(left)
+
+
+def _without_empty(table: Tables) -> Tables:
+    cleaned = {key: _without_empty(value) if isinstance(value, dict)
+               else value for key, value in table.items()}
+    return {key: value for key, value in cleaned.items() if value != {}}

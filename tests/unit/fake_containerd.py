@@ -1,0 +1,339 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A gRPC server that answers as containerd does, and fails on demand.
+
+Real clients talk to it through a real socket; only the VMs are missing.
+What containerd itself does is tested in tests/functional.
+"""
+
+from concurrent import futures
+import json
+import pathlib
+import shutil
+import tempfile
+import threading
+import time
+
+import fixtures
+from google.protobuf import empty_pb2
+import grpc
+from oslo_config import cfg
+
+from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd.protos import containers_pb2
+from kata_openstack.runtime.containerd.protos import containers_pb2_grpc
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
+from kata_openstack.runtime.containerd.protos import events_pb2
+from kata_openstack.runtime.containerd.protos import events_pb2_grpc
+from kata_openstack.runtime.containerd.protos import introspection_pb2
+from kata_openstack.runtime.containerd.protos import introspection_pb2_grpc
+from kata_openstack.runtime.containerd.protos import snapshots_pb2
+from kata_openstack.runtime.containerd.protos import snapshots_pb2_grpc
+from kata_openstack.runtime.containerd.protos import tasks_pb2_grpc
+from kata_openstack.runtime.containerd.protos import types_pb2
+from kata_openstack.runtime.containerd.protos import version_pb2
+from kata_openstack.runtime.containerd.protos import version_pb2_grpc
+
+
+class State:
+    """What the services share.
+
+    fail: by method name, (status code, details) of its next calls;
+    calls: (method, request) of every call; images: by reference, an id;
+    metadata: of the last call of a native service.
+    """
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.fail: dict[str, tuple[grpc.StatusCode, str]] = {}
+        self.calls: list[tuple[str, object]] = []
+        self.sandboxes: dict[str, pb.PodSandbox] = {}
+        self.containers: dict[str, pb.Container] = {}
+        self.exits: dict[str, int] = {}
+        self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
+        self.handlers = ['kata-embedded']
+        self.metadata: dict[str, str] = {}
+        self.streams: list[list[events_pb2.Envelope]] = []
+        self.closing = threading.Event()
+
+    def enter(self, method: str, request: object,
+              context: grpc.ServicerContext) -> None:
+        self.calls.append((method, request))
+        self.metadata = dict(context.invocation_metadata())
+        if method in self.fail:
+            context.abort(*self.fail[method])
+
+    def new_id(self) -> str:
+        return f'{len(self.calls):064x}'
+
+    def upper(self, container_id: str) -> pathlib.Path:
+        return self.root / f'upper-{container_id}'
+
+
+def _matches(labels, selector) -> bool:
+    return all(labels.get(k) == v for k, v in selector.items())
+
+
+class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Version(self, request, context):
+        self.state.enter('Version', request, context)
+        return pb.VersionResponse(runtime_name='fake')
+
+    def Status(self, request, context):
+        self.state.enter('Status', request, context)
+        config = {'containerd': {'runtimes': dict.fromkeys(
+            self.state.handlers, {})}}
+        return pb.StatusResponse(info={'config': json.dumps(config)})
+
+    def RunPodSandbox(self, request, context):
+        self.state.enter('RunPodSandbox', request, context)
+        ident = self.state.new_id()
+        config = request.config
+        self.state.sandboxes[ident] = pb.PodSandbox(
+            id=ident, metadata=config.metadata, labels=config.labels,
+            annotations=config.annotations, created_at=time.time_ns(),
+            runtime_handler=request.runtime_handler)
+        return pb.RunPodSandboxResponse(pod_sandbox_id=ident)
+
+    def StopPodSandbox(self, request, context):
+        self.state.enter('StopPodSandbox', request, context)
+        sandbox = self.state.sandboxes.get(request.pod_sandbox_id)
+        if sandbox:
+            sandbox.state = pb.SANDBOX_NOTREADY
+        for container in self.state.containers.values():
+            if container.pod_sandbox_id == request.pod_sandbox_id:
+                container.state = pb.CONTAINER_EXITED
+        return pb.StopPodSandboxResponse()
+
+    def RemovePodSandbox(self, request, context):
+        self.state.enter('RemovePodSandbox', request, context)
+        self.state.sandboxes.pop(request.pod_sandbox_id, None)
+        for ident, container in list(self.state.containers.items()):
+            if container.pod_sandbox_id == request.pod_sandbox_id:
+                del self.state.containers[ident]
+        return pb.RemovePodSandboxResponse()
+
+    def ListPodSandbox(self, request, context):
+        self.state.enter('ListPodSandbox', request, context)
+        return pb.ListPodSandboxResponse(items=[
+            s for s in self.state.sandboxes.values()
+            if _matches(s.labels, request.filter.label_selector)
+            and request.filter.id in ('', s.id)])
+
+    def CreateContainer(self, request, context):
+        self.state.enter('CreateContainer', request, context)
+        ident = self.state.new_id()
+        config = request.config
+        self.state.upper(ident).mkdir()
+        self.state.containers[ident] = pb.Container(
+            id=ident, pod_sandbox_id=request.pod_sandbox_id,
+            metadata=config.metadata, image=config.image,
+            image_ref=config.image.image, labels=config.labels,
+            annotations=config.annotations, created_at=time.time_ns())
+        return pb.CreateContainerResponse(container_id=ident)
+
+    def StartContainer(self, request, context):
+        self.state.enter('StartContainer', request, context)
+        self.state.containers[
+            request.container_id].state = pb.CONTAINER_RUNNING
+        return pb.StartContainerResponse()
+
+    def StopContainer(self, request, context):
+        self.state.enter('StopContainer', request, context)
+        self.state.containers[
+            request.container_id].state = pb.CONTAINER_EXITED
+        return pb.StopContainerResponse()
+
+    def RemoveContainer(self, request, context):
+        self.state.enter('RemoveContainer', request, context)
+        self.state.containers.pop(request.container_id, None)
+        return pb.RemoveContainerResponse()
+
+    def ListContainers(self, request, context):
+        self.state.enter('ListContainers', request, context)
+        return pb.ListContainersResponse(containers=[
+            c for c in self.state.containers.values()
+            if _matches(c.labels, request.filter.label_selector)
+            and request.filter.id in ('', c.id)])
+
+    def ContainerStatus(self, request, context):
+        self.state.enter('ContainerStatus', request, context)
+        container = self.state.containers[request.container_id]
+        return pb.ContainerStatusResponse(status=pb.ContainerStatus(
+            id=container.id, state=container.state,
+            started_at=container.created_at,
+            finished_at=container.created_at,
+            exit_code=self.state.exits.get(container.id, 0)))
+
+    def ExecSync(self, request, context):
+        self.state.enter('ExecSync', request, context)
+        return pb.ExecSyncResponse(stdout=b'out\xff', stderr=b'err',
+                                   exit_code=2)
+
+
+class Images(cri_pb2_grpc.ImageServiceServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def ImageStatus(self, request, context):
+        self.state.enter('ImageStatus', request, context)
+        ident = self.state.images.get(request.image.image)
+        if ident is None:
+            return pb.ImageStatusResponse()
+        return pb.ImageStatusResponse(image=pb.Image(id=ident))
+
+    def PullImage(self, request, context):
+        self.state.enter('PullImage', request, context)
+        self.state.images[request.image.image] = 'sha256:2'
+        return pb.PullImageResponse(image_ref='sha256:2')
+
+
+class Containers(containers_pb2_grpc.ContainersServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def _record(self, source, kind):
+        return containers_pb2.Container(
+            id=source.id, image='image', snapshotter='overlayfs',
+            snapshot_key=source.id,
+            labels={**source.labels, 'io.cri-containerd.kind': kind})
+
+    def _all(self):
+        return {
+            **{i: self._record(s, 'sandbox')
+               for i, s in self.state.sandboxes.items()},
+            **{i: self._record(c, 'container')
+               for i, c in self.state.containers.items()}}
+
+    def Get(self, request, context):
+        self.state.enter('Get', request, context)
+        found = self._all().get(request.id)
+        if found is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, 'no such container')
+        return containers_pb2.GetContainerResponse(container=found)
+
+    def List(self, request, context):
+        self.state.enter('List', request, context)
+        return containers_pb2.ListContainersResponse(
+            containers=list(self._all().values()))
+
+
+class Snapshots(snapshots_pb2_grpc.SnapshotsServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Mounts(self, request, context):
+        self.state.enter('Mounts', request, context)
+        return snapshots_pb2.MountsResponse(mounts=[types_pb2.Mount(
+            type='overlay', source='overlay', options=[
+                'workdir=/work', f'upperdir={self.state.upper(request.key)}',
+                'lowerdir=/lower'])])
+
+
+class Introspection(introspection_pb2_grpc.IntrospectionServicer):
+    """As containerd without a thin pool: devmapper is there and failed."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Plugins(self, request, context):
+        self.state.enter('Plugins', request, context)
+        kind = 'io.containerd.snapshotter.v1'
+        return introspection_pb2.PluginsResponse(plugins=[
+            introspection_pb2.Plugin(type=kind, id='overlayfs'),
+            introspection_pb2.Plugin(type=kind, id='native'),
+            introspection_pb2.Plugin(
+                type=kind, id='devmapper',
+                init_err=introspection_pb2.LoadError(
+                    code=2, message='devmapper not configured'))])
+
+
+class Version(version_pb2_grpc.VersionServicer):
+
+    def Version(self, request, context):
+        return version_pb2.VersionResponse(version='1.6.20~ds1')
+
+
+class Tasks(tasks_pb2_grpc.TasksServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Kill(self, request, context):
+        self.state.enter('Kill', request, context)
+        self.state.containers[
+            request.container_id].state = pb.CONTAINER_EXITED
+        return empty_pb2.Empty()
+
+
+class Events(events_pb2_grpc.EventsServicer):
+    """Each subscription gets the next list of state.streams, and ends.
+
+    With none left it stays open and silent.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Subscribe(self, request, context):
+        self.state.enter('Subscribe', request, context)
+        if self.state.streams:
+            yield from self.state.streams.pop(0)
+            return
+        while context.is_active() and not self.state.closing.wait(0.05):
+            pass
+
+
+class FakeContainerd(fixtures.Fixture):
+    """Attributes: ``conf`` that points to it, ``state``."""
+
+    def _setUp(self) -> None:
+        # not under TMPDIR: a unix socket's path has 107 characters at most
+        root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        self.state = State(root)
+        self.conf = cfg.ConfigOpts()
+        opts.register_opts(self.conf)
+        self.conf([], default_config_files=[], default_config_dirs=[])
+        self.conf.set_override('address', str(root / 'sock'), 'containerd')
+        self.conf.set_override('state_path', str(root / 'lib'))
+        self.conf.set_override('run_path', str(root / 'run'))
+        self.server = grpc.server(futures.ThreadPoolExecutor(8))
+        cri_pb2_grpc.add_RuntimeServiceServicer_to_server(
+            Runtime(self.state), self.server)
+        cri_pb2_grpc.add_ImageServiceServicer_to_server(
+            Images(self.state), self.server)
+        containers_pb2_grpc.add_ContainersServicer_to_server(
+            Containers(self.state), self.server)
+        snapshots_pb2_grpc.add_SnapshotsServicer_to_server(
+            Snapshots(self.state), self.server)
+        introspection_pb2_grpc.add_IntrospectionServicer_to_server(
+            Introspection(self.state), self.server)
+        version_pb2_grpc.add_VersionServicer_to_server(
+            Version(), self.server)
+        tasks_pb2_grpc.add_TasksServicer_to_server(
+            Tasks(self.state), self.server)
+        events_pb2_grpc.add_EventsServicer_to_server(
+            Events(self.state), self.server)
+        self.server.add_insecure_port(f'unix://{root}/sock')
+        self.server.start()
+        self.addCleanup(lambda: self.server.stop(None).wait())
+        self.addCleanup(self.state.closing.set)
