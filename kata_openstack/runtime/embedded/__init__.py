@@ -1,0 +1,33 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The embedded runtime: a containerd shim, a QEMU VM per sandbox, an agent.
+
+Made from distribution packages only; for nodes without upstream Kata, with
+KVM or with emulation. This module is imported in every shim and in the
+guest, so it imports nothing itself.
+"""
+
+import typing
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+    import pathlib
+
+    from oslo_config import cfg
+
+
+def prepare(conf: 'cfg.ConfigOpts', accelerator: str,
+            progress: 'Callable[[str], None]') -> 'pathlib.Path':
+    """Make the node ready; see preparation.prepare."""
+    from kata_openstack.runtime.embedded import preparation
+    return preparation.prepare(conf, accelerator, progress)

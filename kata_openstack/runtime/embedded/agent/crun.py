@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""crun's command lines, and what its containers' cgroups tell."""
+
+import os
+import signal
+from typing import Any
+
+from kata_openstack.runtime.embedded.agent import system
+
+CRUN = '/usr/bin/crun'
+_CGROUPS = '/sys/fs/cgroup'
+_OPTIONS = ['--cgroup-manager=cgroupfs', '--root=/run/crun']
+_STAT_FILES = ('memory.current', 'memory.max', 'memory.swap.current',
+               'memory.swap.max', 'pids.current', 'pids.max')
+_STAT_TABLES = ('cpu.stat', 'memory.stat', 'memory.events')
+
+
+def run_command(container: str, folder: str, terminal: bool) -> list[str]:
+    """Create and start in one go, in the background.
+
+    ``folder`` holds config.json and gets pid, log and, for a terminal, the
+    console socket.
+    """
+    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'run', '--detach',
+            '--bundle', folder, '--pid-file', f'{folder}/pid',
+            *(['--console-socket', f'{folder}/tty'] if terminal else []),
+            container]
+
+
+def exec_command(container: str, folder: str, terminal: bool) -> list[str]:
+    """``folder`` holds process.json; otherwise as run_command."""
+    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'exec', '--detach',
+            '--process', f'{folder}/process.json',
+            '--pid-file', f'{folder}/pid',
+            *(['--console-socket', f'{folder}/tty'] if terminal else []),
+            container]
+
+
+def update_command(container: str, resources: str,
+                   folder: str) -> list[str]:
+    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'update',
+            '--resources', resources, container]
+
+
+def delete_command(container: str) -> list[str]:
+    return [CRUN, *_OPTIONS, 'delete', '--force', container]
+
+
+def cgroup(container: str) -> str:
+    """The shim sets cgroupsPath to the container's id."""
+    return f'{_CGROUPS}/{container}'
+
+
+def pids(container: str) -> list[int]:
+    found: list[int] = []
+    for folder, _, _ in os.walk(cgroup(container)):
+        found += map(int, system.read(f'{folder}/cgroup.procs').split())
+    return found
+
+
+def kill_all(container: str, number: int) -> None:
+    if number == signal.SIGKILL:
+        system.write(f'{cgroup(container)}/cgroup.kill', '1')
+        return
+    for pid in pids(container):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def freeze(container: str, frozen: bool) -> None:
+    system.write(f'{cgroup(container)}/cgroup.freeze', str(int(frozen)))
+
+
+def oom_kills(container: str) -> int:
+    try:
+        return _table(f'{cgroup(container)}/memory.events')['oom_kill']
+    except (OSError, KeyError):
+        return 0
+
+
+def stats(container: str) -> dict[str, Any]:
+    """Raw figures of cgroup v2; -1 stands for ``max``."""
+    folder = cgroup(container)
+    found: dict[str, Any] = {}
+    for name in _STAT_FILES:
+        try:
+            text = system.read(f'{folder}/{name}').strip()
+        except OSError:
+            continue  # no swap accounting, for one
+        found[name] = -1 if text == 'max' else int(text)
+    for name in _STAT_TABLES:
+        found[name] = _table(f'{folder}/{name}')
+    return found
+
+
+def _table(path: str) -> dict[str, int]:
+    pairs = (line.split() for line in system.read(path).splitlines())
+    return {key: int(value) for key, value in pairs}

@@ -1,0 +1,161 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The guest's own set-up: file systems, modules, devices, clock, network."""
+
+import fcntl
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+from kata_openstack.runtime.embedded import netlink
+from kata_openstack.runtime.embedded import syscalls
+
+PORT_NAME = 'agent'
+SHARE = '/share'  # the pod's share, by virtiofs; also its tag
+POD_SHM = '/run/shm'  # one /dev/shm for all containers of the pod
+MODULES = '/modules'
+_RNDADDENTROPY = 0x40085203
+_RNDRESEEDCRNG = 0x5207
+_CONTROLLERS = '+cpu +memory +pids +io +cpuset'
+
+
+def bring_up() -> None:
+    """From a bare initramfs to a system in which crun works."""
+    _leave_initramfs()
+    for source, target, flags, data in (
+            ('proc', '/proc', 14, ''),
+            ('sysfs', '/sys', 14, ''),
+            ('devtmpfs', '/dev', 2, 'mode=755'),
+            ('devpts', '/dev/pts', 10, 'gid=5,mode=620,ptmxmode=666'),
+            ('tmpfs', '/run', 6, 'mode=755'),
+            ('tmpfs', POD_SHM, 14, 'mode=1777'),
+            ('cgroup2', '/sys/fs/cgroup', 14, '')):
+        os.makedirs(target, exist_ok=True)
+        syscalls.mount(source, target, source, flags, data)
+    _redirect_output()
+    os.makedirs(SHARE, exist_ok=True)
+    write('/sys/fs/cgroup/cgroup.subtree_control', _CONTROLLERS)
+    os.environ.clear()
+    os.environ.update(PATH='/usr/sbin:/usr/bin:/sbin:/bin',
+                      XDG_RUNTIME_DIR='/run', HOME='/')
+    with open(f'{MODULES}/order') as names:
+        for name in names.read().split():
+            with open(f'{MODULES}/{name}', 'rb') as module:
+                syscalls.load_module(module.fileno())
+    with netlink.Netlink() as net:
+        for link in net.links():
+            if link['flags'] & netlink.IFF_LOOPBACK:
+                net.set_link(link['index'], up=True)
+
+
+def _leave_initramfs() -> None:
+    """Make / a mount of its own: pivot_root refuses the initramfs."""
+    os.makedirs('/newroot', exist_ok=True)
+    syscalls.mount('/', '/newroot', flags=syscalls.MS_BIND)
+    os.chdir('/newroot')
+    syscalls.mount('.', '/', flags=syscalls.MS_MOVE)
+    os.chroot('.')
+    os.chdir('/')
+
+
+def _redirect_output() -> None:
+    """The kernel may not have opened a console; fds 0-2 must exist."""
+    null = os.open('/dev/null', os.O_RDWR)
+    log = os.open('/dev/kmsg', os.O_WRONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for fd in (null, log):
+        if fd > 2:
+            os.close(fd)
+
+
+def open_port() -> int:
+    """Open the virtio-serial port to the shim, non-blocking."""
+    ports = '/sys/class/virtio-ports'
+    while True:
+        for device in os.listdir(ports) if os.path.isdir(ports) else ():
+            if read(f'{ports}/{device}/name').strip() == PORT_NAME:
+                return os.open(f'/dev/{device}',
+                               os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        time.sleep(0.002)
+
+
+def wake(now: float, entropy: bytes) -> None:
+    """After a restore: the clock and the random pool are the template's."""
+    time.clock_settime(time.CLOCK_REALTIME, now)
+    with open('/dev/urandom', 'wb', buffering=0) as device:
+        fcntl.ioctl(device, _RNDADDENTROPY, struct.pack(
+            f'ii{len(entropy)}s', len(entropy) * 8, len(entropy), entropy))
+        fcntl.ioctl(device, _RNDRESEEDCRNG)
+
+
+def find_devices() -> None:
+    """The pod's own devices were not there when the template was made."""
+    write('/sys/bus/pci/rescan', '1')
+
+
+def mount_share() -> None:
+    syscalls.mount(SHARE.strip('/'), SHARE, 'virtiofs')
+
+
+def set_hostname(name: str) -> None:
+    socket.sethostname(name)
+
+
+def set_up_network(interfaces: list[dict[str, Any]]) -> None:
+    """Give each NIC, found by its MAC, what the pod's namespace has.
+
+    :param interfaces: name, mac, mtu, addresses (address, prefixlen) and
+        routes (destination, gateway, metric, onlink) of each.
+    """
+    with netlink.Netlink() as net:
+        by_mac = {link['mac']: link for link in net.links()}
+        for wanted in interfaces:
+            index = by_mac[wanted['mac']]['index']
+            net.set_link(index, name=wanted['name'])
+            net.set_link(index, mtu=wanted['mtu'])
+            for item in wanted['addresses']:
+                net.add_address(index, item['address'], item['prefixlen'])
+            net.set_link(index, up=True)
+            for route in sorted(wanted['routes'],
+                                key=lambda r: bool(r['gateway'])):
+                net.add_route(index, route['destination'], route['gateway'],
+                              route['metric'], route['onlink'])
+
+
+def drop_caches() -> None:
+    """Let virtiofsd close what it holds open for our cached inodes."""
+    write('/proc/sys/vm/drop_caches', '2')
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, text: str) -> None:
+    with open(path, 'w') as file:
+        file.write(text)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder that holds files only, if it is there."""
+    try:
+        for entry in os.scandir(folder):
+            os.unlink(entry.path)
+        os.rmdir(folder)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Takes the kernel proper out of a distribution's compressed image.
+
+QEMU can start the ELF kernel itself (by its PVH entry). The guest then
+neither holds the compressed image in memory nor unpacks it: a template is
+a quarter smaller and boots faster. Layout: Documentation/arch/x86/boot.rst
+of the kernel; LZ4's legacy frame: doc/lz4_Frame_format.md of lz4.
+"""
+
+import ctypes
+import lzma
+import re
+import struct
+
+_LZ4_LEGACY = b'\x02\x21\x4c\x18'
+_LZ4_BLOCK = 8 * 1024 * 1024
+_XZ = b'\xfd7zXZ\0'
+# ELF note of 4 or 8 bytes, type 18 (XEN_ELFNOTE_PHYS32_ENTRY), of "Xen"
+_PVH_NOTE = re.compile(rb'\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0')
+
+
+class NotUnpacked(Exception):
+    """The image must be booted as it is; says why."""
+
+
+def unpack(image: bytes) -> bytes:
+    """Return the ELF kernel.
+
+    :raises NotUnpacked: an unknown compression, or no PVH entry.
+    """
+    if image[0x202:0x206] != b'HdrS':
+        raise NotUnpacked('no x86 boot image')
+    start = (image[0x1F1] + 1) * 512
+    offset, length = struct.unpack_from('<II', image, 0x248)
+    payload = image[start + offset:start + offset + length]
+    try:
+        if payload.startswith(_XZ):
+            unpacker = lzma.LZMADecompressor()
+            kernel = unpacker.decompress(payload)
+            if not unpacker.eof:
+                raise NotUnpacked('the image is cut off')
+        elif payload.startswith(_LZ4_LEGACY):
+            kernel = _unpack_lz4(payload)
+        else:
+            raise NotUnpacked(f'compression {payload[:4].hex()}')
+    except (lzma.LZMAError, OSError, struct.error) as e:
+        raise NotUnpacked(str(e)) from e
+    if not kernel.startswith(b'\x7fELF') or not _PVH_NOTE.search(kernel):
+        raise NotUnpacked('no ELF kernel with a PVH entry')
+    return kernel
+
+
+def _unpack_lz4(payload: bytes) -> bytes:
+    """With the C library, which apt and dpkg need too.
+
+    :raises OSError: the library is not there.
+    """
+    library = ctypes.CDLL('liblz4.so.1')
+    block = ctypes.create_string_buffer(_LZ4_BLOCK)
+    kernel = bytearray()
+    position = len(_LZ4_LEGACY)
+    while position + 4 <= len(payload):
+        size, = struct.unpack_from('<I', payload, position)
+        data = payload[position + 4:position + 4 + size]
+        if len(data) < size:
+            break  # the size of the kernel, which follows the last block
+        count = library.LZ4_decompress_safe(data, block, size, _LZ4_BLOCK)
+        if count < 0:
+            raise NotUnpacked('damaged LZ4 data')
+        kernel += block.raw[:count]
+        position += 4 + size
+    return bytes(kernel)

@@ -1,0 +1,156 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Builds the guest's initramfs: Python, the agent, crun, a few modules.
+
+Python and crun are the node's own Debian packages: the files that the
+agent really loads, as the interpreter itself reports them, and the shared
+libraries that they need.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+from typing import Final
+
+from kata_openstack import exception
+from kata_openstack.runtime.embedded.agent import crun
+from kata_openstack.runtime.embedded import cpio
+from kata_openstack.runtime.embedded import elf
+from kata_openstack.runtime.embedded import kernel as kernel_package
+
+PYTHON: Final = '/usr/bin/python3'
+_PACKAGE = pathlib.Path(__file__).parents[3]
+_MODULES = ('virtio_pci', 'virtio_console', 'virtiofs', 'virtio_net',
+            'virtio_balloon')
+_FOLDERS = ('dev', 'proc', 'run', 'sys', 'tmp', 'var')
+_AGENT = 'kata_openstack.runtime.embedded.agent.main'
+
+# What the agent has loaded when it runs, and what it will load later
+_LIST_FILES = f"""
+import sys
+sys.path.insert(0, {str(_PACKAGE)!r})
+import encodings.idna, encodings.latin_1, json, {_AGENT}
+for module in list(sys.modules.values()):
+    if getattr(module, '__file__', None):
+        print(module.__file__)
+"""
+
+_INIT = f"""#!{{python}} -IS
+import sys
+sys.path.insert(0, '/agent')
+from {_AGENT} import main
+main()
+"""
+
+
+def build(kernel: kernel_package.Kernel, target: pathlib.Path,
+          progress: Callable[[str], None]) -> str:
+    """Write the initramfs, unless it is there already.
+
+    :returns: a hash of all that is in it and of the kernel.
+    :raises ToolMissing: when Python or crun is not installed.
+    """
+    files = _files(kernel)
+    digest = hashlib.sha256(
+        f'{kernel.release} {kernel.image.name}'.encode())
+    for name, (content, mode) in sorted(files.items()):
+        digest.update(f'{name} {mode} {len(content)}\0'.encode() + content)
+    key = digest.hexdigest()
+    stamp = target.with_name(target.name + '.key')
+    if target.exists() and stamp.exists() and stamp.read_text() == key:
+        return key
+    progress('building the guest image')
+    partial = target.with_name(target.name + '.partial')
+    with partial.open('wb') as out:
+        archive = cpio.Archive(out)
+        for folder in _FOLDERS:
+            archive.folder(folder)
+        for link in ('bin', 'sbin', 'lib', 'lib64'):
+            archive.link(link, f'usr/{link}')
+        for name, (content, mode) in sorted(files.items()):
+            archive.file(name, content, mode)
+        archive.end()
+    partial.rename(target)
+    stamp.write_text(key)
+    return key
+
+
+def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
+    """path in the guest -> content and mode."""
+    files = {}
+    python = os.path.realpath(PYTHON)
+    for tool, package in ((python, 'python3'), (crun.CRUN, 'crun')):
+        if not os.path.exists(tool):
+            raise exception.ToolMissing(tool=tool, package=package)
+    programs = {python: pathlib.Path(python).read_bytes(),
+                crun.CRUN: _slim_crun()}
+    for path in _python_files(python):
+        if path.suffix == '.so':
+            programs[str(path)] = path.read_bytes()
+        elif path.is_relative_to(_PACKAGE / 'kata_openstack'):
+            inside = path.relative_to(_PACKAGE)
+            files[f'agent/{inside}'] = (path.read_bytes(), 0o644)
+        else:
+            files[_usr(str(path))] = (path.read_bytes(), 0o644)
+    for program, content in programs.items():
+        files[_usr(program)] = (content, 0o755)
+    for name, library in _libraries(programs.values()).items():
+        files[_usr(name)] = (pathlib.Path(library).read_bytes(), 0o755)
+    modules = kernel.modules(_MODULES)
+    for name, content in modules.items():
+        files[f'modules/{name}'] = (content, 0o644)
+    files['modules/order'] = ('\n'.join(modules).encode(), 0o644)
+    files['init'] = (_INIT.format(python=python).encode(), 0o755)
+    return files
+
+
+def _usr(path: str) -> str:
+    """Debian's /lib is a link to /usr/lib, in the guest too."""
+    return re.sub(r'^/(lib|lib64|bin|sbin)/', r'usr/\1/', path).strip('/')
+
+
+def _python_files(python: str) -> list[pathlib.Path]:
+    try:
+        listed = subprocess.run([python, '-ISc', _LIST_FILES], check=True,
+                                capture_output=True, text=True).stdout
+    except subprocess.CalledProcessError as e:
+        raise exception.GuestImageFailed(why=e.stderr.strip()[-300:]) from e
+    return [pathlib.Path(line) for line in listed.splitlines()]
+
+
+def _slim_crun() -> bytes:
+    program = pathlib.Path(crun.CRUN).read_bytes()
+    try:
+        return elf.without_library(program, 'libsystemd.so.0')
+    except elf.NotSlimmed:
+        return program  # it works with the library, too
+
+
+def _libraries(programs: Iterable[bytes]) -> dict[str, str]:
+    """path by which it is looked up -> file, of all shared libraries."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for content in programs:
+            program = pathlib.Path(folder) / 'program'
+            program.write_bytes(content)
+            program.chmod(0o700)
+            listed = subprocess.run(['ldd', program], capture_output=True,
+                                    text=True).stdout
+            for path in re.findall(r'(/\S+) \(0x', listed):
+                found[path] = os.path.realpath(path)
+    return found

@@ -1,0 +1,74 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The embedded runtime's configuration file, as the shim reads it.
+
+``prepare()`` writes it from oslo.config; containerd passes its path to the
+shim (``ConfigPath`` of the handler). Only the standard library: a shim is
+started for every pod.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Self
+
+ENVIRONMENT = 'KATA_EMBEDDED_CONFIG'
+DEFAULT_PATH = '/etc/kata-openstack/embedded.json'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Sizes in MiB. ``image_key`` names the content of kernel + initrd."""
+
+    accelerator: str  # 'kvm' or 'tcg'
+    run_path: str
+    state_path: str
+    memory_path: str  # a folder on a tmpfs, for the VMs' RAM
+    qemu: str
+    virtiofsd: str
+    kernel: str
+    initrd: str
+    kernel_release: str
+    image_key: str
+    default_memory_mib: int = 256
+    default_vcpus: int = 1
+    max_memory_mib: int
+    max_vcpus: int
+    guest_overhead_mib: int
+    first_uid: int
+    uids: int
+    debug: bool = False
+    protocol: int = 1  # protocol.VERSION of the agent in the image
+
+    @classmethod
+    def load(cls, path: str) -> Self:
+        """:raises OSError, ValueError, TypeError: it is not usable."""
+        with open(path) as file:
+            return cls(**json.load(file))
+
+    def save(self, path: str) -> None:
+        partial = path + '.partial'
+        with open(partial, 'w') as file:
+            json.dump(dataclasses.asdict(self), file, indent=2)
+            file.write('\n')
+        os.chmod(partial, 0o644)
+        os.rename(partial, path)
+
+    def sandbox_path(self, sandbox: str) -> str:
+        """Where a sandbox keeps its state, its share and its logs."""
+        return f'{self.run_path}/{sandbox}'
+
+
+def locate(from_containerd: str = '') -> str:
+    return (from_containerd or os.environ.get(ENVIRONMENT, '')
+            or DEFAULT_PATH)

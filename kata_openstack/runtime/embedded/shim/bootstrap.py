@@ -1,0 +1,190 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Starts a sandbox's daemon, and cleans up after one.
+
+Until the daemon has launched its VM nothing is imported that is not needed
+for it.
+"""
+
+import hashlib
+import os
+import socket
+import sys
+import time
+from typing import Any
+from typing import NoReturn
+
+from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.shim import cleanup
+from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim import log
+from kata_openstack.runtime.embedded.shim import messages
+from kata_openstack.runtime.embedded.shim import program
+from kata_openstack.runtime.embedded.shim import protobuf
+from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.vm import launch
+from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import size as sizes
+from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm import users
+
+_CONFIG = 'kata-embedded'  # in the bundle: path of our configuration
+_SOCKET_LIMIT = 107
+_HOST_OVERHEAD = 320 * sizes.MIB  # QEMU's and virtiofsd's own, the shim
+
+
+def read_options(data: bytes) -> str:
+    """The configuration's path from what containerd writes to stdin.
+
+    That is the handler's options, as an Any; nothing with old releases.
+    """
+    try:
+        option = messages.ANY.decode(data)
+        if option['type_url'].endswith(messages.OPTIONS_TYPE):
+            return messages.OPTIONS.decode(option['value'])['config_path']
+    except protobuf.DecodeError:
+        pass
+    return ''
+
+
+def start(namespace: str, ident: str, debug: bool,
+          config: dict[str, Any]) -> str:
+    """Start the daemon; return its address.
+
+    :param config: the sandbox's OCI config.
+    :raises program.StartFailed:
+    """
+    path = settings.locate(
+        read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
+    try:
+        conf = settings.Settings.load(path)
+    except (OSError, ValueError, TypeError) as e:
+        raise program.StartFailed(
+            f'{path}: {e}. Run "kata-openstack embedded prepare", and name '
+            'the file that it writes in ConfigPath of the handler') from e
+    if conf.protocol != protocol.VERSION:
+        raise program.StartFailed(
+            'the guest image is of another release. Run "kata-openstack '
+            'embedded prepare"')
+    with open(_CONFIG, 'w') as file:
+        file.write(path)
+    group = cgroup.path_of(config, ident)
+    try:
+        size = sizes.choose(grouping.annotations(config), conf)
+        template.Template(conf, size).ensure()
+    except (sizes.TooBig, template.NotMade, OSError) as e:
+        raise program.StartFailed(str(e)) from e
+    if os.path.exists(conf.sandbox_path(ident)):
+        cleanup.clean_up(conf, ident, group)
+    listener = _listen(conf, namespace, ident)
+    address = listener.getsockname()
+    if os.fork() == 0:
+        _daemon(conf, namespace, ident, debug, config, group, size,
+                listener)
+    return f'unix://{address}'
+
+
+def _listen(conf: settings.Settings, namespace: str,
+            ident: str) -> socket.socket:
+    """A short name: socket paths are limited, ids are long."""
+    folder = f'{conf.run_path}/s'
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    name = hashlib.sha256(f'{namespace}/{ident}'.encode()).hexdigest()[:16]
+    path = f'{folder}/{name}'
+    if len(path) > _SOCKET_LIMIT:
+        raise program.StartFailed(f'the path {path} is too long for a socket; '
+                          'choose a shorter run_path')
+    machine.remove_file(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(64)
+    return listener
+
+
+def _daemon(conf: settings.Settings, namespace: str, ident: str,
+            debug: bool, config: dict[str, Any], group: str,
+            size: sizes.Size, listener: socket.socket) -> NoReturn:
+    try:
+        os.setsid()
+        os.umask(0o022)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        log.open_bundle(os.getcwd(), ident, debug or conf.debug)
+        record = state.State(
+            sandbox=ident, namespace=namespace,
+            folder=conf.sandbox_path(ident), socket=listener.getsockname(),
+            cgroup=group, ram=f'{conf.memory_path}/{ident}.ram',
+            accelerator=conf.accelerator, memory_mib=size.memory_mib,
+            vcpus=size.vcpus, shim=os.getpid())
+        begun = time.monotonic()
+        problem = ''
+        vm = None
+        try:
+            vm = _launch(conf, record, config, size)
+            log.debug(f'launched in {time.monotonic() - begun:.3f} s')
+        except (OSError, launch.LaunchFailed, users.NoUserLeft) as e:
+            problem = f'the VM was not launched: {e}'
+            log.exception(problem)
+        # asyncio would load OpenSSL, which is of no use here
+        sys.modules['ssl'] = None  # type: ignore[assignment]
+        from kata_openstack.runtime.embedded.shim import daemon
+        os.chdir('/')
+        daemon.run(conf, record, vm, problem,
+                   config.get('hostname') or '', listener)
+        cleanup.clean_up(conf, ident, group)
+    except BaseException:
+        log.exception('the shim failed')
+    finally:
+        os._exit(0)
+
+
+def network_namespace(config: dict[str, Any]) -> str:
+    """Path of the network namespace, '' for none."""
+    for namespace in (config.get('linux') or {}).get('namespaces') or ():
+        if namespace.get('type') == 'network':
+            return namespace.get('path') or ''
+    return ''
+
+
+def _launch(conf: settings.Settings, record: state.State,
+            config: dict[str, Any], size: sizes.Size) -> machine.Machine:
+    os.makedirs(record.folder, mode=0o700)
+    group = cgroup.Cgroup(record.cgroup)
+    record.save()
+    group.create(size.memory_mib * sizes.MIB + _HOST_OVERHEAD)
+    group.add(os.getpid())
+    record.uid = users.take(conf, record.sandbox)
+    record.save()
+    vm = machine.Machine(conf, record.sandbox, record.folder, size,
+                         record.uid)
+    vm.launch(network_namespace(config))
+    record.qemu, record.virtiofsd = vm.qemu_pid, vm.virtiofsd_pid
+    record.save()
+    return vm
+
+
+def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
+    """Remove what is left of a sandbox."""
+    try:
+        with open(f'{bundle}/{_CONFIG}') as file:
+            path = file.read()
+    except OSError:
+        path = settings.locate()
+    try:
+        cleanup.clean_up(settings.Settings.load(path), ident,
+                         cgroup.path_of(config, ident))
+    except (OSError, ValueError, TypeError) as e:
+        sys.stderr.write(f'{e}\n')

@@ -1,0 +1,63 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Removes everything of a sandbox, whatever became of its shim."""
+
+import os
+import shutil
+
+from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import share
+from kata_openstack.runtime.embedded.vm import users
+
+
+def clean_up(config: settings.Settings, sandbox: str,
+             cgroup_path: str) -> None:
+    """Idempotent. The caller itself may be in the cgroup.
+
+    :param cgroup_path: used when the sandbox left no note.
+    """
+    folder = config.sandbox_path(sandbox)
+    note = state.State.load(config, sandbox)
+    group = cgroup.Cgroup(note.cgroup if note else cgroup_path)
+    if note:
+        _end_recorded(note)
+    group.kill(spare=os.getpid())
+    machine.remove_file(f'{config.memory_path}/{sandbox}.ram')
+    if os.path.isdir(folder):
+        share.Share(folder).remove()
+    if note:
+        machine.remove_file(note.socket)
+        users.release(config, note.uid)
+    # the note goes last: whoever comes after an interruption needs it
+    if not share.mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    group.remove(move=os.getpid() if os.getpid() in group.pids() else 0)
+
+
+def _end_recorded(note: state.State) -> None:
+    """For hosts without cgroups: end what the note names, if it is it."""
+    for pid, program in ((note.shim, 'shim'), (note.qemu, 'qemu'),
+                         (note.virtiofsd, 'virtiofsd')):
+        if not pid or pid == os.getpid():
+            continue
+        try:
+            with open(f'/proc/{pid}/cmdline') as file:
+                words = file.read()
+        except OSError:
+            continue
+        if program in words and (program == 'qemu'
+                                 or note.sandbox in words):
+            machine.end_process(pid)

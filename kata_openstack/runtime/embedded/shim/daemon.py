@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The shim's daemon: serves containerd until the sandbox is gone."""
+
+import asyncio
+import os
+import signal
+import socket
+
+from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.shim import events
+from kata_openstack.runtime.embedded.shim import log
+from kata_openstack.runtime.embedded.shim import sandbox
+from kata_openstack.runtime.embedded.shim import service
+from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.vm import machine
+
+_LAST_SECONDS = 5.0  # for answers and events when all is over
+
+
+def run(config: settings.Settings, record: state.State,
+        vm: machine.Machine | None, problem: str, hostname: str,
+        listener: socket.socket) -> None:
+    """:param problem: why there is no ``vm``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # only containerd ends us
+    if vm is None:
+        asyncio.run(_refuse(problem, listener))
+    else:
+        asyncio.run(_serve(config, record, vm, hostname, listener))
+
+
+async def _serve(config: settings.Settings, record: state.State,
+                 vm: machine.Machine, hostname: str,
+                 listener: socket.socket) -> None:
+    publisher = events.Publisher(os.environ.get('TTRPC_ADDRESS', ''),
+                                 record.namespace)
+    pod = sandbox.Sandbox(config, record, vm, hostname, publisher)
+    tasks = service.TaskService(pod)
+    server = ttrpc.Server(tasks.handle)
+    listening = await asyncio.start_unix_server(server.serve, sock=listener)
+    await tasks.stopped.wait()
+    pod.stop_vm()
+    listening.close()
+    await server.finish(_LAST_SECONDS)
+    await publisher.close(_LAST_SECONDS)
+    log.debug('the shim ends')
+
+
+async def _refuse(problem: str, listener: socket.socket) -> None:
+    """Tell containerd why, once, and end."""
+    told = asyncio.Event()
+
+    async def handle(name: str, method: str, payload: bytes) -> bytes:
+        told.set()
+        raise ttrpc.RpcError(ttrpc.UNKNOWN, problem)
+    server = ttrpc.Server(handle)
+    listening = await asyncio.start_unix_server(server.serve, sock=listener)
+    try:
+        async with asyncio.timeout(60):
+            await told.wait()
+    except TimeoutError:
+        pass
+    listening.close()
+    await server.finish(_LAST_SECONDS)
+    await asyncio.sleep(0.5)  # containerd may ask to delete or shut down

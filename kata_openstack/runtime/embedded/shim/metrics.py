@@ -1,0 +1,54 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A container's figures, from the guest's words to containerd's message."""
+
+from typing import Any
+
+from kata_openstack.runtime.embedded.shim import messages
+
+_MAX = (1 << 64) - 1
+
+
+def encode(raw: dict[str, Any]) -> dict[str, Any]:
+    """:param raw: what the agent answered to ``stats``; not trusted."""
+    values = {
+        'pids': {'current': _number(raw.get('pids.current')),
+                 'limit': _number(raw.get('pids.max'), limit=True)},
+        'cpu': _table(raw.get('cpu.stat'), messages.METRICS, 'cpu'),
+        'memory': _table(raw.get('memory.stat'), messages.METRICS, 'memory')
+        | {'usage': _number(raw.get('memory.current')),
+           'usage_limit': _number(raw.get('memory.max')),
+           'swap_usage': _number(raw.get('memory.swap.current')),
+           'swap_limit': _number(raw.get('memory.swap.max'))},
+        'memory_events': _table(raw.get('memory.events'), messages.METRICS,
+                                'memory_events')}
+    return {'stats': {'type_url': messages.METRICS_TYPE,
+                      'value': messages.METRICS.encode(values)}}
+
+
+def _table(raw: Any, message: Any, name: str) -> dict[str, int]:
+    """The values of a table for which the message has a field."""
+    if not isinstance(raw, dict):
+        return {}
+    table = next(f.kind for f in message.fields if f.name == name)
+    return {field.name: _number(raw[field.name])
+            for field in table.fields if field.name in raw}
+
+
+def _number(value: Any, limit: bool = False) -> int:
+    """``max`` is 0 for pids, and the greatest number for memory."""
+    if not isinstance(value, int):
+        return 0
+    if value < 0:
+        return 0 if limit else _MAX
+    return min(value, _MAX)

@@ -1,0 +1,76 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the shim's program does: ``start`` and ``delete``.
+
+containerd runs it in the bundle folder, with ``-namespace``, ``-address``,
+``-id`` and the command (runtime/v2/README.md of containerd). ``start``
+prints the address of the daemon that serves the container: a new one for
+a sandbox, the sandbox's for a container of a pod. Only a sandbox needs
+more than this module, so only then is more imported.
+"""
+
+import json
+import os
+import sys
+
+from kata_openstack.runtime.embedded.shim import grouping
+
+ADDRESS = 'address'  # in the bundle: also read by containerd
+
+
+class StartFailed(Exception):
+    """containerd shows the text to whoever asked for the sandbox."""
+
+
+def start(namespace: str, ident: str, debug: bool) -> None:
+    """:raises StartFailed, OSError:"""
+    with open('config.json') as file:
+        config = json.load(file)
+    owner = grouping.sandbox_of(config, ident)
+    if owner == ident:
+        from kata_openstack.runtime.embedded.shim import bootstrap
+        address = bootstrap.start(namespace, ident, debug, config)
+    else:
+        try:
+            with open(f'../{owner}/{ADDRESS}') as file:
+                address = file.read()
+        except OSError as e:
+            raise StartFailed(f'sandbox {owner} is not there: {e}') from e
+    with open(ADDRESS, 'w') as file:
+        file.write(address)
+    sys.stdout.write(address)
+
+
+def delete(ident: str, bundle: str) -> None:
+    """Clean up after a shim that is gone; tell how the task ended.
+
+    A container of a pod leaves nothing that does not go with its sandbox.
+    """
+    try:
+        with open(f'{bundle}/config.json') as file:
+            config = json.load(file)
+    except (OSError, ValueError):
+        config = {}
+    if grouping.sandbox_of(config, ident) == ident:
+        from kata_openstack.runtime.embedded.shim import bootstrap
+        bootstrap.delete(ident, bundle, config)
+    import time
+
+    from kata_openstack.runtime.embedded.shim import messages
+    sys.stdout.buffer.write(messages.DELETED.encode({
+        'exit_status': 137, 'exited_at': messages.timestamp(time.time())}))
+
+
+def usable(ident: str) -> bool:
+    """Ids become names of files."""
+    return bool(ident) and ident not in ('.', '..') and os.sep not in ident

@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A sandbox: one VM and the containers in it, as the shim's daemon."""
+
+import asyncio
+import json
+import os
+import time
+from typing import Any
+
+from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.shim import events
+from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim import log
+from kata_openstack.runtime.embedded.shim import process
+from kata_openstack.runtime.embedded.shim import spec
+from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import qmp
+from kata_openstack.runtime.embedded.vm import restore
+
+_OOM_SECONDS = 1.0
+
+
+class Container:
+    """``guest`` is the OCI config for crun, None for a pod's sandbox."""
+
+    def __init__(self, ident: str, bundle: str,
+                 guest: dict[str, Any] | None) -> None:
+        self.id = ident
+        self.bundle = bundle
+        self.guest = guest
+        self.first: process.Process
+        self.execs: dict[str, process.Process] = {}
+        self.paused = False
+        self.oom_told = 0.0
+
+
+class Sandbox:
+    """:param vm: launched; restored in the background from now on."""
+
+    def __init__(self, config: settings.Settings, record: state.State,
+                 vm: machine.Machine, hostname: str,
+                 publisher: events.Publisher) -> None:
+        self.config = config
+        self.vm = vm
+        self.containers: dict[str, Container] = {}
+        self.publisher = publisher
+        self._record = record
+        self._started = time.monotonic()
+        self._stopping = False
+        self._reason = 'it was stopped'
+        self._tasks: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        self.agent = channel.Channel(vm.agent, self._on_gone, self._on_oom)
+        self._monitor = qmp.Qmp(vm.monitor)
+        self._watches = [os.pidfd_open(pid)
+                         for pid in (vm.qemu_pid, vm.virtiofsd_pid)]
+        for pidfd, name in zip(self._watches, ('QEMU', 'virtiofsd'),
+                               strict=True):
+            loop.add_reader(pidfd, self._on_process_gone, name)
+        self.ready = asyncio.create_task(self._restore(hostname))
+        # who needs the VM sees the exception; nobody may
+        self.ready.add_done_callback(
+            lambda task: task.cancelled() or task.exception())
+
+    @property
+    def pid(self) -> int:
+        """What stands for the pid of every process in the VM."""
+        return self._record.qemu
+
+    async def _restore(self, hostname: str) -> None:
+        try:
+            release = await restore.restore(
+                self.vm, hostname, self.agent, self._monitor, self._step)
+        except (qmp.QmpError, channel.AgentError, OSError) as e:
+            if self._stopping:
+                raise channel.AgentGone('the sandbox was stopped') from e
+            log.error(f'the VM did not start: {e}; {self._qemu_words()}')
+            self.agent.close('the VM did not start')
+            raise channel.AgentGone(
+                f'the VM did not start: {e} {self._qemu_words()}') from e
+        self._record.kernel = release
+        self._record.save()
+
+    async def until_ready(self) -> None:
+        """:raises channel.AgentError: the VM did not start, or has ended."""
+        try:
+            await asyncio.shield(self.ready)
+        except asyncio.CancelledError:
+            if not self.ready.cancelled():
+                raise
+            raise channel.AgentGone(
+                f'the VM did not start: {self._reason} '
+                f'{self._qemu_words()}') from None
+
+    def _step(self, what: str) -> None:
+        log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
+
+    def _qemu_words(self) -> str:
+        try:
+            with open(f'{self._record.folder}/qemu.log') as file:
+                return channel.printable(file.read()[-500:])
+        except OSError:
+            return ''
+
+    # Ends that nobody asked for
+
+    def _on_process_gone(self, name: str) -> None:
+        log.error(f'{name} has ended: {self._qemu_words()}')
+        self.agent.close(f'{name} has ended')
+
+    def _on_gone(self, reason: str) -> None:
+        """All processes have got their exit; the sandbox gets its own."""
+        if not self._stopping:
+            self._reason = reason
+            log.error(f'the VM is lost: {reason}')
+        self.stop_vm()
+        for container in self.containers.values():
+            container.first.on_exit(137, False)
+
+    def _on_oom(self, ident: str) -> None:
+        container = self.containers.get(ident)
+        now = time.monotonic()
+        if container and now - container.oom_told > _OOM_SECONDS:
+            container.oom_told = now
+            self.publisher.publish('/tasks/oom', id=container.id)
+
+    def stop_vm(self) -> None:
+        """End the VM for good. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        for pidfd in self._watches:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+        self.agent.close('the sandbox was stopped')
+        self.ready.cancel()
+        self.vm.kill()
+        self._monitor.close()
+
+    # Containers
+
+    def add(self, request: dict[str, Any]) -> Container:
+        """Prepare a container; nothing happens in the guest yet.
+
+        :param request: a CreateTaskRequest.
+        :raises OSError: a mount failed; nothing is left of it.
+        """
+        ident = request['id']
+        with open(f'{request["bundle"]}/config.json') as file:
+            config = json.load(file)
+        guest = None
+        try:
+            if not grouping.is_sandbox(config):
+                self.vm.share.add_rootfs(
+                    ident, request['rootfs'] or _plain_root(config, request))
+                guest = spec.for_guest(config, ident,
+                                       bool(request['terminal']),
+                                       self.vm.share)
+            container = Container(ident, request['bundle'], guest)
+            container.first = process.Process(ident, '', request,
+                                              self.on_stopped)
+        except BaseException:
+            self.vm.share.remove_container(ident)
+            raise
+        self.containers[ident] = container
+        return container
+
+    def remove(self, container: Container) -> None:
+        """The guest cleans up on its own: nobody waits for that."""
+        del self.containers[container.id]
+        self.vm.share.remove_container(container.id)
+        if container.guest is not None and container.first.ident:
+            task = asyncio.create_task(self._remove_in_guest(container.id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _remove_in_guest(self, ident: str) -> None:
+        try:
+            await self.agent.call('delete', container=ident)
+        except channel.AgentError as e:
+            log.debug(f'{ident} was not deleted in the guest: {e}')
+
+    def on_stopped(self, stopped: process.Process) -> None:
+        if stopped.oom:
+            self._on_oom(stopped.container)
+        log.debug(f'{stopped.container} {stopped.exec_id} has ended with '
+                  f'{stopped.exit_status}')
+        self.publisher.publish(
+            '/tasks/exit', container_id=stopped.container,
+            id=stopped.exec_id or stopped.container, pid=self._record.qemu,
+            **stopped.ended())
+
+
+def _plain_root(config: dict[str, Any],
+                request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The root is a folder, not a list of mounts (ctr run --rootfs)."""
+    path = os.path.join(request['bundle'], config['root']['path'])
+    return [{'type': '', 'source': path, 'options': ['rbind']}]

@@ -1,0 +1,298 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The task service: what containerd asks of a shim."""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+from kata_openstack.runtime.embedded.shim import log
+from kata_openstack.runtime.embedded.shim import messages
+from kata_openstack.runtime.embedded.shim import metrics
+from kata_openstack.runtime.embedded.shim import process
+from kata_openstack.runtime.embedded.shim import sandbox
+from kata_openstack.runtime.embedded.shim import spec
+from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.vm import channel
+
+_START_SECONDS = 120  # crun under emulation, with the node overloaded
+
+
+def _not_found(what: str) -> ttrpc.RpcError:
+    return ttrpc.RpcError(ttrpc.NOT_FOUND, f'{what}: not found')
+
+
+class TaskService:
+    """One method for each of containerd's; requests are dictionaries.
+
+    ``stopped`` is set by a Shutdown when no container is left.
+    """
+
+    def __init__(self, pod: sandbox.Sandbox) -> None:
+        self._pod = pod
+        self.stopped = asyncio.Event()
+
+    async def handle(self, service: str, method: str,
+                     payload: bytes) -> bytes:
+        """A ttrpc.Handler."""
+        known = messages.TASK_METHODS.get(method)
+        if service != messages.TASK_SERVICE or known is None:
+            raise ttrpc.RpcError(ttrpc.UNIMPLEMENTED,
+                                 f'{service}/{method} is not implemented')
+        request_type, response_type = known
+        request = request_type.decode(payload)
+        log.debug(f'{method} {request.get("id")} '
+                  f'{request.get("exec_id", "")}')
+        answer = await getattr(self, '_' + method.lower())(request)
+        return response_type.encode(answer or {})
+
+    # Finding
+
+    def _container(self, request: dict[str, Any]) -> sandbox.Container:
+        found = self._pod.containers.get(request['id'])
+        if found is None:
+            raise _not_found(f'container {request["id"]}')
+        return found
+
+    def _process(self, request: dict[str, Any]) -> process.Process:
+        container = self._container(request)
+        exec_id = request.get('exec_id', '')
+        if not exec_id:
+            return container.first
+        if exec_id not in container.execs:
+            raise _not_found(f'process {exec_id}')
+        return container.execs[exec_id]
+
+    def _guest(self, request: dict[str, Any]) -> sandbox.Container:
+        """A container that is in the guest, and not a pod's sandbox."""
+        container = self._container(request)
+        if container.guest is None:
+            raise ttrpc.RpcError(
+                ttrpc.UNIMPLEMENTED,
+                'a sandbox of this runtime has no process of its own')
+        if container.first.status != process.RUNNING:
+            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
+                                 f'container {container.id} is not running')
+        return container
+
+    async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            return await self._pod.agent.call(method, **arguments)
+        except channel.AgentGone as e:
+            raise ttrpc.RpcError(ttrpc.UNAVAILABLE, str(e)) from e
+        except channel.AgentError as e:
+            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
+
+    @property
+    def _pid(self) -> int:
+        return self._pod.pid
+
+    # Lives
+
+    async def _create(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request['id'] in self._pod.containers:
+            raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
+                                 f'container {request["id"]} exists')
+        try:
+            self._pod.add(request)
+        except OSError as e:
+            raise ttrpc.RpcError(
+                ttrpc.UNKNOWN,
+                f'cannot prepare container {request["id"]}: {e}') from e
+        self._pod.publisher.publish(
+            '/tasks/create', container_id=request['id'],
+            bundle=request['bundle'], rootfs=request['rootfs'],
+            io={key: request[key]
+                for key in ('stdin', 'stdout', 'stderr', 'terminal')},
+            pid=self._pid)
+        return {'pid': self._pid}
+
+    async def _start(self, request: dict[str, Any]) -> dict[str, Any]:
+        container = self._container(request)
+        wanted = self._process(request)
+        if wanted.status != process.CREATED or wanted.ident:
+            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
+                                 'it was started before')
+        if wanted.exec_id:
+            topic, more = '/tasks/exec-started', {'exec_id': wanted.exec_id}
+        else:
+            topic, more = '/tasks/start', {}
+
+        def announce() -> None:
+            self._pod.publisher.publish(topic, container_id=container.id,
+                                        pid=self._pid, **more)
+        try:
+            await self._pod.until_ready()
+            if container.guest is None:
+                wanted.status = process.RUNNING
+                announce()
+            else:
+                await wanted.start(self._pod.agent,
+                                   lambda ident: self._run(
+                                       container, wanted, ident), announce)
+        except channel.AgentError as e:
+            wanted.fail(127)
+            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
+        return {'pid': self._pid}
+
+    async def _run(self, container: sandbox.Container,
+                   wanted: process.Process, ident: int) -> None:
+        arguments: dict[str, Any] = {
+            'ident': ident, 'container': container.id,
+            'terminal': wanted.terminal, 'stdin': wanted.has_stdin,
+            'size': wanted.size, 'seconds': _START_SECONDS}
+        if wanted.exec_id:
+            await self._pod.agent.call(
+                'exec', process_spec=wanted.spec, **arguments)
+        else:
+            await self._pod.agent.call(
+                'run', config=container.guest, **arguments)
+        wanted.spec = {}
+
+    async def _exec(self, request: dict[str, Any]) -> None:
+        container = self._guest(request)
+        if request['exec_id'] in container.execs:
+            raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
+                                 f'process {request["exec_id"]} exists')
+        try:
+            wanted = process.Process(container.id, request['exec_id'],
+                                     request, self._pod.on_stopped)
+            wanted.spec = spec.for_process(
+                json.loads(request['spec']['value']), wanted.terminal)
+        except OSError as e:
+            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
+        container.execs[wanted.exec_id] = wanted
+        self._pod.publisher.publish(
+            '/tasks/exec-added', container_id=container.id,
+            exec_id=wanted.exec_id)
+
+    async def _kill(self, request: dict[str, Any]) -> None:
+        container = self._container(request)
+        wanted = self._process(request)
+        if wanted.done.is_set():
+            raise _not_found('the process has finished; it')
+        if container.guest is None:
+            wanted.on_exit(128 + request['signal'], False)
+            if all(c.first.done.is_set()
+                   for c in self._pod.containers.values()):
+                self._pod.stop_vm()
+        elif not wanted.ident:
+            wanted.on_exit(128 + request['signal'], False)
+        else:
+            try:
+                await self._ask('kill', ident=wanted.ident,
+                                number=request['signal'],
+                                everyone=bool(request['all']))
+            except ttrpc.RpcError as e:
+                if wanted.done.is_set() or 'finished' in str(e):
+                    raise _not_found('the process has finished; it') from e
+                raise
+
+    async def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
+        container = self._container(request)
+        wanted = self._process(request)
+        if wanted.status not in (process.STOPPED, process.CREATED):
+            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
+                                 'it must be stopped first')
+        wanted.fail(0)
+        answer = {'pid': self._pid, **wanted.ended()}
+        if wanted.exec_id:
+            del container.execs[wanted.exec_id]
+            return answer
+        self._pod.remove(container)
+        self._pod.publisher.publish('/tasks/delete',
+                                    container_id=container.id, **answer)
+        return answer
+
+    # Questions and small requests
+
+    async def _state(self, request: dict[str, Any]) -> dict[str, Any]:
+        container = self._container(request)
+        wanted = self._process(request)
+        status = wanted.status
+        if container.paused and status == process.RUNNING:
+            status = process.PAUSED
+        return {'id': container.id, 'exec_id': wanted.exec_id,
+                'bundle': container.bundle, 'pid': self._pid,
+                'status': status, 'stdin': wanted.paths[0],
+                'stdout': wanted.paths[1], 'stderr': wanted.paths[2],
+                'terminal': wanted.terminal, **wanted.ended()}
+
+    async def _wait(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = self._process(request)
+        await wanted.done.wait()
+        return wanted.ended()
+
+    async def _pids(self, request: dict[str, Any]) -> dict[str, Any]:
+        container = self._container(request)
+        if container.guest is None or container.first.status != (
+                process.RUNNING):
+            return {'processes': [{'pid': self._pid}]}
+        answer = await self._ask('pids', container=container.id)
+        pids = answer.get('pids')
+        return {'processes': [
+            {'pid': pid} for pid in pids if isinstance(pid, int) and pid > 0
+            ] if isinstance(pids, list) else []}
+
+    async def _stats(self, request: dict[str, Any]) -> dict[str, Any]:
+        container = self._container(request)
+        if container.guest is None:
+            return metrics.encode({})
+        return metrics.encode(await self._ask(
+            'stats', container=self._guest(request).id))
+
+    async def _pause(self, request: dict[str, Any]) -> None:
+        await self._freeze(self._guest(request), True)
+
+    async def _resume(self, request: dict[str, Any]) -> None:
+        await self._freeze(self._guest(request), False)
+
+    async def _freeze(self, container: sandbox.Container,
+                      frozen: bool) -> None:
+        await self._ask('freeze', container=container.id, frozen=frozen)
+        container.paused = frozen
+        self._pod.publisher.publish(
+            '/tasks/paused' if frozen else '/tasks/resumed',
+            container_id=container.id)
+
+    async def _update(self, request: dict[str, Any]) -> None:
+        if self._container(request).guest is None:
+            return
+        container = self._guest(request)
+        try:
+            wanted = json.loads(request['resources']['value'])
+        except (TypeError, ValueError) as e:
+            raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT,
+                                 'resources are not JSON') from e
+        await self._ask('update', container=container.id,
+                        resources=spec.resources(wanted))
+
+    async def _resizepty(self, request: dict[str, Any]) -> None:
+        wanted = self._process(request)
+        wanted.size = (request['height'] & 0xFFFF, request['width'] & 0xFFFF)
+        if wanted.ident and wanted.status == process.RUNNING:
+            await self._ask('resize', ident=wanted.ident,
+                            rows=wanted.size[0], columns=wanted.size[1])
+
+    async def _closeio(self, request: dict[str, Any]) -> None:
+        if request['stdin']:
+            self._process(request).close_stdin()
+
+    async def _connect(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {'shim_pid': os.getpid(), 'task_pid': self._pid,
+                'version': 'v2'}
+
+    async def _shutdown(self, request: dict[str, Any]) -> None:
+        if request['now'] or not self._pod.containers:
+            self.stopped.set()

@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Turns an OCI config for the host into one for the guest."""
+
+import os
+from typing import Any
+
+from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.vm import share
+
+# Shared by the containers of a pod, which the VM itself is
+_POD_NAMESPACES = ('network', 'ipc', 'uts', 'user')
+_RESOURCES = ('memory', 'cpu', 'pids')
+_MEMORY = ('limit', 'reservation', 'swap')
+_CPU = ('shares', 'quota', 'period', 'cpus')
+
+
+def for_guest(config: dict[str, Any], container: str, terminal: bool,
+              shared: share.Share) -> dict[str, Any]:
+    """The config that crun gets; what it mounts is put into the share."""
+    linux = config.get('linux') or {}
+    guest = {
+        'ociVersion': config.get('ociVersion', '1.0.0'),
+        'root': {'path': f'{system.SHARE}/{container}/rootfs',
+                 'readonly': bool((config.get('root') or {})
+                                  .get('readonly'))},
+        'process': for_process(config['process'], terminal),
+        'mounts': [_mount(item, number, container, shared)
+                   for number, item in enumerate(config.get('mounts') or ())],
+        'linux': {
+            'cgroupsPath': f'/{container}',
+            'namespaces': [
+                {'type': item['type']}
+                for item in linux.get('namespaces') or ()
+                if item['type'] not in _POD_NAMESPACES],
+            'resources': resources(linux.get('resources') or {}),
+            'maskedPaths': linux.get('maskedPaths') or [],
+            'readonlyPaths': linux.get('readonlyPaths') or []}}
+    if not any(item['type'] == 'cgroup'
+               for item in guest['linux']['namespaces']):
+        guest['linux']['namespaces'].append({'type': 'cgroup'})
+    if linux.get('seccomp'):
+        guest['linux']['seccomp'] = linux['seccomp']
+    return guest
+
+
+def for_process(process: dict[str, Any], terminal: bool) -> dict[str, Any]:
+    """Labels and the OOM score are the host's business."""
+    dropped = ('apparmorProfile', 'selinuxLabel', 'oomScoreAdj',
+               'consoleSize')
+    guest = {key: value for key, value in process.items()
+             if key not in dropped}
+    guest['terminal'] = terminal
+    return guest
+
+
+def resources(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a guest's cgroup can enforce. cpuset, devices: the host's."""
+    found = {key: wanted[key] for key in _RESOURCES if wanted.get(key)}
+    if 'memory' in found:
+        found['memory'] = _only(found['memory'], _MEMORY)
+    if 'cpu' in found:
+        found['cpu'] = _only(found['cpu'], _CPU[:3])
+    if wanted.get('devices'):
+        found['devices'] = wanted['devices']
+    return found
+
+
+def _only(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: values[key] for key in keys
+            if values.get(key) is not None}
+
+
+def _mount(item: dict[str, Any], number: int, container: str,
+           shared: share.Share) -> dict[str, Any]:
+    options = item.get('options') or []
+    destination = os.path.normpath(item['destination'])
+    if destination == '/dev/shm':  # noqa: S108
+        return {'destination': destination, 'type': 'bind',
+                'source': system.POD_SHM, 'options': ['rbind']}
+    if item.get('type') == 'bind' or {'bind', 'rbind'} & set(options):
+        name = shared.add_bind(container, number, item['source'],
+                               'ro' in options)
+        return {'destination': item['destination'], 'type': 'bind',
+                'source': f'{system.SHARE}/{container}/{name}',
+                'options': options}
+    if item.get('type') == 'cgroup':
+        return {**item, 'options': ['ro', 'nosuid', 'noexec', 'nodev']}
+    return item

@@ -1,0 +1,58 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a sandbox leaves a note of, to be found by whoever cleans up.
+
+``<run>/<sandbox>/state.json``; also read by those who want to know how a
+sandbox runs (accelerator, size, kernel).
+"""
+
+import dataclasses
+import json
+import os
+from typing import Self
+
+from kata_openstack.runtime.embedded import settings
+
+
+@dataclasses.dataclass(kw_only=True)
+class State:
+    """pids of 0: not started. ``kernel``: the guest's release, once up."""
+
+    sandbox: str
+    namespace: str
+    folder: str
+    socket: str
+    cgroup: str
+    ram: str
+    uid: int = 0
+    accelerator: str
+    memory_mib: int
+    vcpus: int
+    shim: int = 0
+    qemu: int = 0
+    virtiofsd: int = 0
+    kernel: str = ''
+
+    def save(self) -> None:
+        path = f'{self.folder}/state.json'
+        with open(path + '.partial', 'w') as file:
+            json.dump(dataclasses.asdict(self), file, indent=2)
+        os.rename(path + '.partial', path)
+
+    @classmethod
+    def load(cls, config: settings.Settings, sandbox: str) -> Self | None:
+        try:
+            with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
+                return cls(**json.load(file))
+        except (OSError, ValueError, TypeError):
+            return None

@@ -1,0 +1,181 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A process's standard streams: containerd's FIFOs on one side, the agent
+channel on the other. Flow control both ways is by credit, see protocol."""
+
+import asyncio
+import collections
+from collections.abc import Callable
+import os
+
+from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.vm import channel
+
+_MAX_QUEUED = 4 * 1024 * 1024  # window + what pipes hold; more is an attack
+_DRAIN_SECONDS = 10  # for a reader that has stalled, after the exit
+
+
+class Streams:
+    """:param paths: of stdin, stdout, stderr; '' for none.
+    :raises OSError: a FIFO cannot be opened.
+    """
+
+    def __init__(self, paths: tuple[str, str, str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._agent: channel.Channel | None = None
+        self._ident = 0
+        self._stdin = -1
+        self._unconsumed = 0
+        self._reading = False
+        self._closing = False
+        self._outputs: dict[int, int] = {}  # frame type: fd
+        self._queues: dict[int, collections.deque[bytes]] = {}
+        self._queued = 0
+        self._drained: Callable[[], None] | None = None
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            if paths[0]:
+                self._stdin = os.open(paths[0], os.O_RDONLY | flags)
+            for kind, path in ((protocol.STDOUT, paths[1]),
+                               (protocol.STDERR, paths[2])):
+                if path:
+                    # read-write: a reader that comes and goes (containerd
+                    # restarts) must not break the pipe
+                    self._outputs[kind] = os.open(path, os.O_RDWR | flags)
+                self._queues[kind] = collections.deque()
+        except OSError:
+            self.close()
+            raise
+
+    @property
+    def has_stdin(self) -> bool:
+        return self._stdin >= 0
+
+    def connect(self, agent: channel.Channel, ident: int) -> None:
+        """The process exists in the guest: let input flow."""
+        self._agent, self._ident = agent, ident
+        self._watch_stdin()
+
+    # Input
+
+    def _watch_stdin(self) -> None:
+        wanted = (self._stdin >= 0 and self._agent is not None
+                  and self._unconsumed < protocol.WINDOW)
+        if wanted and not self._reading:
+            # epoll tells the end only once a writer has been there
+            self._loop.add_reader(self._stdin, self._read_stdin)
+        elif self._reading and not wanted and self._stdin >= 0:
+            self._loop.remove_reader(self._stdin)
+        self._reading = wanted
+        if wanted and self._closing:
+            self._loop.call_soon(self._read_stdin)
+
+    def _read_stdin(self) -> None:
+        if not self._reading or self._agent is None:
+            return
+        try:
+            data = os.read(self._stdin, protocol.CHUNK)
+        except BlockingIOError:
+            if not self._closing:
+                return
+            data = b''
+        if data:
+            self._unconsumed += len(data)
+            self._agent.send(protocol.STDIN, self._ident, data)
+        else:
+            self._agent.send(protocol.STDIN_EOF, self._ident)
+            self._close_stdin()
+        self._watch_stdin()
+
+    def consumed(self, count: int) -> None:
+        self._unconsumed = max(0, self._unconsumed - count)
+        if self._unconsumed < protocol.WINDOW // 2:
+            self._watch_stdin()
+
+    def close_stdin(self) -> None:
+        """No more input will come: pass on what is there, then the end."""
+        self._closing = True
+        self._watch_stdin()
+
+    def _close_stdin(self) -> None:
+        if self._stdin >= 0:
+            if self._reading:
+                self._loop.remove_reader(self._stdin)
+                self._reading = False
+            os.close(self._stdin)
+            self._stdin = -1
+
+    # Output
+
+    def output(self, kind: int, data: bytes) -> None:
+        """:raises protocol.ProtocolError: the guest ignores the window."""
+        fd = self._outputs.get(kind)
+        if fd is None:
+            self._acknowledge(len(data))
+            return
+        if self._queued + len(data) > _MAX_QUEUED:
+            raise protocol.ProtocolError('output beyond the window')
+        self._queued += len(data)
+        queue = self._queues[kind]
+        queue.append(data)
+        if len(queue) == 1:
+            self._write(kind)
+
+    def _write(self, kind: int) -> None:
+        fd, queue = self._outputs[kind], self._queues[kind]
+        written = 0
+        try:
+            while queue:
+                count = os.write(fd, queue[0])
+                written += count
+                if count == len(queue[0]):
+                    queue.popleft()
+                else:
+                    queue[0] = queue[0][count:]
+        except BlockingIOError:
+            self._loop.add_writer(fd, self._write, kind)
+        else:
+            self._loop.remove_writer(fd)
+        self._queued -= written
+        self._acknowledge(written)
+        if self._drained and not self._queued:
+            self._finish()
+
+    def _acknowledge(self, count: int) -> None:
+        if self._agent and count:
+            self._agent.send(protocol.ACK, self._ident,
+                             protocol.COUNT.pack(count))
+
+    # End
+
+    def finish(self, drained: Callable[[], None]) -> None:
+        """Call ``drained`` when all output is delivered, then close."""
+        self._drained = drained
+        self._agent = None
+        if self._queued:
+            self._loop.call_later(_DRAIN_SECONDS, self._finish)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained:
+            self.close()
+            drained()
+
+    def close(self) -> None:
+        self._close_stdin()
+        for fd in self._outputs.values():
+            self._loop.remove_writer(fd)
+            os.close(fd)
+        self._outputs.clear()

@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""System calls that Python 3.11 does not offer, for the shim and the agent.
+
+Every function raises :class:`OSError` as the os module does. Numbers are
+from the kernel's include/uapi headers.
+"""
+
+import ctypes
+import os
+from typing import Final
+
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REMOUNT: Final = 32
+MS_NOATIME: Final = 1024
+MS_BIND: Final = 4096
+MS_MOVE: Final = 8192
+MS_REC: Final = 16384
+MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
+MS_SHARED: Final = 1 << 20
+MNT_DETACH: Final = 2
+
+CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWNET: Final = 0x40000000
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_DUMPABLE: Final = 4
+_FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p,
+                        ctypes.c_ulong, ctypes.c_char_p]
+_libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), what)
+
+
+def mount(source: str, target: str, fstype: str = '', flags: int = 0,
+          data: str = '') -> None:
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target),
+                       os.fsencode(fstype), flags, os.fsencode(data)),
+           target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def setns(fd: int, kind: int = 0) -> None:
+    """Move the calling thread into the namespace that ``fd`` refers to."""
+    _check(_libc.setns(fd, kind), 'setns')
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), 'unshare')
+
+
+def die_with_parent(signal: int) -> None:
+    """Send ``signal`` to this process when the parent's thread ends.
+
+    A change of credentials clears it: call it after setuid.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), 'prctl')
+
+
+def no_new_privileges() -> None:
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl')
+
+
+def not_dumpable() -> None:
+    """Keep memory out of core files and away from ptrace."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), 'prctl')
+
+
+def load_module(fd: int) -> None:
+    """Load the kernel module that ``fd`` is open on."""
+    number = _FINIT_MODULE[os.uname().machine]
+    _check(_libc.syscall(number, fd, b'', 0), 'finit_module')

@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A sandbox's cgroup, on hosts with cgroup v1 and with v2.
+
+It holds all of a sandbox's processes, so it also tells whom to end when
+the shim is gone.
+"""
+
+import os
+import signal
+import time
+from typing import Any
+
+_ROOT = '/sys/fs/cgroup'
+_V1 = ('memory', 'cpu', 'cpuacct', 'pids')
+_V2 = '+memory +cpu +pids'
+_PIDS = 1024
+
+
+class Cgroup:
+    """:param path: absolute below the cgroup root, as in an OCI config."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        name = path.strip('/')
+        self._v2 = os.path.exists(f'{_ROOT}/cgroup.controllers')
+        self.folders = [f'{_ROOT}/{name}'] if self._v2 else [
+            f'{_ROOT}/{controller}/{name}' for controller in _V1
+            if os.path.isdir(f'{_ROOT}/{controller}')]
+
+    def create(self, memory_limit: int) -> None:
+        """:param memory_limit: bytes, for VM, virtiofsd and shim."""
+        for folder in self.folders:
+            if self._v2:
+                self._delegate(folder)
+            os.makedirs(folder, exist_ok=True)
+        limits = ({'memory.max': memory_limit, 'pids.max': _PIDS}
+                  if self._v2 else
+                  {'memory.limit_in_bytes': memory_limit, 'pids.max': _PIDS})
+        for folder in self.folders:
+            for name, value in limits.items():
+                if os.path.exists(f'{folder}/{name}'):
+                    _write(f'{folder}/{name}', value)
+
+    def _delegate(self, folder: str) -> None:
+        """v2 has a controller only where the folder above enables it."""
+        parent = os.path.dirname(folder)
+        if parent != _ROOT:
+            self._delegate(parent)
+            os.makedirs(parent, exist_ok=True)
+        for controller in _V2.split():
+            try:
+                _write(f'{parent}/cgroup.subtree_control', controller)
+            except OSError:
+                pass  # not offered here: then there is no such limit
+
+    def add(self, pid: int) -> None:
+        for folder in self.folders:
+            _write(f'{folder}/cgroup.procs', pid)
+
+    def pids(self) -> set[int]:
+        found: set[int] = set()
+        for folder in self.folders:
+            try:
+                with open(f'{folder}/cgroup.procs') as file:
+                    found.update(map(int, file.read().split()))
+            except FileNotFoundError:
+                pass
+        return found
+
+    def kill(self, spare: int = 0) -> None:
+        """End every process in it but ``spare``; wait until they are."""
+        for _ in range(200):
+            pids = self.pids() - {spare}
+            if not pids:
+                return
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.01)
+
+    def remove(self, move: int = 0) -> None:
+        """Remove it; ``move`` (a pid) goes to the root first."""
+        for folder in self.folders:
+            if move:
+                top = _ROOT if self._v2 else os.path.join(
+                    _ROOT, os.path.relpath(folder, _ROOT).split('/')[0])
+                try:
+                    _write(f'{top}/cgroup.procs', move)
+                except OSError:
+                    pass
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # gone, or not ours alone
+
+
+def path_of(config: dict[str, Any], sandbox: str) -> str:
+    """The cgroup that a sandbox's OCI config asks for."""
+    path = (config.get('linux') or {}).get('cgroupsPath') or ''
+    if path.count(':') == 2:  # systemd's notation: slice:prefix:name
+        folder, prefix, name = path.split(':')
+        path = f'/{folder}/{prefix}-{name}.scope'
+    if not path.strip('/') or '..' in path.split('/'):
+        path = f'/kata-openstack/{sandbox}'
+    return '/' + path.strip('/')
+
+
+def _write(path: str, value: object) -> None:
+    with open(path, 'w') as file:
+        file.write(str(value))

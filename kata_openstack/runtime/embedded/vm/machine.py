@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A sandbox's VM: launched, restored from its template, ended.
+
+Launching (:meth:`Machine.launch`) needs no event loop and comes first, so
+that QEMU and virtiofsd start while the shim still imports asyncio and
+while containerd prepares its next call. The rest is in
+:mod:`kata_openstack.runtime.embedded.vm.restore`.
+"""
+
+import os
+import select
+import signal
+import socket
+import threading
+
+from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.vm import jail
+from kata_openstack.runtime.embedded.vm import launch
+from kata_openstack.runtime.embedded.vm import net
+from kata_openstack.runtime.embedded.vm import qemu
+from kata_openstack.runtime.embedded.vm import ram
+from kata_openstack.runtime.embedded.vm import share
+from kata_openstack.runtime.embedded.vm import size as sizes
+from kata_openstack.runtime.embedded.vm import template
+
+
+class Machine:
+    """One VM. ``agent`` and ``monitor`` are sockets to it.
+
+    :param folder: the sandbox's own, for logs and mount points.
+    """
+
+    def __init__(self, config: settings.Settings, name: str, folder: str,
+                 size: sizes.Size, uid: int) -> None:
+        self.config = config
+        self.size = size
+        self.uid = uid
+        self.network = net.Network()
+        self.share = share.Share(folder)
+        self.qemu_pid = 0
+        self.virtiofsd_pid = 0
+        self.ram_path = f'{config.memory_path}/{name}.ram'
+        self._folder = folder
+        self._copied: threading.Thread | None = None
+
+    def launch(self, namespace: str) -> None:
+        """Start the processes; the RAM is copied in the background.
+
+        :param namespace: path of the pod's network namespace, or ''.
+        :raises OSError, launch.LaunchFailed:
+        """
+        if namespace:
+            self.network = net.attach(namespace)
+        origin = template.Template(self.config, self.size)
+        self.share.create()
+        self.virtiofsd_pid, virtiofs = self.share.serve(
+            self.config.virtiofsd, f'{self._folder}/virtiofsd.log')
+        source = os.open(origin.ram_path, os.O_RDONLY | os.O_CLOEXEC)
+        target = ram.create(self.ram_path, self.size.memory_mib * sizes.MIB,
+                            self.uid)
+        self.state_fd = os.open(origin.state_path,
+                                os.O_RDONLY | os.O_CLOEXEC)
+        with virtiofs:
+            self.qemu_pid, self.agent, self.monitor = start_qemu(
+                self.config, self.size, self.uid, self._folder,
+                {jail.RAM: self.ram_path},
+                qemu.restore(virtiofs.fileno(), self.network.nics),
+                [virtiofs.fileno(), self.state_fd,
+                 *(nic.tap for nic in self.network.nics)])
+        self.network.close()
+        self._copied = threading.Thread(
+            target=_copy, args=(source, target), daemon=True)
+        self._copied.start()
+
+    def wait_for_ram(self) -> None:
+        """The RAM is complete, and QEMU alone keeps it: end its name."""
+        if self._copied:
+            self._copied.join()
+            self._copied = None
+        remove_file(self.ram_path)
+
+    def kill(self) -> None:
+        """End QEMU and virtiofsd and wait for them. Idempotent."""
+        for name in ('qemu_pid', 'virtiofsd_pid'):
+            pid = getattr(self, name)
+            setattr(self, name, 0)
+            if pid:
+                end_process(pid)
+        if self._copied:
+            self._copied.join()
+        remove_file(self.ram_path)
+
+
+def start_qemu(config: settings.Settings, size: sizes.Size, uid: int,
+               folder: str, files: dict[str, str], more: list[str],
+               fds: list[int]) -> tuple[int, socket.socket, socket.socket]:
+    """:returns: QEMU's pid, the agent's and the monitor's socket.
+
+    :param files: what appears in its jail, see jail.enter.
+    :param more: arguments after the basic ones; ``fds`` are theirs.
+    """
+    agent, agent_inside = socket.socketpair()
+    monitor, monitor_inside = socket.socketpair()
+    root = f'{folder}/root'
+    os.makedirs(root, exist_ok=True)
+    with agent_inside, monitor_inside:
+        argv = qemu.base(config.qemu, config.accelerator, size,
+                         agent_inside.fileno(), monitor_inside.fileno())
+        pid = launch.spawn(
+            argv + more,
+            fds=[agent_inside.fileno(), monitor_inside.fileno(), *fds],
+            log=f'{folder}/qemu.log',
+            confine=lambda: jail.enter(root, uid, config.qemu, files,
+                                       qemu.devices(config.accelerator)))
+    return pid, agent, monitor
+
+
+def end_process(pid: int) -> None:
+    """Kill a child and reap it."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def has_ended(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], 0)[0])
+
+
+def remove_file(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _copy(source: int, target: int) -> None:
+    try:
+        ram.copy(source, target)
+    finally:
+        os.close(source)
+        os.close(target)

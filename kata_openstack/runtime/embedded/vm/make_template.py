@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Boots a VM without a share or NICs and saves it as a template."""
+
+import asyncio
+import os
+import tempfile
+
+from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import jail
+from kata_openstack.runtime.embedded.vm import launch
+from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import qemu
+from kata_openstack.runtime.embedded.vm import qmp
+from kata_openstack.runtime.embedded.vm import ram
+from kata_openstack.runtime.embedded.vm import size as sizes
+from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm import users
+
+_BOOT_SECONDS = 300  # nested KVM on a busy node
+# The guest reports free memory, which QEMU then gives back, 2 s after it
+# became free (PAGE_REPORTING_DELAY in the kernel's mm/page_reporting.c).
+_REPORTING_SECONDS = 2.5
+_KERNEL, _INITRD = '/kernel', '/initrd'
+
+
+def make(wanted: template.Template) -> None:
+    """:raises template.NotMade:"""
+    config = wanted.config
+    partial = wanted.ram_path + '.partial'
+    machine.remove_file(partial)
+    try:
+        with tempfile.TemporaryDirectory(dir=config.state_path) as folder:
+            log = f'{folder}/qemu.log'
+            try:
+                asyncio.run(_make(wanted, partial, folder))
+            except (OSError, TimeoutError, launch.LaunchFailed,
+                    qmp.QmpError, channel.AgentError) as e:
+                why = f'{e or type(e).__name__} {_tail(log)}'.strip()
+                raise template.NotMade(why) from e
+        os.chown(partial, 0, 0)
+        os.chmod(partial, 0o400)
+        os.rename(partial, wanted.ram_path)
+    finally:
+        machine.remove_file(partial)
+
+
+async def _make(wanted: template.Template, ram_path: str,
+                folder: str) -> None:
+    config, size = wanted.config, wanted.size
+    uid = users.template_uid(config)
+    os.close(ram.create(ram_path, size.memory_mib * sizes.MIB, uid))
+    pid, agent_socket, monitor_socket = machine.start_qemu(
+        config, size, uid, folder,
+        {jail.RAM: ram_path, _KERNEL: config.kernel,
+         _INITRD: config.initrd},
+        qemu.boot(config.accelerator, _KERNEL, _INITRD), [])
+    agent = channel.Channel(agent_socket, lambda reason: None,
+                            lambda container: None)
+    monitor = qmp.Qmp(monitor_socket)
+    try:
+        await monitor.open()
+        async with asyncio.timeout(_BOOT_SECONDS):
+            await agent.ready
+        await agent.call('ping')
+        await asyncio.sleep(_REPORTING_SECONDS)
+        await _save(monitor, wanted.state_path)
+    finally:
+        machine.end_process(pid)
+        agent.close('')
+        monitor.close()
+
+
+async def _save(monitor: qmp.Qmp, path: str) -> None:
+    """Save the devices' state; the RAM file itself is the RAM's."""
+    await monitor.execute('stop')
+    await monitor.execute('migrate-set-capabilities', capabilities=[
+        {'capability': 'x-ignore-shared', 'state': True}])
+    partial = path + '.partial'
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+                 | os.O_CLOEXEC, 0o600)
+    try:
+        await monitor.execute('getfd', fds=[fd], fdname='state')
+        await monitor.execute('migrate', uri='fd:state')
+        while True:
+            answer = await monitor.execute('query-migrate')
+            if answer.get('status') == 'completed':
+                break
+            if answer.get('status') in ('failed', 'cancelled'):
+                raise qmp.QmpError('saving failed: '
+                                   f'{answer.get("error-desc")}')
+            await asyncio.sleep(0.01)
+    finally:
+        os.close(fd)
+    os.rename(partial, path)
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path) as file:
+            return channel.printable(file.read()[-500:])
+    except OSError:
+        return ''

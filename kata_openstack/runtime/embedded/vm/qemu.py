@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""QEMU's command line.
+
+A template and the VMs made from it must agree in everything but the
+devices that only the VM has: its share and its NICs. The NICs sit in PCI
+slots of the root bus that are empty in the template; the share, which QEMU
+refuses to have during a restore, is plugged into a root port before the VM
+runs. The agent finds both by a bus rescan, without waiting for hot-plug
+events.
+
+Figures behind the choices: ``-accel tcg,tb-size=64`` keeps an emulated VM
+at a quarter of the memory of the default, at the same speed.
+"""
+
+import dataclasses
+from typing import Any
+from typing import Final
+
+from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.vm import jail
+from kata_openstack.runtime.embedded.vm import size as sizes
+
+_MACHINE = ('q35,hpet=off,smm=off,vmport=off,sata=off,smbus=off,usb=off,'
+            'graphics=off,memory-backend=ram')
+_SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
+            'resourcecontrol=deny')
+_KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '
+           'no_timer_check tsc=reliable')
+# Without these a guest is weaker against itself, not against the host; on
+# a shared KVM host they are worth their time, under emulation they are not.
+_KERNEL_EMULATED = ' mitigations=off nokaslr init_on_alloc=0 norandmaps'
+_SERIAL_SLOT, _BALLOON_SLOT, _PORT_SLOT, _NIC_SLOT = 3, 4, 5, 8
+MAX_NICS: Final = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Nic:
+    """``tap``: an fd of a tap opened with IFF_VNET_HDR."""
+
+    tap: int
+    mac: str
+
+
+def devices(accelerator: str) -> list[str]:
+    return ['/dev/kvm'] if accelerator == 'kvm' else []
+
+
+def base(program: str, accelerator: str, size: sizes.Size, agent: int,
+         monitor: int) -> list[str]:
+    """:param agent, monitor: fds of connected sockets."""
+    if accelerator == 'kvm':
+        processor = ['-accel', 'kvm', '-cpu', 'host']
+    else:
+        processor = ['-accel', 'tcg,tb-size=64', '-cpu', 'max']
+    return [
+        program, '-nodefaults', '-no-user-config', '-nographic',
+        '-no-reboot', '-display', 'none', '-sandbox', _SANDBOX,
+        '-machine', _MACHINE, *processor,
+        '-m', f'{size.memory_mib}M', '-smp', str(size.vcpus),
+        '-object', f'memory-backend-file,id=ram,size={size.memory_mib}M,'
+                   f'mem-path={jail.RAM},share=on',
+        '-chardev', f'socket,id=agent,fd={agent}',
+        '-device', f'virtio-serial-pci,id=serial,addr={_SERIAL_SLOT:#x}',
+        '-device', f'virtserialport,chardev=agent,name={system.PORT_NAME}',
+        '-device', f'virtio-balloon-pci,id=balloon,addr={_BALLOON_SLOT:#x},'
+                   'free-page-reporting=on',
+        '-device', 'pcie-root-port,id=shareport,chassis=1,slot=1,'
+                   f'addr={_PORT_SLOT:#x}',
+        '-chardev', f'socket,id=monitor,fd={monitor}',
+        '-mon', 'chardev=monitor,mode=control']
+
+
+def boot(accelerator: str, kernel: str, initrd: str) -> list[str]:
+    """:param kernel, initrd: paths, /dev/fdset/N or /proc/self/fd/N."""
+    command = _KERNEL
+    if accelerator != 'kvm':
+        command += _KERNEL_EMULATED
+    return ['-kernel', kernel, '-initrd', initrd, '-append', command]
+
+
+def share_device() -> dict[str, Any]:
+    """Arguments of the monitor's device_add."""
+    return {'driver': 'vhost-user-fs-pci', 'chardev': 'share',
+            'tag': system.SHARE.strip('/'), 'queue-size': 1024,
+            'bus': 'shareport'}
+
+
+def restore(share: int, nics: list[Nic]) -> list[str]:
+    """:param share: fd of a socket connected to virtiofsd."""
+    argv = ['-incoming', 'defer',
+            '-chardev', f'socket,id=share,fd={share}']
+    for number, nic in enumerate(nics):
+        argv += ['-netdev', f'tap,id=net{number},fd={nic.tap}',
+                 '-device', f'virtio-net-pci,netdev=net{number},'
+                            f'mac={nic.mac},romfile=,'
+                            f'addr={_NIC_SLOT + number:#x}']
+    return argv

@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A small client of QEMU's monitor protocol (QMP), on asyncio."""
+
+import asyncio
+from collections.abc import Sequence
+import json
+import socket
+from typing import Any
+
+_MAX_LINE = 1024 * 1024
+
+
+class QmpError(Exception):
+    """QEMU refused a command, or is gone."""
+
+
+class Qmp:
+    """Commands one at a time; events go to ``self.events``."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._buffer = b''
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Wait for the greeting, which comes when QEMU has set up."""
+        await self._line()
+        await self.execute('qmp_capabilities')
+
+    async def execute(self, command: str, fds: Sequence[int] = (),
+                      **arguments: Any) -> Any:
+        """:raises QmpError: with QEMU's words."""
+        request = {'execute': command}
+        if arguments:
+            request['arguments'] = arguments  # type: ignore[assignment]
+        data = json.dumps(request).encode() + b'\n'
+        async with self._lock:
+            try:
+                if fds:
+                    socket.send_fds(self._socket, [data], list(fds))
+                else:
+                    loop = asyncio.get_running_loop()
+                    await loop.sock_sendall(self._socket, data)
+                while True:
+                    answer = await self._line()
+                    if 'return' in answer:
+                        return answer['return']
+                    if 'error' in answer:
+                        raise QmpError(f'{command}: '
+                                       f'{answer["error"].get("desc")}')
+            except OSError as e:
+                raise QmpError(f'{command}: {e}') from e
+
+    async def _line(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        while b'\n' not in self._buffer:
+            data = await loop.sock_recv(self._socket, 65536)
+            if not data or len(self._buffer) > _MAX_LINE:
+                raise QmpError('QEMU has ended')
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b'\n')
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise QmpError('QEMU sent no JSON') from e
+        if not isinstance(answer, dict):
+            raise QmpError('QEMU sent no object')
+        return answer
+
+    def close(self) -> None:
+        self._socket.close()

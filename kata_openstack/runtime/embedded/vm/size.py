@@ -1,0 +1,72 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How big a sandbox's VM is: the size classes of templates."""
+
+from collections.abc import Mapping
+import dataclasses
+
+from kata_openstack.runtime.embedded import settings
+
+MIB = 1024 * 1024
+_SMALLEST_MIB = 256
+_MEMORY = 'io.kubernetes.cri.sandbox-memory'
+_QUOTA = 'io.kubernetes.cri.sandbox-cpu-quota'
+_PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
+
+
+class TooBig(Exception):
+    """More memory was asked for than a sandbox can have here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    memory_mib: int
+    vcpus: int
+
+    def __str__(self) -> str:
+        return f'{self.memory_mib}m{self.vcpus}c'
+
+
+def choose(annotations: Mapping[str, str],
+           config: settings.Settings) -> Size:
+    """The smallest class that holds what the pod asked for.
+
+    The annotations are containerd's, made from the pod's resources.
+    Memory is a power of two, so that few templates serve all pods; a VM
+    uses host memory only for what it touches.
+
+    :raises TooBig: naming both sizes.
+    """
+    asked = _number(annotations, _MEMORY)
+    memory = config.default_memory_mib
+    if asked > 0:
+        needed = -(-asked // MIB) + config.guest_overhead_mib
+        memory = max(_SMALLEST_MIB, 1 << (needed - 1).bit_length())
+        if memory > config.max_memory_mib >= needed:
+            memory = config.max_memory_mib
+    if memory > config.max_memory_mib:
+        raise TooBig(
+            f'{memory} MiB of memory are needed, but a sandbox on this node '
+            f'can have {config.max_memory_mib} MiB at most')
+    vcpus = config.default_vcpus
+    quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
+    if quota > 0 and period > 0:
+        vcpus = -(-quota // period)
+    return Size(memory, max(1, min(vcpus, config.max_vcpus)))
+
+
+def _number(annotations: Mapping[str, str], key: str) -> int:
+    try:
+        return int(annotations.get(key, 0))
+    except ValueError:
+        return 0

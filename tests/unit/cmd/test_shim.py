@@ -1,0 +1,44 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import subprocess
+import sys
+
+from kata_openstack.cmd import shim
+from tests.unit import base
+
+
+class TestFlags(base.TestCase):
+    def test_as_containerd_gives_them(self):
+        command, flags = shim._parse([
+            '-namespace', 'k8s.io', '-address', '/run/c.sock',
+            '-publish-binary', '/usr/bin/containerd', '-id', 'abc',
+            '-debug', 'start'])
+        self.assertEqual('start', command)
+        self.assertEqual('abc', flags['id'])
+        self.assertEqual('k8s.io', flags['namespace'])
+        self.assertIn('debug', flags)
+
+    def test_other_notations(self):
+        self.assertEqual(
+            ('delete', {'id': 'abc', 'bundle': '/b'}),
+            shim._parse(['--id=abc', '--bundle=/b', 'delete']))
+
+    def test_it_stays_quick_to_start(self):
+        """What most of its runs need must not grow unnoticed."""
+        loaded = subprocess.run(
+            [sys.executable, '-c', 'import sys, kata_openstack.cmd.shim; '
+             'print(*sys.modules)'], capture_output=True, text=True,
+            check=True).stdout.split()
+        for module in ('asyncio', 'ctypes', 'dataclasses', 'google.protobuf',
+                       'oslo_config', 'pyroute2'):
+            self.assertNotIn(module, loaded)

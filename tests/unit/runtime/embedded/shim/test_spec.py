@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from kata_openstack.runtime.embedded.shim import messages
+from kata_openstack.runtime.embedded.shim import metrics
+from kata_openstack.runtime.embedded.shim import spec
+from tests.unit import base
+
+
+class Share:
+    def __init__(self):
+        self.binds = []
+
+    def add_bind(self, container, number, source, readonly):
+        self.binds.append((container, source, readonly))
+        return f'm{number}'
+
+
+class TestSpec(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.share = Share()
+        self.config = {
+            'ociVersion': '1.0.2',
+            'process': {'args': ['sh'], 'cwd': '/', 'terminal': False,
+                        'apparmorProfile': 'x', 'selinuxLabel': 'y',
+                        'oomScoreAdj': -998, 'noNewPrivileges': True},
+            'root': {'path': 'rootfs', 'readonly': True},
+            'hostname': 'h',
+            'hooks': {'prestart': [{'path': '/bin/evil'}]},
+            'mounts': [
+                {'destination': '/proc', 'type': 'proc', 'source': 'proc'},
+                {'destination': '/dev/shm', 'type': 'bind',
+                 'source': '/run/pod/shm', 'options': ['rbind', 'ro']},
+                {'destination': '/sys/fs/cgroup', 'type': 'cgroup',
+                 'source': 'cgroup', 'options': ['rw']},
+                {'destination': '/data', 'type': 'bind', 'source': '/vol',
+                 'options': ['rbind', 'ro']},
+                {'destination': '/etc/hosts', 'source': '/h',
+                 'options': ['bind']}],
+            'linux': {
+                'namespaces': [
+                    {'type': 'pid'}, {'type': 'mount'},
+                    {'type': 'ipc', 'path': '/proc/1/ns/ipc'},
+                    {'type': 'uts', 'path': '/proc/1/ns/uts'},
+                    {'type': 'network', 'path': '/run/netns/n'}],
+                'sysctl': {'net.ipv4.ip_forward': '1'},
+                'cgroupsPath': '/k8s.io/c', 'seccomp': {'x': 1},
+                'resources': {
+                    'memory': {'limit': 5, 'kernel': 3},
+                    'cpu': {'shares': 2, 'quota': -1, 'cpus': '0-3'},
+                    'devices': [{'allow': False}],
+                    'network': {'classID': 1}},
+                'maskedPaths': ['/proc/kcore']}}
+
+    def guest(self, terminal=False):
+        return spec.for_guest(self.config, 'c', terminal, self.share)
+
+    def test_nothing_of_the_host_is_passed_on(self):
+        guest = self.guest()
+        self.assertNotIn('hooks', guest)
+        self.assertNotIn('hostname', guest)
+        self.assertEqual({'path': '/share/c/rootfs', 'readonly': True},
+                         guest['root'])
+        self.assertEqual({'args': ['sh'], 'cwd': '/', 'terminal': False,
+                          'noNewPrivileges': True}, guest['process'])
+        self.assertEqual('/c', guest['linux']['cgroupsPath'])
+        self.assertNotIn('sysctl', guest['linux'])
+        self.assertEqual({'memory': {'limit': 5},
+                          'cpu': {'shares': 2, 'quota': -1},
+                          'devices': [{'allow': False}]},
+                         guest['linux']['resources'])
+
+    def test_namespaces_of_the_pod_are_the_vms(self):
+        self.assertEqual(
+            [{'type': 'pid'}, {'type': 'mount'}, {'type': 'cgroup'}],
+            self.guest()['linux']['namespaces'])
+
+    def test_what_protects_the_container_stays(self):
+        linux = self.guest()['linux']
+        self.assertEqual({'x': 1}, linux['seccomp'])
+        self.assertEqual(['/proc/kcore'], linux['maskedPaths'])
+
+    def test_mounts(self):
+        mounts = {item['destination']: item
+                  for item in self.guest()['mounts']}
+        self.assertEqual(self.config['mounts'][0], mounts['/proc'])
+        self.assertEqual('/run/shm', mounts['/dev/shm']['source'])
+        self.assertIn('ro', mounts['/sys/fs/cgroup']['options'])
+        self.assertEqual('/share/c/m3', mounts['/data']['source'])
+        self.assertEqual('/share/c/m4', mounts['/etc/hosts']['source'])
+        self.assertEqual('bind', mounts['/etc/hosts']['type'])
+        self.assertEqual([('c', '/vol', True), ('c', '/h', False)],
+                         self.share.binds)
+
+    def test_the_terminal_is_what_the_request_says(self):
+        self.assertTrue(self.guest(True)['process']['terminal'])
+
+
+class TestMetrics(base.TestCase):
+    def decode(self, raw):
+        stats = metrics.encode(raw)['stats']
+        self.assertEqual(messages.METRICS_TYPE, stats['type_url'])
+        return messages.METRICS.decode(stats['value'])
+
+    def test_figures(self):
+        found = self.decode({
+            'memory.current': 10, 'memory.max': -1, 'pids.current': 3,
+            'pids.max': -1, 'cpu.stat': {'usage_usec': 7, 'odd': 1},
+            'memory.stat': {'inactive_file': 4},
+            'memory.events': {'oom_kill': 1}})
+        self.assertEqual(10, found['memory']['usage'])
+        self.assertEqual((1 << 64) - 1, found['memory']['usage_limit'])
+        self.assertEqual(4, found['memory']['inactive_file'])
+        self.assertEqual({'current': 3, 'limit': 0}, found['pids'])
+        self.assertEqual(7, found['cpu']['usage_usec'])
+        self.assertEqual(1, found['memory_events']['oom_kill'])
+
+    def test_a_lying_guest(self):
+        found = self.decode({
+            'memory.current': 'x', 'memory.max': 1 << 90,
+            'pids.current': [1], 'cpu.stat': [], 'memory.stat': None,
+            'memory.events': {'oom_kill': {}}})
+        self.assertEqual(0, found['memory']['usage'])
+        self.assertEqual((1 << 64) - 1, found['memory']['usage_limit'])

@@ -1,0 +1,223 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Standard streams: FIFOs, windows, and the order of the last words."""
+
+import asyncio
+import os
+import tempfile
+import unittest
+
+from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.shim import process
+from kata_openstack.runtime.embedded.shim import streams
+from kata_openstack.runtime.embedded.vm import channel
+
+
+class Agent:
+    """Notes what is sent to the guest."""
+
+    def __init__(self):
+        self.sent = []
+        self.last = 0
+
+    def send(self, kind, ident, payload=b''):
+        self.sent.append((kind, payload))
+
+    def new_id(self):
+        self.last += 1
+        return self.last
+
+    def receive(self, ident, receiver):
+        self.receiver = receiver
+
+    def forget(self, ident):
+        self.receiver = None
+
+    def acknowledged(self):
+        return sum(protocol.COUNT.unpack(payload)[0]
+                   for kind, payload in self.sent if kind == protocol.ACK)
+
+    def input(self):
+        return b''.join(payload for kind, payload in self.sent
+                        if kind == protocol.STDIN)
+
+
+class FifoTestCase(unittest.IsolatedAsyncioTestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.paths = tuple(f'{folder.name}/{name}'
+                           for name in ('in', 'out', 'err'))
+        for path in self.paths:
+            os.mkfifo(path)
+        self.agent = Agent()
+
+    def open(self, number, flags):
+        fd = os.open(self.paths[number], flags | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        return fd
+
+    async def turn(self, condition):
+        for _ in range(1000):
+            if condition():
+                return
+            await asyncio.sleep(0.001)
+        self.fail('it never happened')
+
+
+class TestStreams(FifoTestCase):
+    def setUp(self):
+        super().setUp()
+        self.finished = []
+
+    async def asyncSetUp(self):
+        self.streams = streams.Streams(self.paths)
+        self.addCleanup(self.streams.close)
+
+    async def test_input_waits_for_a_writer_and_ends_with_it(self):
+        self.streams.connect(self.agent, 3)
+        await asyncio.sleep(0.02)
+        self.assertEqual([], self.agent.sent)
+        writer = os.open(self.paths[0], os.O_WRONLY)
+        os.write(writer, b'words')
+        await self.turn(lambda: self.agent.sent)
+        os.close(writer)
+        await self.turn(lambda: len(self.agent.sent) == 2)
+        self.assertEqual([(protocol.STDIN, b'words'),
+                          (protocol.STDIN_EOF, b'')], self.agent.sent)
+
+    async def test_input_stops_at_the_window(self):
+        self.streams.connect(self.agent, 3)
+        writer = self.open(0, os.O_WRONLY)
+        data = os.urandom(2 * protocol.WINDOW)
+        written = 0
+
+        def push():
+            nonlocal written
+            try:
+                written += os.write(writer, data[written:])
+            except BlockingIOError:
+                pass
+            return len(self.agent.input()) >= protocol.WINDOW
+        await self.turn(push)
+        await asyncio.sleep(0.02)
+        window = len(self.agent.input())
+        self.assertLess(window, protocol.WINDOW + protocol.CHUNK)
+        self.streams.consumed(window)
+        await self.turn(lambda: push() and len(self.agent.input()) > window)
+        self.assertTrue(data.startswith(self.agent.input()))
+
+    async def test_close_stdin_passes_on_what_is_there(self):
+        writer = self.open(0, os.O_WRONLY)
+        os.write(writer, b'last words')
+        self.streams.close_stdin()
+        self.streams.connect(self.agent, 3)
+        await self.turn(lambda: len(self.agent.sent) == 2)
+        self.assertEqual(b'last words', self.agent.input())
+        self.assertEqual((protocol.STDIN_EOF, b''), self.agent.sent[-1])
+
+    async def test_output_is_acknowledged_when_it_is_delivered(self):
+        reader = self.open(1, os.O_RDONLY)
+        self.streams.connect(self.agent, 3)
+        chunk = os.urandom(protocol.CHUNK)
+        for _ in range(4):  # a FIFO takes two of them
+            self.streams.output(protocol.STDOUT, chunk)
+        self.assertLess(self.agent.acknowledged(), 4 * len(chunk))
+        got = b''
+
+        def read():
+            nonlocal got
+            try:
+                got += os.read(reader, 65536)
+            except BlockingIOError:
+                pass
+            return len(got) == 4 * len(chunk)
+        await self.turn(read)
+        self.assertEqual(4 * chunk, got)
+        self.assertEqual(len(got), self.agent.acknowledged())
+
+    async def test_a_guest_that_ignores_the_window(self):
+        self.streams.connect(self.agent, 3)
+        with self.assertRaises(protocol.ProtocolError):
+            for _ in range(1000):
+                self.streams.output(protocol.STDERR, bytes(protocol.CHUNK))
+
+    async def test_output_that_nobody_wants(self):
+        self.streams.close()
+        quiet = streams.Streams(('', '', ''))
+        quiet.connect(self.agent, 3)
+        quiet.output(protocol.STDOUT, b'12345')
+        self.assertEqual(5, self.agent.acknowledged())
+
+    async def test_the_end_comes_after_the_last_output(self):
+        self.streams.connect(self.agent, 3)
+        data = bytes(100_000)  # more than the FIFO takes
+        self.streams.output(protocol.STDOUT, data)
+        self.streams.finish(lambda: self.finished.append(True))
+        await asyncio.sleep(0.01)
+        self.assertEqual([], self.finished)
+        reader = self.open(1, os.O_RDONLY)
+        left = len(data)
+        while left:
+            try:
+                got = len(os.read(reader, 65536))
+            except BlockingIOError:
+                await asyncio.sleep(0)
+                continue
+            self.assertGreater(got, 0)
+            left -= got
+        await self.turn(lambda: self.finished)
+        self.assertEqual(b'', os.read(reader, 10))
+
+
+class TestProcess(FifoTestCase):
+    async def asyncSetUp(self):
+        self.stopped = []
+        self.told = []
+        self.process = process.Process(
+            'c', '', {'terminal': 0, 'stdin': '', 'stdout': self.paths[1],
+                      'stderr': self.paths[2]}, self.stopped.append)
+        self.addCleanup(self.process.fail, 0)
+
+    def announce(self):
+        self.told.append(list(self.stopped))
+
+    async def test_a_short_life_is_announced_in_order(self):
+        async def call(ident):
+            self.agent.receiver.on_output(protocol.STDOUT, b'x')
+            self.agent.receiver.on_exit(7, False)
+        await self.process.start(self.agent, call, self.announce)
+        await self.process.done.wait()
+        self.assertEqual([[]], self.told)
+        self.assertEqual([self.process], self.stopped)
+        self.assertEqual((process.STOPPED, 7),
+                         (self.process.status, self.process.exit_status))
+
+    async def test_only_the_first_exit_counts(self):
+        async def call(ident):
+            pass
+        await self.process.start(self.agent, call, self.announce)
+        self.process.on_exit(1, False)
+        self.process.on_exit(2, True)
+        self.assertEqual([self.process], self.stopped)
+        self.assertEqual(1, self.process.exit_status)
+
+    async def test_a_start_that_fails(self):
+        async def call(ident):
+            raise channel.AgentError('no such file')
+        with self.assertRaisesRegex(channel.AgentError, 'no such file'):
+            await self.process.start(self.agent, call, self.announce)
+        self.assertEqual([], self.told)
+        self.assertEqual([], self.stopped)
+        self.assertEqual(process.STOPPED, self.process.status)
+        self.assertTrue(self.process.done.is_set())
