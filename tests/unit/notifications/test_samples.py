@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every notification is as its sample in doc/notification_samples.
+
+To write them anew after a change (and a new version of the payload):
+KATA_WRITE_SAMPLES=1 stestr run test_samples
+"""
+
+import json
+import os
+import pathlib
+
+from oslo_config import cfg
+from oslo_messaging import conffixture
+from oslo_messaging.notify import notifier
+from oslo_versionedobjects import fixture
+from tests.unit import base
+
+from kata_openstack.conf import opts
+from kata_openstack import exception
+from kata_openstack.notifications import emitter
+from kata_openstack.notifications import objects
+
+SAMPLES = (pathlib.Path(__file__).parents[3] / 'doc'
+           / 'notification_samples')
+
+COMMON = {'pod_uuid': 'd8ae3bc5-9a5b-4fb3-9c1a-5d1a24bd9c9c',
+          'kind': 'container',
+          'project_id': '9f8c6f9a1b8f4d2a8a6f6b0b0f1d2c3e',
+          'user_id': '1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f',
+          'handler': 'kata-qemu'}
+CONTAINER = {**COMMON, 'uuid': COMMON['pod_uuid'],
+             'container_id': 'c' * 64,
+             'image': 'docker.io/library/nginx:latest'}
+SANDBOX = {**COMMON, 'sandbox_id': 'a' * 64}
+FAULT = emitter.fault(exception.CommandNotFound(
+    command='/bin/nope', image='docker.io/library/nginx:latest'))
+EXTRA = {
+    'sandbox.create.error': {'sandbox_id': None, 'handler': None,
+                             'fault': FAULT},
+    'sandbox.exit': {'exit_code': 137},
+    'container.start.error': {'handler': None, 'fault': FAULT},
+    'container.exit': {'exit_code': 137, 'reason': 'OOMKilled'},
+}
+
+
+class SamplesTest(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        conf = cfg.ConfigOpts()
+        opts.register_opts(conf)
+        self.useFixture(conffixture.ConfFixture(conf))
+        conf([], default_config_files=[], default_config_dirs=[])
+        conf.set_override('host', 'compute1')
+        self.sent = []
+        self.fake = emitter.Emitter(conf)
+        self.notifier = self.fake._notifier
+        self.fake._notifier = self
+
+    def info(self, ctxt, event_type, payload):
+        self.sent.append(('INFO', event_type, payload))
+
+    def error(self, ctxt, event_type, payload):
+        self.sent.append(('ERROR', event_type, payload))
+
+    def test_samples(self):
+        for event in emitter.EVENTS:
+            fields = {**(SANDBOX if event.startswith('sandbox')
+                         else CONTAINER), **EXTRA.get(event, {})}
+            send = (self.fake.sandbox if event.startswith('sandbox')
+                    else self.fake.container)
+            send(event, 1795402802.0, **fields)
+            priority, event_type, payload = self.sent.pop()
+            notification = {
+                'event_type': event_type, 'priority': priority,
+                'publisher_id': self.notifier.publisher_id,
+                'payload': payload}
+            path = SAMPLES / f'{event.replace(".", "-")}.json'
+            if os.environ.get('KATA_WRITE_SAMPLES'):
+                path.write_text(json.dumps(notification, indent=2,
+                                           sort_keys=True) + '\n')
+            self.assertEqual(json.loads(path.read_text()), notification)
+
+    def test_no_sample_too_many(self):
+        self.assertEqual(
+            sorted(f'{e.replace(".", "-")}.json' for e in emitter.EVENTS),
+            sorted(p.name for p in SAMPLES.iterdir()))
+
+    def test_topic_and_publisher(self):
+        self.assertEqual('kata-compute:compute1', self.notifier.publisher_id)
+        self.assertEqual(['versioned_notifications'],
+                         self.notifier._topics)
+        self.assertIsInstance(self.notifier, notifier.Notifier)
+
+    def test_a_broken_bus_stops_nothing(self):
+        def fail(*args):
+            raise RuntimeError
+        self.info = fail
+        self.fake.sandbox('sandbox.start.end', 1.0, **SANDBOX)
+
+
+class VersionsTest(base.TestCase):
+
+    def test_a_change_needs_a_new_version(self):
+        """Raise VERSION, see the rule in the module, then change this."""
+        checker = fixture.ObjectVersionChecker({
+            cls.__name__: [cls] for cls in (
+                objects.FaultPayload, objects.SandboxPayload,
+                objects.ContainerPayload)})
+        expected, actual = checker.test_hashes(FINGERPRINTS)
+        self.assertEqual(expected, actual)
+
+
+FINGERPRINTS = {
+    'ContainerPayload': '1.0-076c3eaaee563551838a0d12115911bb',
+    'FaultPayload': '1.0-4907a2b49f16058316f4e81eaa5aa245',
+    'SandboxPayload': '1.0-97461db1a9ffe098996105ab13616470',
+}
