@@ -1,0 +1,180 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Runs a canary with each handler, and says which handlers are in doubt."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import threading
+import time
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from kata_openstack import exception
+from kata_openstack.runtime.canary import records
+from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.hypervisors import base
+from kata_openstack.runtime import node
+
+LOG = logging.getLogger(__name__)
+
+_FIRST_RETRY = 5.0  # seconds
+_WAITING = base.Problem(
+    reason='its first sandbox is still starting',
+    remedy='Wait; kata-compute offers it when that has worked.')
+
+
+class Canaries:
+    """A thread between start and stop; one canary at a time.
+
+    :param told: called after a round in which something was found out.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 node_: node.Node, told: Callable[[], Any]) -> None:
+        self._conf = conf.canary
+        self._file = records.path(conf)
+        self._client = client
+        self._node = node_
+        self._told = told
+        self._records = records.load(self._file)
+        self._pending: frozenset[str] = frozenset()
+        self._until = 0.0  # until when to wait for them, monotonic
+        self._changed = threading.Condition()
+        self._woken = threading.Event()
+        self._stopped = False
+        self._swept = False
+        self._thread = threading.Thread(target=self._repeat, name='canary',
+                                        daemon=True)
+        if self._conf.enabled:
+            node_.doubts = self.doubts
+
+    def start(self) -> bool:
+        """What has to be tried is known when this returns.
+
+        :returns: whether there is nothing; else ``told`` is called later
+        """
+        if not self._conf.enabled:
+            return True
+        self._look()
+        known = not self._pending
+        self._woken.set()
+        self._thread.start()
+        return known
+
+    def stop(self) -> None:
+        """A canary that is starting is left to the next process."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._woken.set()
+        if self._thread.ident:
+            self._thread.join(1)
+
+    def wake(self) -> None:
+        """Look soon whether containerd has other handlers."""
+        self._woken.set()
+
+    def doubts(self) -> Mapping[str, base.Problem]:
+        """By handler; waits a while for those that are being tried."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stopped or not self._pending,
+                max(0.0, self._until - time.monotonic()))
+            return {**records.problems(self._records),
+                    **dict.fromkeys(self._pending, _WAITING)}
+
+    def _repeat(self) -> None:
+        while True:
+            self._woken.wait(self._pause())
+            self._woken.clear()
+            if self._stopped:
+                return
+            try:
+                self._round()
+            except exception.KataError as e:
+                LOG.warning('No canaries: %s', e)
+                self._expect(frozenset())  # until containerd is back
+            except Exception:
+                if self._stopped:  # the client was closed meanwhile
+                    return
+                LOG.exception('The canaries failed')
+                self._expect(frozenset())
+
+    def _expect(self, names: frozenset[str]) -> None:
+        with self._changed:
+            if names - self._pending:
+                self._until = time.monotonic() + self._conf.wait
+            self._pending = names
+            self._changed.notify_all()
+
+    def _pause(self) -> float | None:
+        """Seconds until a handler that failed is tried again."""
+        due = [self._due(r) for r in self._records.values() if not r.passed]
+        return max(_FIRST_RETRY, min(due) - time.time()) if due else None
+
+    def _due(self, record: records.Record) -> float:
+        """When to try again, in seconds since 1970."""
+        return record.at + min(_FIRST_RETRY * 2 ** (record.failures - 1),
+                               self._conf.retry_interval)
+
+    def _look(self) -> dict[str, str]:
+        """Find out for which handlers nothing is known: they are pending.
+
+        :returns: the keys of all that are usable but for the canary; empty
+            without containerd
+        """
+        try:
+            keys = sandbox.keys(self._client)
+        except exception.KataError as e:
+            LOG.debug('No handlers to try: %s', e)
+            keys = {}
+        usable = {s.name for s in self._node.handlers(keys, doubted=False)
+                  if s.usable}
+        keys = {name: key for name, key in keys.items() if name in usable}
+        if keys:
+            self._records = {name: record
+                             for name, record in self._records.items()
+                             if record.key == keys.get(name)}
+        self._expect(frozenset(keys.keys() - self._records.keys()))
+        return keys
+
+    def _round(self) -> None:
+        keys = self._look()
+        if keys and not self._swept:
+            sandbox.sweep(self._client)
+            self._swept = True
+        told = False
+        for name, key in keys.items():
+            known = self._records.get(name)
+            if self._stopped or known and (
+                    known.passed or self._due(known) > time.time()):
+                continue
+            self._try(name, key, known.failures if known else 0)
+            told = True
+        if told:
+            self._told()
+
+    def _try(self, name: str, key: str, failures: int) -> None:
+        record = sandbox.run(self._client, name, key, failures)
+        if record.passed:
+            LOG.info('The canary sandbox of %s ran after %.2f s', name,
+                     record.seconds)
+        else:
+            LOG.error('The canary sandbox of %s failed after %.2f s: %s',
+                      name, record.seconds, record.error)
+            self._swept = False  # containerd may have left something of it
+        self._records = {**self._records, name: record}
+        records.store(self._file, self._records)
+        self._expect(self._pending - {name})

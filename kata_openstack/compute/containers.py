@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Single containers: signals, exec, logs, figures."""
+
+import re
+import signal as signals
+import threading
+import time
+from typing import Any
+
+from oslo_config import cfg
+
+from kata_openstack.compute import labels
+from kata_openstack.compute import logs
+from kata_openstack.compute import network
+from kata_openstack.compute import pods
+from kata_openstack.compute import starterror
+from kata_openstack.compute import translate
+from kata_openstack.compute import view
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+_MIB = 1024 * 1024
+_KILL_WAIT = 10  # seconds, as Docker's
+# What shells and docker answer for a command that does not exist.
+_NOT_FOUND = 127
+
+
+def signal_number(name: str) -> int:
+    """'9', 'KILL', 'SIGKILL' and 'sigkill' are 9.
+
+    :raises InvalidInput: for anything else
+    """
+    text = name.strip().upper()
+    if re.fullmatch(r'[0-9]{1,3}', text) and 1 <= int(text) <= 64:
+        return int(text)
+    full = text if text.startswith('SIG') else f'SIG{text}'
+    try:
+        return int(signals.Signals[full])
+    except KeyError:
+        raise exception.InvalidInput(
+            field='signal', value=name[:32], why='it is no signal',
+            remedy='Use a name such as SIGTERM, or a number from 1 to 64.'
+        ) from None
+
+
+class Containers:
+    """Threads may share it."""
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 native_: native.NativeClient,
+                 network_: network.Network) -> None:
+        self._conf = conf
+        self._client = client
+        self._native = native_
+        self._network = network_
+        self._cpu = _CpuMeter()
+
+    def _find(self, container_uuid: str) -> pb.Container:
+        """:raises NotFound: if this node does not have it"""
+        found = self._client.list_containers(
+            {labels.CONTAINER: container_uuid})
+        if not found:
+            raise exception.NotFound(kind='Container', id=container_uuid)
+        return max(found, key=lambda c: c.created_at)
+
+    def _running(self, container_uuid: str) -> pb.Container:
+        """:raises Conflict: if it does not run"""
+        container = self._find(container_uuid)
+        if container.state != pb.CONTAINER_RUNNING:
+            raise exception.Conflict(
+                kind='Container', id=container_uuid, state='not running',
+                remedy='Start it first.')
+        return container
+
+    def kill(self, container_uuid: str, signal: str) -> None:
+        """Like Docker, wait for the end after SIGKILL, and for nothing else.
+
+        :raises InvalidInput: if it is no signal
+        :raises Conflict: if the container does not run
+        """
+        number = signal_number(signal)
+        container_id = self._running(container_uuid).id
+        self._native.kill(container_id, number)
+        deadline = time.monotonic() + _KILL_WAIT
+        while number == signals.SIGKILL and time.monotonic() < deadline:
+            found = self._client.list_containers(container_id=container_id)
+            if not found or found[0].state != pb.CONTAINER_RUNNING:
+                break
+            time.sleep(0.05)
+
+    def logs(self, container_uuid: str, *, stdout: bool, stderr: bool,
+             timestamps: bool, tail: int | None,
+             since: float | None) -> str:
+        container = self._find(container_uuid)
+        folder = pods.log_folder(self._conf, container.labels[labels.POD])
+        return logs.read(
+            folder / translate.log_name(container_uuid), stdout=stdout,
+            stderr=stderr, timestamps=timestamps, tail=tail, since=since,
+            limit=self._conf.compute.max_log_size_mib * _MIB)
+
+    def exec_sync(self, container_uuid: str, command: list[str],
+                  timeout: int) -> dict[str, Any]:
+        """Standard output, then standard error, and the exit code."""
+        container = self._running(container_uuid)
+        try:
+            done = self._client.exec_sync(container.id, command, timeout)
+        except exception.RuntimeFailed as e:
+            missing = starterror.missing_command(str(e))
+            if missing is None:
+                raise
+            name = missing or (command or [''])[0]
+            return {'output': f'{name}: command not found\n',
+                    'exit_code': _NOT_FOUND}
+        limit = self._conf.compute.max_exec_output_mib * _MIB
+        output = (done.stdout + done.stderr)[:limit]
+        return {'output': output.decode('utf-8', 'replace'),
+                'exit_code': done.exit_code}
+
+    def stats(self, container_uuid: str) -> dict[str, Any]:
+        """CPU in percent of one processor, memory in MiB, traffic in bytes.
+
+        CRI has no figures on block devices; those are 0.
+        """
+        container = self._running(container_uuid)
+        figures = self._client.container_stats(container.id)
+        sandbox = self._client.list_pod_sandboxes(
+            sandbox_id=container.pod_sandbox_id)
+        rx, tx = self._network.traffic(
+            view.vifs(sandbox[0].annotations) if sandbox else [])
+        memory = (figures.memory.usage_bytes.value
+                  or figures.memory.working_set_bytes.value) / _MIB
+        limit = int(container.annotations.get(labels.MEMORY_MIB) or 0
+                    ) or pods.host_memory_mib()
+        return {
+            'cpu_percent': round(self._cpu.percent(container.id, figures.cpu),
+                                 2),
+            'memory_mib': round(memory, 2), 'memory_limit_mib': limit,
+            'memory_percent': round(100 * memory / limit, 2),
+            'block_read': 0, 'block_write': 0, 'net_rx': rx, 'net_tx': tx}
+
+
+class _CpuMeter:
+    """Percent from two readings: containerd 1.6 gives only the sum."""
+
+    _MAX = 4096  # containers; the oldest reading gives way
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def percent(self, container_id: str, cpu: pb.CpuUsage) -> float:
+        """0 on the first call for a container, if containerd gives none."""
+        if cpu.usage_nano_cores.value:
+            return cpu.usage_nano_cores.value / 1e7
+        now = (cpu.timestamp, cpu.usage_core_nano_seconds.value)
+        with self._lock:
+            before = self._last.pop(container_id, None)
+            self._last[container_id] = now
+            if len(self._last) > self._MAX:
+                del self._last[next(iter(self._last))]
+        if before is None or now[0] <= before[0]:
+            return 0.0
+        return max(0.0, 100 * (now[1] - before[1]) / (now[0] - before[0]))

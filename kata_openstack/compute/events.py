@@ -1,0 +1,288 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Follows containerd's events: tells of them, and frees VMs that are done.
+
+Every sandbox and container goes through created, started, exited, deleted.
+The journal holds how far each has been told, so an event is told once,
+wherever it comes from: the stream, or a comparison with containerd after
+the stream was broken. What such a comparison cannot know is left out: the
+exit code of a container that is gone, and what happened twice between.
+"""
+
+from collections.abc import Callable
+from concurrent import futures
+import pathlib
+import threading
+import time
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from kata_openstack.compute import journal
+from kata_openstack.compute import labels
+from kata_openstack import exception
+from kata_openstack.notifications import emitter
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import events
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.containerd.protos import containers_pb2
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+LOG = logging.getLogger(__name__)
+
+_ORDER = [journal.CREATED, journal.STARTED, journal.EXITED]
+# CRI learns of an exit by the same events as we do, and may be later.
+_RELEASE_PAUSES = (0.05, 0.5, 2.0)  # seconds
+_KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
+
+
+class EventFollower:
+    """Two threads between start and stop: the stream's, and a timer's.
+
+    :param release: called with a pod's uuid when all in it has ended;
+        false: that could not be confirmed yet
+    :param resynced: called after each comparison
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 native_: native.NativeClient, emitter_: emitter.Emitter,
+                 release: Callable[[str], bool],
+                 resynced: Callable[[], Any] = lambda: None) -> None:
+        self._client = client
+        self._native = native_
+        self._emitter = emitter_
+        self._release = release
+        self._resynced = resynced
+        self._interval = conf.compute.resync_interval
+        self._stream = events.EventStream(conf, client.channel)
+        self._journal = journal.Journal(
+            pathlib.Path(conf.state_path) / 'events.json')
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (('events', self._follow),
+                                 ('resync', self._repeat))]
+        self._pool = futures.ThreadPoolExecutor(
+            4, thread_name_prefix='release')
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._stream.stop()
+        for thread in self._threads:
+            thread.join(10)
+        self._pool.shutdown()
+
+    def _follow(self) -> None:
+        for event in self._stream:
+            try:
+                with self._lock:
+                    self._handle(event)
+                    self._journal.save()
+                if event.topic == events.CONNECTED:
+                    self._resynced()
+            except exception.KataError as e:
+                LOG.warning('Event %s is not followed up: %s', event.topic, e)
+            except Exception:
+                LOG.exception('Event %s failed', event.topic)
+
+    def _repeat(self) -> None:
+        while not self._stopped.wait(self._interval):
+            try:
+                with self._lock:
+                    self._resync()
+                    self._journal.save()
+                self._resynced()
+            except exception.KataError as e:
+                LOG.warning('No comparison with containerd: %s', e)
+            except Exception:
+                LOG.exception('The comparison with containerd failed')
+
+    def _handle(self, event: events.Event) -> None:
+        body = event.body
+        if event.topic == events.CONNECTED:
+            LOG.info("Connected to containerd's event stream")
+            self._resync()
+        elif event.topic == '/containers/create':
+            try:
+                self._created(self._native.container(body.id),
+                              event.timestamp)
+            except exception.NotFound:
+                LOG.debug('Container %s was gone at once', body.id)
+        elif event.topic == '/tasks/start':
+            self._reach(body.container_id, journal.STARTED, event.timestamp)
+        elif event.topic == '/tasks/oom':
+            if body.container_id in self._journal:
+                self._journal[body.container_id].oom = True
+        elif event.topic == '/tasks/exit' and body.id == body.container_id:
+            self._reach(body.container_id, journal.EXITED, event.timestamp,
+                        body.exit_status)
+        elif event.topic == '/tasks/delete':
+            if body.container_id in self._journal:
+                self._maybe_release(self._journal[body.container_id])
+        elif event.topic == '/containers/delete':
+            self._deleted(body.id, event.timestamp)
+
+    # The steps of a life; each is told once.
+
+    def _created(self, record: containers_pb2.Container,
+                 when: float) -> None:
+        if record.id in self._journal or labels.POD not in record.labels:
+            return
+        entry = journal.Entry(
+            sandbox=record.labels.get(_KIND) == 'sandbox',
+            labels={k: v for k, v in record.labels.items()
+                    if k.startswith(labels.PREFIX)},
+            image=record.image)
+        replacing = self._others(entry)
+        self._journal[record.id] = entry
+        if not replacing:
+            self._tell(record.id, 'create.end', when)
+
+    def _reach(self, ident: str, phase: str, when: float,
+               exit_code: int | None = None) -> None:
+        entry = self._journal.get(ident)
+        if entry is None or _ORDER.index(entry.phase) >= _ORDER.index(phase):
+            return
+        entry.phase = phase
+        if phase == journal.STARTED:
+            self._tell(ident, 'start.end', when)
+            return
+        extra: dict[str, Any] = {'exit_code': exit_code}
+        if entry.oom and not entry.sandbox:
+            extra['reason'] = 'OOMKilled'
+        self._tell(ident, 'exit', when, **extra)
+
+    def _deleted(self, ident: str, when: float) -> None:
+        entry = self._journal.get(ident)
+        if entry is None:
+            return
+        if entry.phase == journal.STARTED:
+            self._reach(ident, journal.EXITED, when)
+        # A container that is started again is replaced in containerd; for
+        # the world it goes on.
+        if not self._others(entry, ident):
+            self._tell(ident, 'delete.end', when)
+        del self._journal[ident]
+
+    def _others(self, entry: journal.Entry, ident: str = '') -> bool:
+        """Whether containerd has another one for the same container."""
+        return not entry.sandbox and any(
+            not other.sandbox and key != ident
+            and other.labels[labels.CONTAINER]
+            == entry.labels[labels.CONTAINER]
+            for key, other in self._journal.items())
+
+    def _maybe_release(self, entry: journal.Entry) -> None:
+        pod = entry.labels[labels.POD]
+        phases = {e.phase for e in self._journal.values()
+                  if not e.sandbox and e.labels[labels.POD] == pod}
+        if not entry.sandbox and phases == {journal.EXITED}:
+            self._pool.submit(self._release_quietly, pod)
+
+    def _release_quietly(self, pod_uuid: str) -> None:
+        try:
+            for pause in _RELEASE_PAUSES:
+                if self._stopped.wait(pause) or self._release(pod_uuid):
+                    return
+        except exception.KataError as e:
+            LOG.warning('The VM of pod %s, which has ended, cannot be freed: '
+                        '%s', pod_uuid, e)
+
+    def _tell(self, ident: str, step: str, when: float,
+              **extra: Any) -> None:
+        entry = self._journal[ident]
+        found = entry.labels
+        common = {'pod_uuid': found[labels.POD],
+                  'kind': found.get(labels.KIND, 'container'),
+                  'project_id': found.get(labels.PROJECT, ''),
+                  'user_id': found.get(labels.USER, ''),
+                  'handler': found.get(labels.HANDLER), **extra}
+        if entry.sandbox:
+            self._emitter.sandbox(f'sandbox.{step}', when, sandbox_id=ident,
+                                  **common)
+        else:
+            self._emitter.container(
+                f'container.{step}', when, container_id=ident,
+                uuid=found[labels.CONTAINER], image=entry.image, **common)
+
+    # Comparison
+
+    def _resync(self) -> None:
+        """Tell what happened unheard, by what containerd has now."""
+        now = time.time()
+        silent = self._journal.fresh
+        records = {r.id: r for r in self._native.containers(
+            [f'labels."{labels.POD}"'])}
+        sandboxes = {s.id: s for s in self._client.list_pod_sandboxes()}
+        containers = {c.id: c for c in self._client.list_containers()}
+        for ident, record in records.items():
+            if silent:
+                # nothing is known of what was told, so all of it was
+                self._adopt(record, sandboxes.get(ident),
+                            containers.get(ident))
+                continue
+            self._created(record, now)
+            if ident in containers:
+                self._compare(containers[ident])
+            elif ident in sandboxes:
+                ready = sandboxes[ident].state == pb.SANDBOX_READY
+                self._reach(ident, journal.STARTED, now)
+                if not ready:
+                    self._reach(ident, journal.EXITED, now)
+        for ident in [i for i in self._journal if i not in records]:
+            self._deleted(ident, now)
+        for entry in list(self._journal.values()):
+            self._maybe_release(entry)
+
+    def _compare(self, container: pb.Container) -> None:
+        if container.state == pb.CONTAINER_CREATED:
+            return
+        entry = self._journal.get(container.id)
+        if entry is None or entry.phase == journal.EXITED or (
+                entry.phase == journal.STARTED
+                and container.state == pb.CONTAINER_RUNNING):
+            return
+        try:
+            status = self._client.container_status(container.id).status
+        except exception.NotFound:
+            return
+        if status.started_at > 0:
+            self._reach(container.id, journal.STARTED,
+                        status.started_at / 1e9)
+        if status.state == pb.CONTAINER_EXITED:
+            entry.oom = entry.oom or status.reason == 'OOMKilled'
+            self._reach(container.id, journal.EXITED,
+                        status.finished_at / 1e9, status.exit_code)
+
+    def _adopt(self, record: containers_pb2.Container,
+               sandbox: pb.PodSandbox | None,
+               container: pb.Container | None) -> None:
+        if sandbox:
+            phase = (journal.STARTED if sandbox.state == pb.SANDBOX_READY
+                     else journal.EXITED)
+        elif container:
+            phase = {pb.CONTAINER_CREATED: journal.CREATED,
+                     pb.CONTAINER_RUNNING: journal.STARTED}.get(
+                         container.state, journal.EXITED)
+        else:  # it is being made: its events will come
+            return
+        self._journal[record.id] = journal.Entry(
+            sandbox=sandbox is not None, image=record.image, phase=phase,
+            labels={k: v for k, v in record.labels.items()
+                    if k.startswith(labels.PREFIX)})

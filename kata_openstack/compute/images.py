@@ -1,0 +1,222 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images in containerd: names, pulls, what they hold."""
+
+from collections.abc import Callable
+from concurrent import futures
+import json
+import re
+import threading
+from typing import Any
+
+from oslo_log import log as logging
+
+from kata_openstack import exception
+from kata_openstack import requirements
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+LOG = logging.getLogger(__name__)
+
+POLICIES = ('always', 'ifnotpresent', 'never')
+
+# The grammar of Docker's references: [domain/]path[:tag][@digest]
+_REFERENCE = re.compile(
+    r'(?P<path>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
+    r'(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)'
+    r'(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?',
+    re.ASCII)
+_DOMAIN = re.compile(r'(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?')
+_IMAGE_ID = re.compile(r'(sha256:)?[0-9a-f]{64}')
+
+_DENIED = re.compile(
+    r'\b401\b|403 forbidden|unauthorized|authorization failed|access denied|'
+    r'authentication required|no basic auth credentials|'
+    r'insufficient_scope|failed to fetch (anonymous|oauth) token',
+    re.IGNORECASE)
+_MISSING = re.compile(
+    r'not found$|\b404\b|manifest unknown|name unknown|no match for platform|'
+    r'repository does not exist', re.IGNORECASE)
+_UNREACHABLE = re.compile(
+    r'dial tcp|no such host|connection re(fused|set)|i/o timeout|'
+    r'tls: |x509: |HTTPS client|network is unreachable|no route to host|'
+    r'context deadline exceeded|longer than the limit|EOF$|'
+    r'\b50[0-4] |proxyconnect', re.IGNORECASE)
+
+
+def normalise(reference: str) -> str:
+    """The full name, as containerd wants it.
+
+    ``busybox`` becomes ``docker.io/library/busybox:latest``. An image id
+    is left as it is.
+
+    :raises InvalidInput: if it is no image reference
+    """
+    if _IMAGE_ID.fullmatch(reference):
+        return reference
+    domain, slash, rest = reference.partition('/')
+    if not slash or not (set('.:') & set(domain) or domain == 'localhost'):
+        domain, rest = 'docker.io', reference
+    if domain == 'index.docker.io':
+        domain = 'docker.io'
+    match = _REFERENCE.fullmatch(rest)
+    if not match or not _DOMAIN.fullmatch(domain) or len(reference) > 512:
+        raise exception.InvalidInput(
+            field='image', value=reference[:64],
+            why='it is no image reference',
+            remedy='Write [registry/]name[:tag], the name in lower case.')
+    if domain == 'docker.io' and '/' not in match['path']:
+        rest = f'library/{rest}'
+    if not match['tag'] and not match['digest']:
+        rest += ':latest'
+    return f'{domain}/{rest}'
+
+
+def pull_error(reference: str, error: exception.KataError
+               ) -> exception.KataError:
+    """What a failed pull is called, by the words of containerd."""
+    if isinstance(error, exception.NotFound):
+        return exception.ImageNotFound(image=reference)
+    if not isinstance(error, exception.RuntimeFailed):
+        return error
+    why = str(error.kwargs.get('why', error))
+    # a registry that wants a login answers "denied" for what it has not,
+    # so that comes first; its own words come last in containerd's chain
+    if _DENIED.search(why):
+        return exception.RegistryDenied(image=reference)
+    if _UNREACHABLE.search(why):
+        return exception.RegistryUnreachable(
+            image=reference, why=_last_words(why))
+    if _MISSING.search(why):
+        return exception.ImageNotFound(image=reference)
+    return exception.ImagePullFailed(image=reference, why=why)
+
+
+def _last_words(why: str) -> str:
+    """From 'failed to do request: Head "https://...": dial tcp...' on."""
+    return why.rpartition('failed to do request: ')[2] or why
+
+
+class Images:
+    """Threads may share it."""
+
+    def __init__(self, client: cri.CriClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._pulls: dict[Any, futures.Future[None]] = {}
+
+    def pull(self, reference: str, policy: str,
+             auth: dict[str, str] | None) -> dict[str, Any]:
+        """Have the image here, as ``policy`` says; concurrent pulls join.
+
+        :raises ImageNotFound: also for the policy 'never', if it is absent
+        :raises RegistryUnreachable: name, route or TLS
+        :raises RegistryDenied: credentials missing or wrong
+        :raises ImagePullFailed: anything else
+        """
+        name = normalise(reference)
+        if policy not in POLICIES:
+            raise exception.InvalidInput(
+                field='image_pull_policy', value=policy, why='unknown',
+                remedy=f'Use one of: {", ".join(POLICIES)}.')
+        if policy != 'always':
+            try:
+                return self.inspect(name)
+            except exception.ImageNotFound:
+                if policy == 'never':
+                    raise
+        # Two tenants' pulls join only when both would be let in alike.
+        key = (name, *sorted((auth or {}).items()))
+        self._join(key, lambda: self._pull(name, auth))
+        return self.inspect(name)
+
+    def _join(self, key: Any, work: Callable[[], None]) -> None:
+        """Run ``work``, or wait for the thread that already does."""
+        with self._lock:
+            future = self._pulls.get(key)
+            mine = future is None
+            if future is None:
+                future = self._pulls[key] = futures.Future()
+        if mine:
+            try:
+                work()
+                future.set_result(None)
+            except BaseException as e:
+                future.set_exception(e)
+            finally:
+                with self._lock:
+                    del self._pulls[key]
+        future.result()
+
+    def _pull(self, name: str, auth: dict[str, str] | None) -> None:
+        config = pb.AuthConfig(
+            username=auth.get('username') or '',
+            password=auth.get('password') or '',
+            server_address=auth.get('server') or '') if auth else None
+        try:
+            self._client.pull_image(name, config)
+        except exception.KataError as e:
+            # without a chain: no cause, no traceback, nothing of auth
+            raise pull_error(name, e) from None
+        LOG.info('Pulled %s', name)
+
+    def resolve(self, reference: str) -> str:
+        """The id of an image that is here.
+
+        :raises ImageNotFound: if it is not
+        """
+        name = normalise(reference)
+        status = self._client.image_status(name)
+        if not status.HasField('image'):
+            raise exception.ImageNotFound(image=name)
+        return status.image.id
+
+    def inspect(self, reference: str) -> dict[str, Any]:
+        """:raises ImageNotFound: if it is not on this node"""
+        name = normalise(reference)
+        status = self._client.image_status(name, verbose=True)
+        if not status.HasField('image'):
+            raise exception.ImageNotFound(image=name)
+        info = json.loads(status.info.get('info') or '{}')
+        config = (info.get('imageSpec') or {}).get('config') or {}
+        return {
+            **_summary(status.image, name),
+            'entrypoint': config.get('Entrypoint') or [],
+            'command': config.get('Cmd') or [],
+            # values may be secrets that someone built into the image
+            'environment': [pair.partition('=')[0]
+                            for pair in config.get('Env') or []],
+            'workdir': config.get('WorkingDir') or '',
+            'user': config.get('User') or '',
+            'exposed_ports': sorted(config.get('ExposedPorts') or {}),
+            # cut, for the message about one that is too long
+            'labels': {key: value[:requirements.LONGEST + 1]
+                       for key, value in (config.get('Labels') or {}).items()
+                       if key in requirements.IMAGE_KEYS},
+        }
+
+    def list(self) -> list[dict[str, Any]]:
+        """Summaries: without what only inspect knows."""
+        return [_summary(image, (list(image.repo_tags) + [image.id])[0])
+                for image in self._client.list_images()]
+
+    def delete(self, image_id: str) -> None:
+        """An unknown image is fine."""
+        self._client.remove_image(normalise(image_id))
+
+
+def _summary(image: pb.Image, reference: str) -> dict[str, Any]:
+    digests = [d.rpartition('@')[2] for d in image.repo_digests]
+    return {'id': image.id, 'reference': reference,
+            'digest': digests[0] if digests else '', 'size': image.size,
+            'tags': list(image.repo_tags)}

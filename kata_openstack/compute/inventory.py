@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the node tells Zun's scheduler of itself."""
+
+import os
+import platform
+from typing import Any
+
+from oslo_log import log as logging
+
+from kata_openstack.compute import view
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime import node
+
+LOG = logging.getLogger(__name__)
+
+
+class Inventory:
+    """Threads may share it."""
+
+    def __init__(self, client: cri.CriClient, node_: node.Node) -> None:
+        self._client = client
+        self._node = node_
+        self._said = ''
+
+    def get(self) -> dict[str, Any]:
+        """See the contract of get_node_info.
+
+        Without containerd there are no runtimes, and so no containers are
+        scheduled to this node; that is no error.
+        """
+        try:
+            configured = self._client.handlers()
+            views = view.read_all(self._client).values()
+        except exception.ContainerdUnavailable as e:
+            LOG.warning('Reporting no runtimes: %s', e)
+            configured, views = set(), {}.values()
+        states = self._node.handlers(configured)
+        runtimes = self._node.runtimes(configured)
+        self._tell(states, runtimes)
+        containers = [c.state for v in views for c in v.current_containers()]
+        running = containers.count(pb.CONTAINER_RUNNING)
+        memory = _memory()
+        return {
+            'runtimes': runtimes,
+            'handlers': [s.to_dict() for s in states],
+            'traits': traits(states),
+            'architecture': platform.machine(),
+            'os_type': platform.system().lower(),
+            'os': _os_name(),
+            'kernel_version': platform.release(),
+            'cpus': os.cpu_count() or 1,
+            'mem_total': memory['MemTotal'],
+            'mem_available': memory['MemAvailable'],
+            'mem_free': memory['MemFree'],
+            'mem_used': memory['MemTotal'] - memory['MemAvailable'],
+            'running_containers': running,
+            'stopped_containers': len(containers) - running,
+            'paused_containers': 0,
+            'total_containers': len(containers),
+            'labels': {},
+        }
+
+    def _tell(self, states: list[node.HandlerState],
+              runtimes: list[str]) -> None:
+        """Log the table when it differs from the last one."""
+        lines = [f'{s.name}: {"usable" if s.usable else "not usable"}, '
+                 f'{s.reason}{" " + s.remedy if s.remedy else ""}'
+                 for s in states]
+        text = '; '.join(lines)
+        if text == self._said:
+            return
+        self._said = text
+        if runtimes:
+            LOG.info('Runtimes of this node: %s (%s)', ', '.join(runtimes),
+                     text)
+        else:
+            LOG.error('This node can isolate nothing and takes no '
+                      'containers: %s', text)
+
+
+def traits(states: list[node.HandlerState]) -> dict[str, bool]:
+    """Custom traits: CUSTOM_KATA, one a hypervisor, one an accelerator."""
+    usable = [s for s in states if s.usable]
+    names = {s.hypervisor for s in usable}
+    names |= {s.accelerator for s in usable if s.accelerator}
+    found = {f'CUSTOM_KATA_{n.upper().replace("-", "_")}': True
+             for n in names}
+    return {'CUSTOM_KATA': True, **found} if usable else {}
+
+
+def _memory() -> dict[str, int]:
+    """/proc/meminfo in MiB."""
+    with open('/proc/meminfo') as lines:
+        fields = (line.split() for line in lines)
+        return {f[0].rstrip(':'): int(f[1]) // 1024 for f in fields}
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get('PRETTY_NAME', 'Linux')
+    except OSError:
+        return platform.system()

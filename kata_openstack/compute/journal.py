@@ -1,0 +1,76 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What has been told to the world, kept over a restart of kata-compute.
+
+This is no state of containers: if it is lost, nothing is but the
+notifications of what happened while kata-compute was down.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from oslo_log import log as logging
+
+LOG = logging.getLogger(__name__)
+
+# The life of a sandbox or of a container, in its order
+CREATED = 'created'
+STARTED = 'started'
+EXITED = 'exited'
+
+
+@dataclasses.dataclass
+class Entry:
+    """labels: ours, see :mod:`kata_openstack.compute.labels`."""
+
+    sandbox: bool
+    labels: dict[str, str]
+    image: str = ''
+    phase: str = CREATED
+    oom: bool = False
+
+
+class Journal(dict[str, Entry]):
+    """Entries by the ids of containerd's containers.
+
+    ``fresh``: there was no file.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        super().__init__()
+        self._path = path
+        self.fresh = True
+        try:
+            for ident, fields in json.loads(path.read_text()).items():
+                self[ident] = Entry(**fields)
+            self.fresh = False
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, AttributeError) as e:
+            LOG.warning('%s is unreadable, starting anew: %s', path, e)
+            self.clear()
+
+    def save(self) -> None:
+        """Whole or not at all; a failure is logged only."""
+        text = json.dumps({ident: dataclasses.asdict(entry)
+                           for ident, entry in self.items()})
+        temporary = self._path.with_suffix('.new')
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_text(text)
+            os.replace(temporary, self._path)
+            self.fresh = False
+        except OSError as e:
+            LOG.warning('%s cannot be written: %s', self._path, e)

@@ -1,0 +1,39 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Names of what kata-compute writes on its sandboxes and containers.
+
+This is all the state that the node keeps: after a restart everything is
+read back from containerd. Labels can be searched for and are short;
+annotations may be long. No secret goes into either.
+"""
+
+PREFIX = 'kata-openstack.io/'
+
+# Labels, on sandboxes and containers
+POD = PREFIX + 'pod-uuid'
+KIND = PREFIX + 'kind'
+PROJECT = PREFIX + 'project'
+USER = PREFIX + 'user'
+HANDLER = PREFIX + 'handler'
+# on containers only
+CONTAINER = PREFIX + 'container-uuid'
+
+# Annotations of sandboxes
+VIFS = PREFIX + 'vifs'
+HANDLER_REASON = PREFIX + 'handler-reason'
+ACCELERATOR = PREFIX + 'accelerator'
+HOSTNAME = PREFIX + 'hostname'
+# Annotations of containers
+NAME = PREFIX + 'name'
+IMAGE = PREFIX + 'image'
+MEMORY_MIB = PREFIX + 'memory-mib'

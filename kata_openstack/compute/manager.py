@@ -1,0 +1,141 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The RPC endpoint: unpack, call, pack. What is done stands elsewhere."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+from oslo_log import log as logging
+import oslo_messaging as messaging
+
+from kata_openstack.compute import containers
+from kata_openstack.compute import images
+from kata_openstack.compute import inventory
+from kata_openstack.compute import pods
+from kata_openstack.compute import rpcapi
+from kata_openstack import exception
+from kata_openstack import objects
+
+LOG = logging.getLogger(__name__)
+
+Dict = dict[str, Any]
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Our errors are answers; anything else is a bug, and is logged here.
+
+    Arguments are in no message: they hold environments and passwords.
+    """
+    @functools.wraps(function)
+    def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
+        try:
+            return function(self, ctxt, **kwargs)
+        except exception.KataError as e:
+            LOG.info('%s for request %s: %s', function.__name__,
+                     ctxt.get('request_id'), e)
+            raise messaging.ExpectedException from e
+        except Exception as e:
+            LOG.exception('%s failed for request %s', function.__name__,
+                          ctxt.get('request_id'))
+            raise exception.RuntimeFailed(
+                operation=function.__name__,
+                why=f'{type(e).__name__} in kata-compute') from None
+    return wrapper
+
+
+class ComputeManager:
+    """See :class:`kata_openstack.compute.rpcapi.ComputeAPI`."""
+
+    target = messaging.Target(version=rpcapi.VERSION)
+
+    def __init__(self, pods_: pods.Pods, containers_: containers.Containers,
+                 images_: images.Images,
+                 inventory_: inventory.Inventory) -> None:
+        self._pods = pods_
+        self._containers = containers_
+        self._images = images_
+        self._inventory = inventory_
+
+    @_method
+    def get_node_info(self, ctxt: Dict) -> Dict:
+        return self._inventory.get()
+
+    @_method
+    def pull_image(self, ctxt: Dict, reference: str, policy: str,
+                   auth: Dict | None) -> Dict:
+        return self._images.pull(reference, policy, auth)
+
+    @_method
+    def inspect_image(self, ctxt: Dict, reference: str) -> Dict:
+        return self._images.inspect(reference)
+
+    @_method
+    def list_images(self, ctxt: Dict) -> list[Dict]:
+        return self._images.list()
+
+    @_method
+    def delete_image(self, ctxt: Dict, image_id: str) -> None:
+        self._images.delete(image_id)
+
+    @_method
+    def create_pod(self, ctxt: Dict, pod: Dict) -> Dict:
+        return self._pods.create(objects.Pod.from_dict(pod)).to_dict()
+
+    @_method
+    def start_pod(self, ctxt: Dict, pod: Dict) -> Dict:
+        return self._pods.start(objects.Pod.from_dict(pod)).to_dict()
+
+    @_method
+    def stop_pod(self, ctxt: Dict, pod_uuid: str, timeout: int) -> Dict:
+        return self._pods.stop(pod_uuid, timeout).to_dict()
+
+    @_method
+    def restart_pod(self, ctxt: Dict, pod: Dict, timeout: int) -> Dict:
+        request = objects.Pod.from_dict(pod)
+        self._pods.stop(request.uuid, timeout)
+        return self._pods.start(request).to_dict()
+
+    @_method
+    def delete_pod(self, ctxt: Dict, pod_uuid: str, force: bool) -> None:
+        self._pods.delete(pod_uuid, force)
+
+    @_method
+    def show_pod(self, ctxt: Dict, pod_uuid: str) -> Dict:
+        return self._pods.show(pod_uuid).to_dict()
+
+    @_method
+    def list_pods(self, ctxt: Dict) -> list[Dict]:
+        return [pod.to_dict() for pod in self._pods.list()]
+
+    @_method
+    def kill_container(self, ctxt: Dict, container_uuid: str,
+                       signal: str) -> None:
+        self._containers.kill(container_uuid, signal)
+
+    @_method
+    def logs(self, ctxt: Dict, container_uuid: str, stdout: bool,
+             stderr: bool, timestamps: bool, tail: int | None,
+             since: float | None) -> str:
+        return self._containers.logs(
+            container_uuid, stdout=stdout, stderr=stderr,
+            timestamps=timestamps, tail=tail, since=since)
+
+    @_method
+    def exec_sync(self, ctxt: Dict, container_uuid: str, command: list[str],
+                  timeout: int) -> Dict:
+        return self._containers.exec_sync(container_uuid, command, timeout)
+
+    @_method
+    def stats(self, ctxt: Dict, container_uuid: str) -> Dict:
+        return self._containers.stats(container_uuid)

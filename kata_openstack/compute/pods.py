@@ -1,0 +1,388 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Pods on this node: made, started, stopped, deleted.
+
+Each operation leaves either its result or what was there before. Nothing
+is remembered between them: see :mod:`kata_openstack.compute.view`.
+"""
+
+import builtins
+from concurrent import futures
+import contextlib
+import os
+import pathlib
+import shutil
+import time
+from typing import Any
+
+from oslo_concurrency import lockutils
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from kata_openstack.compute import images
+from kata_openstack.compute import layers
+from kata_openstack.compute import network
+from kata_openstack.compute import starterror
+from kata_openstack.compute import translate
+from kata_openstack.compute import view
+from kata_openstack import exception
+from kata_openstack.notifications import emitter
+from kata_openstack import objects
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime import node
+
+LOG = logging.getLogger(__name__)
+
+
+def host_memory_mib() -> int:
+    return (os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+            ) // (1024 * 1024)
+
+
+def log_folder(conf: cfg.ConfigOpts, pod_uuid: str) -> pathlib.Path:
+    return pathlib.Path(conf.state_path) / 'logs' / pod_uuid
+
+
+class Pods:
+    """Threads may share it; operations on one pod follow one another."""
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 native_: native.NativeClient, node_: node.Node,
+                 images_: images.Images, network_: network.Network,
+                 emitter_: emitter.Emitter) -> None:
+        self._conf = conf
+        self._client = client
+        self._native = native_
+        self._node = node_
+        self._images = images_
+        self._network = network_
+        self._emitter = emitter_
+
+    # What is asked
+
+    def show(self, pod_uuid: str) -> objects.PodStatus:
+        """:raises NotFound: if this node has nothing of it"""
+        return view.pod_status(self._client, self._read(pod_uuid))
+
+    def list(self) -> builtins.list[objects.PodStatus]:
+        return [view.pod_status(self._client, v)
+                for v in view.read_all(self._client).values()]
+
+    def _read(self, pod_uuid: str) -> view.PodView:
+        found = view.read(self._client, pod_uuid)
+        if found is None:
+            raise exception.NotFound(kind='Pod', id=pod_uuid)
+        return found
+
+    # What is done
+
+    def create(self, pod: objects.Pod) -> objects.PodStatus:
+        """A VM with the pod's containers in it, not started.
+
+        On any error nothing is left.
+
+        :raises Conflict: if the pod exists
+        :raises InvalidInput, Unsupported, NotEnoughMemory, NoHandler,
+            UnknownRuntime, ImageNotFound, NetworkFailed: before or while
+            it is made
+        """
+        translate.check(pod)
+        with self._lock(pod.uuid):
+            if view.read(self._client, pod.uuid) is not None:
+                raise exception.Conflict(
+                    kind='Pod', id=pod.uuid, state='on this node already',
+                    remedy='Delete it first.')
+            choice = None
+            try:
+                choice = self._choose(pod)
+                image_ids = {c.uuid: self._images.resolve(c.image)
+                             for c in pod.containers}
+                self._create(pod, choice, image_ids)
+            except BaseException as e:
+                self._give_up(pod)
+                self._emitter.sandbox(
+                    'sandbox.create.error', time.time(), sandbox_id=None,
+                    handler=choice.handler if choice else None,
+                    fault=emitter.fault(e), **_identity(pod))
+                raise
+            LOG.info('Created pod %s with %s: %s', pod.uuid, choice.handler,
+                     choice.reason)
+            return view.pod_status(self._client, self._read(pod.uuid))
+
+    def _choose(self, pod: objects.Pod) -> node.Choice:
+        """:raises NoHandler, UnknownRuntime, Unsupported, NotEnoughMemory:"""
+        if pod.privileged and not self._conf.compute.allow_privileged:
+            raise exception.Unsupported(
+                operation='privileged containers on this node',
+                remedy='Leave --privileged out; an operator can allow it '
+                       'with [compute] allow_privileged.')
+        choice = self._node.choose(
+            pod.runtime, pod.needs, self._client.handlers(),
+            isolation=pod.isolation,
+            cpus=sum(c.cpus or 0 for c in pod.containers) or None)
+        limit = host_memory_mib() - choice.overhead_mib
+        asked = translate.memory_mib(pod)
+        if asked > limit:
+            raise exception.NotEnoughMemory(asked_mib=asked, limit_mib=limit)
+        return choice
+
+    def _create(self, pod: objects.Pod, choice: node.Choice,
+                image_ids: dict[str, str]) -> None:
+        sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
+        for container in pod.containers:
+            self._client.create_container(
+                sandbox_id, translate.container_config(
+                    pod, container, image_ids[container.uuid],
+                    choice.handler, attempt=0), config)
+
+    def _run_sandbox(self, pod: objects.Pod, choice: node.Choice,
+                     attempt: int) -> tuple[str, pb.PodSandboxConfig]:
+        folder = log_folder(self._conf, pod.uuid)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config = translate.sandbox_config(pod, choice, str(folder), attempt)
+        with self._network.expect(pod.uuid, pod.vifs):
+            sandbox_id = self._client.run_pod_sandbox(config, choice.handler)
+        return sandbox_id, config
+
+    def start(self, pod: objects.Pod) -> objects.PodStatus:
+        """Everything in it runs afterwards; what runs already is let be.
+
+        What was stopped gets its own files and its own log again, in a new
+        VM if the old one is gone. When the first start of a pod fails,
+        nothing of it is left; when a later one does, it is stopped as
+        before.
+
+        :raises CommandNotFound: the image does not have it
+        """
+        translate.check(pod)
+        with self._lock(pod.uuid):
+            found = self._read(pod.uuid)
+            fresh = found.ready and all(
+                c.state == pb.CONTAINER_CREATED
+                for c in found.current_containers())
+            try:
+                if found.ready:
+                    self._start_in(pod, found)
+                else:
+                    self._start_anew(pod, found)
+            except BaseException:
+                if fresh:
+                    self._give_up(pod)
+                raise
+            return view.pod_status(self._client, self._read(pod.uuid))
+
+    def _start_in(self, pod: objects.Pod, found: view.PodView) -> None:
+        """Start what does not run, in the sandbox that is there."""
+        handler = found.sandbox.runtime_handler
+        config = self._config_of(pod, found.sandbox)
+        replaced = _Replacement(self._client, self._native)
+        try:
+            for container in pod.containers:
+                current = found.current(container.uuid)
+                if current is None:
+                    raise exception.NotFound(kind='Container',
+                                             id=container.uuid)
+                if current.state == pb.CONTAINER_RUNNING:
+                    continue
+                container_id = current.id
+                if (current.state != pb.CONTAINER_CREATED
+                        or current.pod_sandbox_id != found.sandbox.id):
+                    container_id = self._replace(
+                        pod, container, current, found.sandbox.id, config,
+                        handler, replaced)
+                self._start_one(pod, container, container_id)
+        except BaseException:
+            replaced.undo()
+            raise
+        replaced.finish()
+
+    def _start_anew(self, pod: objects.Pod, found: view.PodView) -> None:
+        """A new sandbox for a pod that was stopped."""
+        choice = self._choose(pod)
+        attempt = found.sandbox.metadata.attempt + 1
+        replaced = _Replacement(self._client, self._native)
+        sandbox_id = ''
+        for sandbox in found.sandboxes:
+            # one whose VM died by itself still holds its network
+            self._client.stop_pod_sandbox(sandbox.id)
+        try:
+            sandbox_id, config = self._run_sandbox(pod, choice, attempt)
+            for container in pod.containers:
+                current = found.current(container.uuid)
+                if current is None:
+                    raise exception.NotFound(kind='Container',
+                                             id=container.uuid)
+                container_id = self._replace(
+                    pod, container, current, sandbox_id, config,
+                    choice.handler, replaced)
+                self._start_one(pod, container, container_id)
+        except BaseException:
+            if sandbox_id:
+                self._client.stop_pod_sandbox(sandbox_id)
+            replaced.undo()
+            if sandbox_id:
+                self._client.remove_pod_sandbox(sandbox_id)
+            raise
+        for sandbox in found.sandboxes:  # and with them the old containers
+            self._client.remove_pod_sandbox(sandbox.id)
+
+    def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
+                   ) -> pb.PodSandboxConfig:
+        """CreateContainer wants the sandbox's, for its log folder only."""
+        return pb.PodSandboxConfig(
+            metadata=sandbox.metadata, labels=sandbox.labels,
+            annotations=sandbox.annotations,
+            log_directory=str(log_folder(self._conf, pod.uuid)))
+
+    def _replace(self, pod: objects.Pod, container: objects.Container,
+                 old: pb.Container, sandbox_id: str,
+                 config: pb.PodSandboxConfig, handler: str,
+                 replaced: '_Replacement') -> str:
+        """:returns: the id of the new CRI container, with the old's files"""
+        new_id = self._client.create_container(
+            sandbox_id, translate.container_config(
+                pod, container, old.image_ref, handler,
+                old.metadata.attempt + 1), config)
+        replaced.add(old.id, new_id)
+        return new_id
+
+    def _start_one(self, pod: objects.Pod, container: objects.Container,
+                   container_id: str) -> None:
+        try:
+            self._client.start_container(container_id)
+        except exception.KataError as e:
+            command = [*(container.entrypoint or []),
+                       *(container.command or [])] or ['(of the image)']
+            refined = starterror.refine(e, command[0], container.image)
+            self._emitter.container(
+                'container.start.error', time.time(), uuid=container.uuid,
+                container_id=container_id, image=container.image,
+                handler=None, fault=emitter.fault(refined),
+                **_identity(pod))
+            raise refined from e
+
+    def stop(self, pod_uuid: str, timeout: int) -> objects.PodStatus:
+        """Ends its containers and frees its VM; their files are kept.
+
+        :param timeout: seconds between SIGTERM and SIGKILL
+        :raises NotFound: if this node has nothing of it
+        """
+        with self._lock(pod_uuid):
+            found = self._read(pod_uuid)
+            running = [c.id for c in found.current_containers()
+                       if c.state == pb.CONTAINER_RUNNING]
+            if timeout > 0 and len(running) == 1:
+                self._client.stop_container(running[0], timeout)
+            elif timeout > 0 and running:
+                # the grace is for all at once
+                with futures.ThreadPoolExecutor(len(running)) as pool:
+                    list(pool.map(
+                        lambda c: self._client.stop_container(c, timeout),
+                        running))
+            for sandbox in found.sandboxes:
+                self._client.stop_pod_sandbox(sandbox.id)
+            return view.pod_status(self._client, self._read(pod_uuid))
+
+    def release(self, pod_uuid: str) -> bool:
+        """Free the VM of a pod in which everything has ended by itself.
+
+        :returns: False when something in it still runs
+        """
+        with self._lock(pod_uuid):
+            found = view.read(self._client, pod_uuid)
+            if found is None or not found.ready or not found.containers:
+                return True
+            if any(c.state != pb.CONTAINER_EXITED
+                   for c in found.current_containers()):
+                return False
+            self._client.stop_pod_sandbox(found.sandbox.id)
+            LOG.info('Pod %s has ended; its VM is freed', pod_uuid)
+            return True
+
+    def delete(self, pod_uuid: str, force: bool) -> None:
+        """Nothing is left; a pod that is not here is fine.
+
+        :param force: also when containerd cannot stop the sandbox cleanly
+        """
+        with self._lock(pod_uuid):
+            self._delete(pod_uuid, [], force)
+
+    def _give_up(self, pod: objects.Pod) -> None:
+        """After an error, which must not be hidden by another one."""
+        try:
+            self._delete(pod.uuid, pod.vifs)
+        except exception.KataError as e:
+            LOG.error('Something is left of pod %s: %s', pod.uuid, e)
+
+    def _delete(self, pod_uuid: str, vifs: builtins.list[objects.Vif],
+                force: bool = True) -> None:
+        """:param vifs: those to unplug if no sandbox tells of any"""
+        found = view.read(self._client, pod_uuid)
+        plugged = {v.port_id: v for v in vifs}
+        for sandbox in found.sandboxes if found else []:
+            plugged.update({v.port_id: v
+                            for v in view.vifs(sandbox.annotations)})
+            try:
+                # kills without grace, all of its containers
+                self._client.stop_pod_sandbox(sandbox.id)
+            except exception.RuntimeFailed as e:
+                if not force:
+                    raise
+                LOG.warning('Removing sandbox %s of pod %s although it '
+                            'cannot be stopped: %s', sandbox.id, pod_uuid, e)
+            self._client.remove_pod_sandbox(sandbox.id)
+        self._network.unplug(list(plugged.values()))
+        shutil.rmtree(log_folder(self._conf, pod_uuid), ignore_errors=True)
+        LOG.info('Deleted pod %s', pod_uuid)
+
+    @staticmethod
+    def _lock(pod_uuid: str) -> contextlib.AbstractContextManager[Any]:
+        return lockutils.lock(f'pod-{pod_uuid}')
+
+
+def _identity(pod: objects.Pod) -> dict[str, Any]:
+    """Whose it is, for notifications."""
+    return {'pod_uuid': pod.uuid, 'kind': pod.kind,
+            'project_id': pod.project_id, 'user_id': pod.user_id}
+
+
+class _Replacement:
+    """Containers that took over the writable layers of others."""
+
+    def __init__(self, client: cri.CriClient,
+                 native_: native.NativeClient) -> None:
+        self._client = client
+        self._native = native_
+        self._pairs: list[tuple[str, str]] = []
+
+    def add(self, old_id: str, new_id: str) -> None:
+        try:
+            layers.swap(self._native, old_id, new_id)
+        except BaseException:
+            self._client.remove_container(new_id)
+            raise
+        self._pairs.append((old_id, new_id))
+
+    def undo(self) -> None:
+        """Give the layers back, and remove the new ones."""
+        for old_id, new_id in reversed(self._pairs):
+            self._client.stop_container(new_id, 0)
+            layers.swap(self._native, old_id, new_id)
+            self._client.remove_container(new_id)
+
+    def finish(self) -> None:
+        """Remove the old ones."""
+        for old_id, _ in self._pairs:
+            self._client.remove_container(old_id)

@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The RPC client of kata-compute. Used within zun-compute: imports little.
+
+Version history:
+
+* 1.0: first version
+"""
+
+from typing import Any
+
+import oslo_messaging as messaging
+
+from kata_openstack import exception
+
+TOPIC = 'kata-compute'
+# Set on both sides, because zun-compute's own control_exchange is 'zun'.
+EXCHANGE = 'kata-openstack'
+VERSION = '1.0'
+
+# Seconds within which a node that works on a long call must give a sign of
+# life, so that its death is noticed long before the call's limit.
+_HEARTBEAT = 60
+
+Dict = dict[str, Any]
+
+
+class ComputeAPI:
+    """Every method is a call to kata-compute on ``host``.
+
+    They raise :mod:`kata_openstack.exception`'s classes: the transport must
+    be made with ``allowed_remote_exmods=[exception.__name__]``. A node that
+    does not answer is NodeUnavailable, any error that is not ours
+    RuntimeFailed.
+
+    :param timeout: seconds for what only asks or signals
+    :param long_timeout: seconds for what starts or stops VMs, or pulls
+    """
+
+    def __init__(self, transport: Any, timeout: int = 60,
+                 long_timeout: int = 1800) -> None:
+        self._timeout = timeout
+        self._long_timeout = long_timeout
+        self._client = messaging.get_rpc_client(
+            transport, messaging.Target(exchange=EXCHANGE, topic=TOPIC,
+                                        version=VERSION))
+
+    def _call(self, ctxt: Dict, host: str, method: str, long: bool = False,
+              extra_time: int = 0, **kwargs: Any) -> Any:
+        if long:
+            client = self._client.prepare(
+                server=host, timeout=self._long_timeout + extra_time,
+                call_monitor_timeout=_HEARTBEAT)
+        else:
+            client = self._client.prepare(
+                server=host, timeout=self._timeout + extra_time)
+        try:
+            return client.call(ctxt, method, **kwargs)
+        except messaging.MessagingTimeout as e:
+            raise exception.NodeUnavailable(
+                host=host, why=f'no answer to {method} in time') from e
+        except (messaging.MessageDeliveryFailure,
+                messaging.MessageUndeliverable) as e:
+            raise exception.NodeUnavailable(host=host, why=str(e)) from e
+        except messaging.RemoteError as e:
+            raise exception.RuntimeFailed(
+                operation=method,
+                why=f'{e.exc_type} in kata-compute: {e.value}') from e
+        except exception.KataError as e:
+            raise _local(e) from None
+
+    # The node
+
+    def get_node_info(self, ctxt: Dict, host: str) -> Dict:
+        return self._call(ctxt, host, 'get_node_info')
+
+    # Images
+
+    def pull_image(self, ctxt: Dict, host: str, reference: str, policy: str,
+                   auth: Dict | None = None) -> Dict:
+        """:param policy: 'always', 'ifnotpresent' or 'never'
+        :param auth: {'server', 'username', 'password'}
+        """
+        return self._call(ctxt, host, 'pull_image', long=True,
+                          reference=reference, policy=policy, auth=auth)
+
+    def inspect_image(self, ctxt: Dict, host: str, reference: str) -> Dict:
+        return self._call(ctxt, host, 'inspect_image', reference=reference)
+
+    def list_images(self, ctxt: Dict, host: str) -> list[Dict]:
+        return self._call(ctxt, host, 'list_images')
+
+    def delete_image(self, ctxt: Dict, host: str, image_id: str) -> None:
+        self._call(ctxt, host, 'delete_image', image_id=image_id)
+
+    # Pods
+
+    def create_pod(self, ctxt: Dict, host: str, pod: Dict) -> Dict:
+        return self._call(ctxt, host, 'create_pod', long=True, pod=pod)
+
+    def start_pod(self, ctxt: Dict, host: str, pod: Dict) -> Dict:
+        return self._call(ctxt, host, 'start_pod', long=True, pod=pod)
+
+    def stop_pod(self, ctxt: Dict, host: str, pod_uuid: str,
+                 timeout: int) -> Dict:
+        """:param timeout: seconds of grace before the kill"""
+        return self._call(ctxt, host, 'stop_pod', long=True,
+                          extra_time=timeout, pod_uuid=pod_uuid,
+                          timeout=timeout)
+
+    def restart_pod(self, ctxt: Dict, host: str, pod: Dict,
+                    timeout: int) -> Dict:
+        return self._call(ctxt, host, 'restart_pod', long=True,
+                          extra_time=timeout, pod=pod, timeout=timeout)
+
+    def delete_pod(self, ctxt: Dict, host: str, pod_uuid: str,
+                   force: bool = False) -> None:
+        self._call(ctxt, host, 'delete_pod', long=True, pod_uuid=pod_uuid,
+                   force=force)
+
+    def show_pod(self, ctxt: Dict, host: str, pod_uuid: str) -> Dict:
+        return self._call(ctxt, host, 'show_pod', pod_uuid=pod_uuid)
+
+    def list_pods(self, ctxt: Dict, host: str) -> list[Dict]:
+        return self._call(ctxt, host, 'list_pods')
+
+    # Containers
+
+    def kill_container(self, ctxt: Dict, host: str, container_uuid: str,
+                       signal: str) -> None:
+        self._call(ctxt, host, 'kill_container',
+                   container_uuid=container_uuid, signal=signal)
+
+    def logs(self, ctxt: Dict, host: str, container_uuid: str,
+             stdout: bool = True, stderr: bool = True,
+             timestamps: bool = False, tail: int | None = None,
+             since: float | None = None) -> str:
+        """:param since: Unix seconds"""
+        return self._call(
+            ctxt, host, 'logs', container_uuid=container_uuid, stdout=stdout,
+            stderr=stderr, timestamps=timestamps, tail=tail, since=since)
+
+    def exec_sync(self, ctxt: Dict, host: str, container_uuid: str,
+                  command: list[str], timeout: int = 0) -> Dict:
+        """:param timeout: seconds after which it is killed; 0: none
+        :returns: {'output': str, 'exit_code': int}
+        """
+        return self._call(ctxt, host, 'exec_sync', long=True,
+                          extra_time=timeout, container_uuid=container_uuid,
+                          command=command, timeout=timeout)
+
+    def stats(self, ctxt: Dict, host: str, container_uuid: str) -> Dict:
+        return self._call(ctxt, host, 'stats', container_uuid=container_uuid)
+
+
+def _local(error: exception.KataError) -> exception.KataError:
+    """The error as it was raised there.
+
+    oslo.messaging appends the remote traceback to the text of what it
+    rebuilds, which would then end in a tenant's status_reason.
+    """
+    kind = getattr(exception, type(error).__name__.removesuffix('_Remote'),
+                   exception.KataError)
+    local = kind(error.args[0] if error.args else str(error))
+    local.kwargs = error.kwargs
+    return local

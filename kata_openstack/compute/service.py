@@ -1,0 +1,125 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The process kata-compute: puts the pieces together, starts and stops."""
+
+import signal
+import socket
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log as logging
+import oslo_messaging as messaging
+
+from kata_openstack.compute import canaries
+from kata_openstack.compute import cni_server
+from kata_openstack.compute import containers
+from kata_openstack.compute import events
+from kata_openstack.compute import images
+from kata_openstack.compute import inventory
+from kata_openstack.compute import manager
+from kata_openstack.compute import network
+from kata_openstack.compute import pods
+from kata_openstack.compute import rpcapi
+from kata_openstack import exception
+from kata_openstack.notifications import emitter
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime import node
+
+LOG = logging.getLogger(__name__)
+
+
+class Service:
+    """Serves from start to stop, in threads of its own."""
+
+    def __init__(self, conf: cfg.ConfigOpts, node_: node.Node | None = None,
+                 transport: messaging.Transport | None = None,
+                 notification_transport: messaging.Transport | None = None
+                 ) -> None:
+        self._conf = conf
+        self.client = cri.CriClient(conf)
+        self.native = native.NativeClient(conf, self.client.channel)
+        self.node = node_ or node.Node(conf, containerd=self.native)
+        self.network = network.Network(conf, self.client)
+        self.images = images.Images(self.client)
+        tell = emitter.Emitter(conf, notification_transport)
+        self.pods = pods.Pods(conf, self.client, self.native, self.node,
+                              self.images, self.network, tell)
+        self.containers = containers.Containers(
+            conf, self.client, self.native, self.network)
+        self.inventory = inventory.Inventory(self.client, self.node)
+        self.canaries = canaries.Canaries(conf, self.client, self.node,
+                                          told=self.inventory.get)
+        self._events = events.EventFollower(
+            conf, self.client, self.native, tell,
+            release=self.pods.release, resynced=self._resynced)
+        self._cni = cni_server.CniServer(conf.cni.socket_path, self.network)
+        self._own = transport is None
+        self._transport = transport or messaging.get_rpc_transport(
+            conf, allowed_remote_exmods=[exception.__name__])
+        self._server = messaging.get_rpc_server(
+            self._transport,
+            messaging.Target(exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC,
+                             server=conf.host),
+            [manager.ComputeManager(self.pods, self.containers, self.images,
+                                    self.inventory)],
+            executor='threading',
+            access_policy=messaging.DefaultRPCAccessPolicy)
+
+    def start(self) -> None:
+        """Order matters: nobody may ask before what was left is cleared."""
+        self.network.reconcile()
+        self._cni.start()
+        if self.canaries.start():
+            self.inventory.get()  # says in the log what the node can run
+        self._events.start()
+        self._server.start()
+        LOG.info('kata-compute serves %s', self._conf.host)
+
+    def _resynced(self) -> None:
+        self.network.reconcile()
+        self.canaries.wake()
+
+    def stop(self) -> None:
+        """Requests that are being worked on are finished first."""
+        self.canaries.stop()
+        self._server.stop()
+        self._server.wait()
+        self._events.stop()
+        self._cni.stop()
+        if self._own:
+            self._transport.cleanup()
+        self.client.close()
+        LOG.info('kata-compute has stopped')
+
+
+def run(service: Service) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopping = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopping
+        stopping = True
+
+    # Waiting for a lock would miss a signal that comes just before it; a
+    # byte in a socket waits for its reader.
+    wakeup, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    service.start()
+    while not stopping:
+        wakeup.recv(16)
+    service.stop()
+    signal.set_wakeup_fd(-1)

@@ -1,0 +1,143 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What containerd has of one pod, or of all: nothing is remembered here."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+
+from kata_openstack.compute import labels
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+_STATES = {pb.CONTAINER_CREATED: 'created', pb.CONTAINER_RUNNING: 'running',
+           pb.CONTAINER_EXITED: 'exited'}
+
+
+@dataclasses.dataclass
+class PodView:
+    """Sandboxes and CRI containers of a pod, in the order of their making.
+
+    More than one sandbox, or CRI container for one of ours, is there only
+    while a stopped pod is started again, or after kata-compute died in it.
+    """
+
+    uuid: str
+    sandboxes: list[pb.PodSandbox] = dataclasses.field(default_factory=list)
+    containers: list[pb.Container] = dataclasses.field(default_factory=list)
+
+    @property
+    def sandbox(self) -> pb.PodSandbox:
+        return self.sandboxes[-1]
+
+    @property
+    def ready(self) -> bool:
+        return self.sandbox.state == pb.SANDBOX_READY
+
+    def current(self, container_uuid: str) -> pb.Container | None:
+        """The newest one of a container."""
+        found = [c for c in self.containers
+                 if c.labels.get(labels.CONTAINER) == container_uuid]
+        return found[-1] if found else None
+
+    def current_containers(self) -> list[pb.Container]:
+        """The newest of each container, in the order of the pod."""
+        newest: dict[str, pb.Container] = {}
+        for container in self.containers:
+            newest[container.labels.get(labels.CONTAINER, '')] = container
+        return list(newest.values())
+
+    def vifs(self) -> list[objects.Vif]:
+        return vifs(self.sandbox.annotations)
+
+
+def vifs(annotations: Mapping[str, str]) -> list[objects.Vif]:
+    data = json.loads(annotations.get(labels.VIFS) or '[]')
+    return [objects.Vif.from_dict(v) for v in data]
+
+
+def read(client: cri.CriClient, pod_uuid: str) -> PodView | None:
+    """None if there is nothing of it."""
+    selector = {labels.POD: pod_uuid}
+    found = group(client.list_pod_sandboxes(selector),
+                  client.list_containers(selector))
+    return found.get(pod_uuid)
+
+
+def read_all(client: cri.CriClient) -> dict[str, PodView]:
+    return group(client.list_pod_sandboxes(), client.list_containers())
+
+
+def group(sandboxes: Sequence[pb.PodSandbox],
+          containers: Iterable[pb.Container]) -> dict[str, PodView]:
+    """By pod. Only what has our labels, and a sandbox."""
+    views: dict[str, PodView] = {}
+    for sandbox in sorted(sandboxes, key=lambda s: s.created_at):
+        uuid = sandbox.labels.get(labels.POD)
+        if uuid:
+            views.setdefault(uuid, PodView(uuid)).sandboxes.append(sandbox)
+    for container in sorted(containers, key=lambda c: c.created_at):
+        view = views.get(container.labels.get(labels.POD, ''))
+        if view and container.labels.get(labels.CONTAINER):
+            view.containers.append(container)
+    return views
+
+
+def container_status(client: cri.CriClient, container: pb.Container
+                     ) -> objects.ContainerStatus:
+    """Asks containerd when the list does not tell all."""
+    status = objects.ContainerStatus(
+        uuid=container.labels[labels.CONTAINER],
+        name=container.annotations.get(labels.NAME, ''),
+        container_id=container.id,
+        state=_STATES.get(container.state, 'unknown'),
+        image=container.annotations.get(labels.IMAGE, ''))
+    if container.state == pb.CONTAINER_CREATED:
+        return status
+    try:
+        full = client.container_status(container.id).status
+    except exception.NotFound:  # deleted since it was listed
+        return dataclasses.replace(status, state='unknown')
+    status.state = _STATES.get(full.state, 'unknown')
+    status.started_at = _seconds(full.started_at)
+    if full.state == pb.CONTAINER_EXITED:
+        status.finished_at = _seconds(full.finished_at)
+        status.exit_code = full.exit_code
+        status.reason = full.reason
+        status.message = full.message
+    return status
+
+
+def pod_status(client: cri.CriClient, view: PodView) -> objects.PodStatus:
+    sandbox = view.sandbox
+    return objects.PodStatus(
+        uuid=view.uuid,
+        kind=sandbox.labels.get(labels.KIND, ''),
+        sandbox_id=sandbox.id,
+        ready=view.ready,
+        handler=sandbox.runtime_handler,
+        handler_reason=sandbox.annotations.get(labels.HANDLER_REASON, ''),
+        accelerator=sandbox.annotations.get(labels.ACCELERATOR, ''),
+        hostname=sandbox.annotations.get(labels.HOSTNAME, ''),
+        created_at=_seconds(sandbox.created_at),
+        containers=[container_status(client, c)
+                    for c in view.current_containers()])
+
+
+def _seconds(nanoseconds: int) -> float | None:
+    """CRI's 0 is: never."""
+    return nanoseconds / 1e9 if nanoseconds > 0 else None

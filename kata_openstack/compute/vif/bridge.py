@@ -1,0 +1,50 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""VIF type bridge: a veth on a Linux bridge that is there already."""
+
+from kata_openstack.compute.vif import base
+from kata_openstack.compute.vif import link
+from kata_openstack import exception
+from kata_openstack import objects
+
+
+class BridgePlugin(base.VifPlugin):
+
+    def plug(self, vif: objects.Vif, netns: str, ifname: str, *,
+             pod_uuid: str, sandbox_id: str) -> None:
+        device = base.device_name(vif.port_id)
+        # the name that Neutron's Linux bridge drivers use
+        bridge = (vif.details.get('bridge_name')
+                  or f'brq{vif.network_id[:11]}')
+        if not link.exists(bridge):
+            raise exception.NetworkFailed(
+                id=vif.port_id, why=f'there is no bridge {bridge}',
+                remedy='Check the Neutron agent of the node.')
+        timeout = self.conf.cni.timeout
+        link.create_pair(vif, device, netns, ifname, owner=sandbox_id,
+                         tx_offload=True, timeout=timeout)
+        try:
+            link.run(vif.port_id, 'ip', 'link', 'set', device, 'master',
+                     bridge, timeout=timeout)
+        except exception.NetworkFailed:
+            link.delete(vif.port_id, device, timeout)
+            raise
+
+    def unplug(self, vif: objects.Vif) -> None:
+        device = base.device_name(vif.port_id)
+        link.delete(vif.port_id, device, self.conf.cni.timeout)
+
+    def reconcile(self, port_ids: set[str]) -> list[str]:
+        # Our veths end with their namespace, that is with their sandbox,
+        # and a bridge keeps no record of a port that is gone.
+        return []

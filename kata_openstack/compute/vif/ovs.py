@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""VIF type ovs: a veth on the integration bridge of Open vSwitch.
+
+The port carries the external_ids by which Neutron's agent finds it. The
+bridge is the agent's: it is never made or changed here. os-vif, which does,
+sets the datapath type back to "system", and that ends a userspace switch.
+"""
+
+from kata_openstack.compute.vif import base
+from kata_openstack.compute.vif import link
+from kata_openstack import exception
+from kata_openstack import objects
+
+# Marks our ports among others of the bridge, with the port's id as value.
+_OURS = 'kata-openstack-port'
+
+
+class OvsPlugin(base.VifPlugin):
+
+    def _vsctl(self, what: str, *command: str) -> str:
+        timeout = self.conf.cni.timeout
+        return link.run(
+            what, 'ovs-vsctl', f'--db={self.conf.vif_ovs.ovsdb_connection}',
+            f'--timeout={timeout}', *command, timeout=timeout + 5)
+
+    def plug(self, vif: objects.Vif, netns: str, ifname: str, *,
+             pod_uuid: str, sandbox_id: str) -> None:
+        device = base.device_name(vif.port_id)
+        bridge = (vif.details.get('bridge_name')
+                  or self.conf.vif_ovs.integration_bridge)
+        datapath = (self.conf.vif_ovs.datapath_type
+                    or vif.details.get('datapath_type') or 'system')
+        link.create_pair(vif, device, netns, ifname, owner=sandbox_id,
+                         tx_offload=datapath != 'netdev',
+                         timeout=self.conf.cni.timeout)
+        external_ids = {'iface-id': vif.port_id,
+                        'attached-mac': vif.mac_address,
+                        'iface-status': 'active', 'vm-uuid': pod_uuid,
+                        _OURS: vif.port_id}
+        try:
+            self._vsctl(
+                vif.port_id, '--', '--if-exists', 'del-port', device,
+                '--', 'add-port', bridge, device,
+                '--', 'set', 'Interface', device,
+                *(f'external_ids:{key}="{value}"'
+                  for key, value in external_ids.items()))
+        except exception.NetworkFailed as e:
+            link.delete(vif.port_id, device, self.conf.cni.timeout)
+            raise exception.NetworkFailed(
+                id=vif.port_id, why=e.kwargs.get('why', str(e)),
+                remedy='Check that Open vSwitch and the Neutron agent run on '
+                       'the node, and [vif_ovs] ovsdb_connection.') from e
+
+    def unplug(self, vif: objects.Vif) -> None:
+        self._remove(base.device_name(vif.port_id))
+
+    def _remove(self, device: str) -> None:
+        # the interface first: without it the switch's record harms nobody
+        link.delete(device, device, self.conf.cni.timeout)
+        self._vsctl(device, '--if-exists', 'del-port', device)
+
+    def reconcile(self, port_ids: set[str]) -> list[str]:
+        listed = self._vsctl(
+            'reconciliation', '--bare', '--columns=name,external_ids',
+            'find', 'Interface', f'external_ids:{_OURS}!=""')
+        removed = []
+        for record in listed.split('\n\n'):
+            name, _, ids = record.strip().partition('\n')
+            ours = [item.partition('=')[2] for item in ids.split()
+                    if item.startswith(f'{_OURS}=')]
+            if ours and ours[0] not in port_ids:
+                self._remove(name)
+                removed.append(name)
+        return removed

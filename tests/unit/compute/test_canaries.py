@@ -1,0 +1,163 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+import grpc
+from oslo_config import fixture as config_fixture
+
+from kata_openstack.compute import canaries
+from kata_openstack.compute import inventory
+from kata_openstack.runtime.canary import records
+from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime import node
+from tests.unit import base
+from tests.unit import fake_containerd
+from tests.unit.runtime.host import hosts
+
+
+class TestCanaries(base.TestCase):
+    """Against a containerd that answers, or fails as it is told to."""
+
+    def setUp(self):
+        super().setUp()
+        self.fake = self.useFixture(fake_containerd.FakeContainerd())
+        self.conf = self.fake.conf
+        self.config = self.useFixture(config_fixture.Config(self.conf))
+        self.client = cri.CriClient(self.conf)
+        self.addCleanup(self.client.close)
+        self.host = hosts.recorded(self, **hosts.QEMU).probe()
+        self.told = []
+
+    def canaries(self):
+        self.node = node.Node(self.conf, host=self.host)
+        made = canaries.Canaries(self.conf, self.client, self.node,
+                                 lambda: self.told.append(1))
+        self.addCleanup(made.stop)
+        return made
+
+    def runs(self):
+        return [request.config for method, request in self.fake.state.calls
+                if method == 'RunPodSandbox']
+
+    def info(self):
+        return inventory.Inventory(self.client, self.node).get()
+
+    def fail(self, text='no VM'):
+        self.fake.state.fail['RunPodSandbox'] = (
+            grpc.StatusCode.UNKNOWN, text)
+
+    def test_a_handler_that_works(self):
+        self.assertFalse(self.canaries().start())
+        # this waits for the canary
+        self.assertEqual(['kata', 'kata-embedded'], self.info()['runtimes'])
+        [config] = self.runs()
+        options = config.linux.security_context.namespace_options
+        self.assertEqual(2, options.network)  # NODE: no CNI
+        self.assertEqual({}, self.fake.state.sandboxes)
+        kept = records.load(records.path(self.conf))['kata-embedded']
+        self.assertTrue(kept.passed)
+        self.assertEqual('', kept.error)
+
+    def test_a_handler_that_does_not(self):
+        self.fail('vhost-vsock: device not found')
+        self.canaries().start()
+        info = self.info()
+        self.assertEqual([], info['runtimes'])
+        self.assertEqual({}, info['traits'])
+        [state] = [h for h in info['handlers']
+                   if h['name'] == 'kata-embedded']
+        self.assertIn('vhost-vsock: device not found', state['reason'])
+        self.assertIn('retry_interval', state['remedy'])
+
+    def test_once_a_boot(self):
+        self.canaries().start()
+        self.info()
+        self.assertTrue(self.canaries().start())
+        self.assertEqual(['kata', 'kata-embedded'], self.info()['runtimes'])
+        self.assertEqual(1, len(self.runs()))
+
+    def test_a_failure_is_kept_too(self):
+        self.fail()
+        self.canaries().start()
+        self.info()
+        self.assertTrue(self.canaries().start())
+        self.assertEqual([], self.info()['runtimes'])
+        self.assertEqual(1, len(self.runs()))
+
+    def test_another_boot(self):
+        self.canaries().start()
+        self.info()
+        file = records.path(self.conf)
+        file.write_text(file.read_text().replace(records.boot_id(), 'x'))
+        self.assertFalse(self.canaries().start())
+        self.info()
+        self.assertEqual(2, len(self.runs()))
+
+    def test_a_file_that_is_broken(self):
+        file = records.path(self.conf)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for text in ('', '[]', '{"format": 1}', '\0'):
+            file.write_text(text)
+            self.assertEqual({}, records.load(file))
+
+    def test_another_configuration(self):
+        found = self.canaries()
+        found.start()
+        self.info()
+        before = sandbox.keys(self.client)
+        self.fake.state.handlers = ['kata-embedded', 'kata-x']
+        self.assertEqual(before['kata-embedded'],
+                         sandbox.keys(self.client)['kata-embedded'])
+
+    def test_switched_off(self):
+        self.fail()
+        self.config.config(group='canary', enabled=False)
+        self.assertTrue(self.canaries().start())
+        self.assertEqual(['kata', 'kata-embedded'], self.info()['runtimes'])
+        self.assertEqual([], self.runs())
+
+    def test_unusable_handlers_are_not_tried(self):
+        self.host = hosts.recorded(
+            self, measured=hosts.INTERPRETING, **hosts.QEMU).probe()
+        self.assertTrue(self.canaries().start())
+        self.assertEqual([], self.info()['runtimes'])
+        self.assertEqual([], self.runs())
+
+    def test_leftovers_are_removed(self):
+        self.client.run_pod_sandbox(
+            fake_containerd.pb.PodSandboxConfig(
+                labels={sandbox.LABEL: 'kata-embedded'}), 'kata-embedded')
+        self.canaries().start()
+        self.info()
+        self.assertEqual({}, self.fake.state.sandboxes)
+
+    def test_it_must_be_removable(self):
+        self.fake.state.fail['StopPodSandbox'] = (
+            grpc.StatusCode.UNKNOWN, 'stuck')
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+
+    def test_nobody_waits_for_ever(self):
+        self.config.config(group='canary', wait=0)
+        found = self.canaries()
+        found._expect(frozenset(['kata-embedded']))
+        [state] = [s for s in self.node.handlers({'kata-embedded'})
+                   if s.name == 'kata-embedded']
+        self.assertFalse(state.usable)
+        self.assertIn('still starting', state.reason)
+
+    def test_failures_are_retried_ever_later(self):
+        found = self.canaries()
+        record = records.Record(key='', passed=False, at=1000.0,
+                                seconds=1.0, failures=1)
+        waits = [found._due(records.Record(**{
+            **record.__dict__, 'failures': n})) - 1000 for n in range(1, 9)]
+        self.assertEqual([5, 10, 20, 40, 80, 160, 300, 300], waits)

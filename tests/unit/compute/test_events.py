@@ -1,0 +1,241 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import json
+import pathlib
+import uuid
+
+from google.protobuf import timestamp_pb2
+import grpc
+from tests.unit import base
+from tests.unit import fake_containerd
+
+from kata_openstack.compute import events
+from kata_openstack.compute import journal
+from kata_openstack.compute import labels
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import events as stream
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.containerd.protos import event_types_pb2 as types
+
+POD = str(uuid.uuid4())
+COMMON = {labels.POD: POD, labels.KIND: 'container', labels.PROJECT: 'p',
+          labels.USER: 'u', labels.HANDLER: 'kata-embedded'}
+
+
+class Recorder:
+
+    def __init__(self):
+        self.told = []
+
+    def sandbox(self, event, occurred_at, **fields):
+        self.told.append((event, fields['sandbox_id'], fields))
+
+    def container(self, event, occurred_at, **fields):
+        self.told.append((event, fields['container_id'], fields))
+
+
+class FollowerTest(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        fake = self.useFixture(fake_containerd.FakeContainerd())
+        self.state, self.conf = fake.state, fake.conf
+        self.client = cri.CriClient(fake.conf)
+        self.addCleanup(self.client.close)
+        self.released = []
+        self.restart()
+
+    def restart(self):
+        self.recorder = Recorder()
+        self.follower = events.EventFollower(
+            self.conf, self.client,
+            native.NativeClient(self.conf, self.client.channel),
+            self.recorder, self.release)
+
+    def release(self, pod):
+        self.released.append(pod)
+        return True
+
+    def see(self, topic, body=None, when=5.0):
+        self.follower._handle(stream.Event(topic, when, body))
+        self.follower._journal.save()
+
+    def told(self):
+        """(event, id) since it was asked last."""
+        told = [(event, ident) for event, ident, _ in self.recorder.told]
+        self.recorder.told.clear()
+        return told
+
+    def sandbox(self, ident='s', **fields):
+        self.state.sandboxes[ident] = pb.PodSandbox(
+            id=ident, labels=COMMON, **fields)
+
+    def container(self, ident='c', name='c1', **fields):
+        self.state.containers[ident] = pb.Container(
+            id=ident, created_at=1, labels={
+                **COMMON, labels.CONTAINER: str(uuid.uuid5(
+                    uuid.NAMESPACE_DNS, name))}, **fields)
+
+    def create(self, *idents):
+        for ident in idents:
+            self.see('/containers/create', types.ContainerCreate(id=ident))
+
+    def start(self, ident):
+        self.see('/tasks/start', types.TaskStart(container_id=ident))
+
+    def exit(self, ident, code=0, process=None):
+        self.see('/tasks/exit', types.TaskExit(
+            container_id=ident, id=process or ident, exit_status=code,
+            exited_at=timestamp_pb2.Timestamp(seconds=5)))
+
+    def delete(self, ident):
+        self.see('/containers/delete', types.ContainerDelete(id=ident))
+
+    def test_life(self):
+        self.see(stream.CONNECTED)
+        self.sandbox()
+        self.container()
+        self.create('s', 'c')
+        self.start('s')
+        self.start('c')
+        self.exit('c', 9, process='an-exec')
+        self.exit('c', 3)
+        fields = self.recorder.told[-1][2]
+        self.assertEqual(3, fields['exit_code'])
+        self.assertEqual(POD, fields['pod_uuid'])
+        self.assertNotIn('reason', fields)
+        self.exit('s', 137)
+        self.delete('c')
+        self.delete('s')
+        self.assertEqual([
+            ('sandbox.create.end', 's'), ('container.create.end', 'c'),
+            ('sandbox.start.end', 's'), ('container.start.end', 'c'),
+            ('container.exit', 'c'), ('sandbox.exit', 's'),
+            ('container.delete.end', 'c'), ('sandbox.delete.end', 's')],
+            self.told())
+
+    def test_strangers_are_ignored(self):
+        self.state.sandboxes['x'] = pb.PodSandbox(id='x')
+        self.create('x', 'gone-already')
+        self.start('x')
+        self.exit('x')
+        self.delete('x')
+        self.assertEqual([], self.told())
+
+    def test_out_of_memory(self):
+        self.container()
+        self.create('c')
+        self.start('c')
+        self.see('/tasks/oom', types.TaskOOM(container_id='c'))
+        self.exit('c', 137)
+        self.assertEqual('OOMKilled',
+                         self.recorder.told[-1][2]['reason'])
+
+    def test_a_replaced_container_goes_on(self):
+        self.container('old')
+        self.create('old')
+        self.start('old')
+        self.exit('old')
+        self.told()
+        self.container('new')
+        self.create('new')
+        self.start('new')
+        self.delete('old')
+        self.assertEqual([('container.start.end', 'new')], self.told())
+        self.exit('new')
+        self.delete('new')
+        self.assertEqual([('container.exit', 'new'),
+                          ('container.delete.end', 'new')], self.told())
+
+    def test_release_when_all_have_ended(self):
+        self.container('c', 'c1')
+        self.container('d', 'c2')
+        self.create('c', 'd')
+        for ident in ('c', 'd'):
+            self.start(ident)
+        self.exit('c')
+        self.see('/tasks/delete', types.TaskDelete(container_id='c'))
+        self.follower._pool.submit(lambda: None).result(10)
+        self.assertEqual([], self.released)
+        self.exit('d')
+        self.see('/tasks/delete', types.TaskDelete(container_id='d'))
+        self.follower._pool.shutdown()
+        self.assertEqual([POD], self.released)
+
+    def test_missed_while_down(self):
+        self.see(stream.CONNECTED)
+        self.sandbox('s')
+        self.container('c', 'c1')
+        self.container('gone', 'c2')
+        self.create('s', 'c', 'gone')
+        self.start('s')
+        self.start('gone')
+        self.restart()
+        # started and ended unheard; deleted unheard; made unheard
+        self.state.containers['c'].state = pb.CONTAINER_EXITED
+        self.state.exits['c'] = 4
+        del self.state.containers['gone']
+        self.container('new', 'c3', state=pb.CONTAINER_RUNNING)
+        self.see(stream.CONNECTED)
+        codes = {i: f.get('exit_code') for e, i, f in self.recorder.told
+                 if e == 'container.exit'}
+        self.assertEqual({'c': 4, 'gone': None}, codes)
+        self.assertEqual({
+            ('container.start.end', 'c'), ('container.exit', 'c'),
+            ('container.exit', 'gone'), ('container.delete.end', 'gone'),
+            ('container.create.end', 'new'), ('container.start.end', 'new'),
+        }, set(self.told()))
+        self.see(stream.CONNECTED)
+        self.assertEqual([], self.told())
+
+    def test_without_a_journal_nothing_is_told_twice(self):
+        self.sandbox()
+        self.container(state=pb.CONTAINER_RUNNING)
+        self.see(stream.CONNECTED)
+        self.assertEqual([], self.told())
+        self.exit('c', 1)
+        self.assertEqual([('container.exit', 'c')], self.told())
+
+    def test_comparison_that_fails_is_harmless(self):
+        self.see(stream.CONNECTED)
+        self.container()
+        self.create('c')
+        self.state.fail['ListContainers'] = (grpc.StatusCode.UNAVAILABLE, '')
+        self.follower._stream = iter(
+            [stream.Event(stream.CONNECTED, 1.0, None)])
+        self.follower._follow()
+        self.assertEqual({'c'}, set(self.follower._journal))
+
+
+class JournalTest(base.TestCase):
+
+    def test_kept(self):
+        path = pathlib.Path(self.create_tempfiles(
+            [('journal', '{}')], ext='.json')[0])
+        one = journal.Journal(path)
+        self.assertFalse(one.fresh)
+        one['c'] = journal.Entry(sandbox=False, labels={'a': 'b'},
+                                 phase=journal.STARTED)
+        one.save()
+        self.assertEqual(one, journal.Journal(path))
+
+    def test_unreadable(self):
+        for text in ('{', '[]', '{"c": {"nonsense": 1}}', '{"c": 1}'):
+            path = pathlib.Path(self.create_tempfiles(
+                [('journal', text)], ext='.json')[0])
+            found = journal.Journal(path)
+            self.assertEqual({}, found)
+            self.assertTrue(found.fresh)
+            found.save()
+            self.assertEqual({}, json.loads(path.read_text()))

@@ -1,0 +1,295 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Pods over a fake containerd that fails where it is told to."""
+
+import dataclasses
+import pathlib
+import uuid
+
+import grpc
+from tests.unit import base
+from tests.unit import fake_containerd
+
+from kata_openstack.compute import images
+from kata_openstack.compute import network
+from kata_openstack.compute import pods
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime import node
+
+_FAILED = (grpc.StatusCode.UNKNOWN, 'injected')
+
+
+class FakeNode:
+    """The only thing that a recorded host would be needed for."""
+
+    def choose(self, runtime, needs, configured, *, isolation, cpus):
+        return node.Choice(
+            handler='kata-embedded', hypervisor='embedded', accelerator='tcg',
+            reason='it is a test', overhead_mib=128, overhead_cpus=0.25)
+
+
+class Recorder:
+
+    def __init__(self):
+        self.events = []
+
+    def sandbox(self, event, occurred_at, **fields):
+        self.events.append((event, fields))
+
+    container = sandbox
+
+
+class Case(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        fake = self.useFixture(fake_containerd.FakeContainerd())
+        self.state, self.conf = fake.state, fake.conf
+        client = cri.CriClient(fake.conf)
+        self.addCleanup(client.close)
+        self.recorder = Recorder()
+        self.pods = pods.Pods(
+            fake.conf, client,
+            native.NativeClient(fake.conf, client.channel), FakeNode(),
+            images.Images(client), network.Network(fake.conf, client),
+            self.recorder)
+
+    def pod(self, count=1, **fields):
+        idents = [str(uuid.uuid4()) for _ in range(count)]
+        return objects.Pod(**{
+            'uuid': idents[0], 'kind': 'container', 'project_id': 'p',
+            'user_id': 'u', 'containers': [
+                objects.Container(uuid=i, name=f'c{n}',
+                                  image='registry.test/image:1')
+                for n, i in enumerate(idents)], **fields})
+
+    def called(self, *methods):
+        return [name for name, _ in self.state.calls if name in methods]
+
+    def assert_nothing_left(self):
+        self.assertEqual({}, self.state.sandboxes)
+        self.assertEqual({}, self.state.containers)
+        logs = pathlib.Path(self.conf.state_path) / 'logs'
+        self.assertEqual([], list(logs.iterdir()) if logs.exists() else [])
+
+
+class CreateTest(Case):
+
+    def test_failure_at_any_step_leaves_nothing(self):
+        for method in ('RunPodSandbox', 'CreateContainer'):
+            self.state.fail = {method: _FAILED}
+            error = self.assertRaises(exception.RuntimeFailed,
+                                      self.pods.create, self.pod(2))
+            self.assertIn('injected', str(error))
+            self.assert_nothing_left()
+            event, fields = self.recorder.events.pop()
+            self.assertEqual('sandbox.create.error', event)
+            self.assertIn('injected', fields['fault'].message)
+
+    def test_failure_of_the_second_container(self):
+        second = self.pod(2)
+        second.containers[1].image = 'registry.test/none:1'
+        self.assertRaises(exception.ImageNotFound, self.pods.create, second)
+        self.assertEqual([], self.called('RunPodSandbox'))
+
+    def test_failing_cleanup_does_not_hide_the_cause(self):
+        self.state.fail = {'CreateContainer': _FAILED, 'RemovePodSandbox': (
+            grpc.StatusCode.UNKNOWN, 'second')}
+        error = self.assertRaises(exception.RuntimeFailed,
+                                  self.pods.create, self.pod())
+        self.assertIn('injected', str(error))
+
+    def test_memory_beyond_the_host(self):
+        pod = self.pod()
+        pod.containers[0].memory_mib = pods.host_memory_mib()
+        error = self.assertRaises(exception.NotEnoughMemory,
+                                  self.pods.create, pod)
+        self.assertIn('--memory', str(error))
+        self.assertEqual([], self.called('RunPodSandbox'))
+
+    def test_privileged(self):
+        self.assertRaises(exception.Unsupported, self.pods.create,
+                          self.pod(privileged=True))
+        self.conf.set_override('allow_privileged', True, 'compute')
+        self.pods.create(self.pod(privileged=True))
+
+    def test_twice(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        self.assertRaises(exception.Conflict, self.pods.create, pod)
+        self.assertEqual(1, len(self.state.sandboxes))
+
+    def test_image_by_digest(self):
+        self.pods.create(self.pod())
+        request = dict(self.state.calls)['CreateContainer']
+        self.assertEqual('sha256:1', request.config.image.image)
+
+    def test_port_without_address(self):
+        error = self.assertRaises(
+            exception.NetworkFailed, self.pods.create, self.pod(vifs=[
+                objects.Vif(port_id='p', network_id='net-1',
+                            mac_address='m', vif_type='bridge')]))
+        self.assertIn('Create a subnet in network net-1', str(error))
+        self.assert_nothing_left()
+
+
+class StartTest(Case):
+
+    def test_first_start_that_fails_leaves_nothing(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        self.state.fail['StartContainer'] = (
+            grpc.StatusCode.UNKNOWN,
+            'exec: "/nope": stat /nope: no such file or directory')
+        error = self.assertRaises(exception.CommandNotFound,
+                                  self.pods.start, pod)
+        self.assertIn('/nope', str(error))
+        self.assert_nothing_left()
+        self.assertEqual('container.start.error', self.recorder.events[0][0])
+
+    def test_is_idempotent(self):
+        pod = self.pod(2)
+        self.pods.create(pod)
+        self.pods.start(pod)
+        self.pods.start(pod)
+        self.assertEqual(2, len(self.called('StartContainer')))
+
+    def _stopped(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        self.pods.start(pod)
+        old, = self.state.containers
+        (self.state.upper(old) / 'file').write_text('kept')
+        self.pods.stop(pod.uuid, 5)
+        return pod, old
+
+    def test_again_keeps_files(self):
+        pod, old = self._stopped()
+        status = self.pods.start(pod)
+        new, = self.state.containers
+        self.assertNotEqual(old, new)
+        self.assertEqual(
+            'kept', (self.state.upper(new) / 'file').read_text())
+        self.assertEqual(1, len(self.state.sandboxes))
+        self.assertEqual('running', status.containers[0].state)
+        self.assertEqual(1, self.state.containers[new].metadata.attempt)
+
+    def test_again_in_a_sandbox_that_is_there(self):
+        pod = self.pod(2)
+        self.pods.create(pod)
+        self.pods.start(pod)
+        first, second = self.state.containers
+        self.state.containers[first].state = pb.CONTAINER_EXITED
+        (self.state.upper(first) / 'file').write_text('kept')
+        self.pods.start(pod)
+        self.assertEqual(1, len(self.called('RunPodSandbox')))
+        new, = set(self.state.containers) - {second}
+        self.assertNotEqual(first, new)
+        self.assertEqual(
+            'kept', (self.state.upper(new) / 'file').read_text())
+
+    def test_again_that_fails_is_undone(self):
+        for method in ('RunPodSandbox', 'CreateContainer', 'Mounts',
+                       'StartContainer'):
+            self.state.fail = {}
+            pod, old = self._stopped()
+            self.state.fail = {method: _FAILED}
+            self.assertRaises(exception.RuntimeFailed, self.pods.start, pod)
+            self.state.fail = {}
+            self.assertEqual([old], list(self.state.containers), method)
+            self.assertEqual(
+                'kept', (self.state.upper(old) / 'file').read_text())
+            status = self.pods.show(pod.uuid)
+            self.assertFalse(status.ready)
+            self.pods.start(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_unknown(self):
+        self.assertRaises(exception.NotFound, self.pods.start, self.pod())
+
+
+class StopDeleteTest(Case):
+
+    def test_grace(self):
+        pod = self.pod(2)
+        self.pods.create(pod)
+        self.pods.start(pod)
+        self.pods.stop(pod.uuid, 7)
+        graces = [r.timeout for n, r in self.state.calls
+                  if n == 'StopContainer']
+        self.assertEqual([7, 7], graces)
+        self.assertFalse(self.pods.show(pod.uuid).ready)
+
+    def test_no_grace_kills_with_the_sandbox(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        self.pods.start(pod)
+        self.pods.stop(pod.uuid, 0)
+        self.assertEqual([], self.called('StopContainer'))
+
+    def test_delete_of_the_unknown(self):
+        self.pods.delete(str(uuid.uuid4()), False)
+
+    def test_delete_by_force(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        self.state.fail['StopPodSandbox'] = _FAILED
+        self.assertRaises(exception.RuntimeFailed, self.pods.delete,
+                          pod.uuid, False)
+        self.assertEqual(1, len(self.state.sandboxes))
+        self.pods.delete(pod.uuid, True)
+        self.assert_nothing_left()
+
+    def test_delete_touches_no_other(self):
+        one, two = self.pod(), self.pod()
+        self.pods.create(one)
+        self.pods.create(two)
+        self.pods.delete(one.uuid, False)
+        self.assertEqual([two.uuid], [p.uuid for p in self.pods.list()])
+
+    def test_release(self):
+        pod = self.pod(2)
+        self.pods.create(pod)
+        self.pods.start(pod)
+        first, second = self.state.containers.values()
+        first.state = pb.CONTAINER_EXITED
+        self.assertFalse(self.pods.release(pod.uuid))
+        self.assertTrue(self.pods.show(pod.uuid).ready)
+        second.state = pb.CONTAINER_EXITED
+        self.assertTrue(self.pods.release(pod.uuid))
+        self.assertFalse(self.pods.show(pod.uuid).ready)
+        self.assertTrue(self.pods.release(str(uuid.uuid4())))
+
+    def test_sandboxes_of_others_are_not_seen(self):
+        self.state.sandboxes['x'] = pb.PodSandbox(id='x')
+        self.assertEqual([], self.pods.list())
+        self.assertRaises(exception.NotFound, self.pods.show,
+                          str(uuid.uuid4()))
+
+
+class StatusTest(Case):
+
+    def test_choice_is_told(self):
+        pod = self.pod(hostname='web')
+        status = self.pods.create(pod)
+        self.assertEqual(
+            ('kata-embedded', 'it is a test', 'tcg', 'web'),
+            (status.handler, status.handler_reason, status.accelerator,
+             status.hostname))
+        self.assertEqual(
+            dataclasses.asdict(status), dataclasses.asdict(
+                objects.PodStatus.from_dict(status.to_dict())))

@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Client and endpoint, through oslo.messaging's in-memory broker."""
+
+import fixtures
+from oslo_config import cfg
+import oslo_messaging
+from oslo_messaging import conffixture
+from tests.unit import base
+
+from kata_openstack.compute import manager
+from kata_openstack.compute import rpcapi
+from kata_openstack import exception
+from kata_openstack import objects
+
+CTXT = {'request_id': 'req-1'}
+STATUS = objects.PodStatus(uuid='u', kind='container', sandbox_id='s',
+                           ready=True, handler='h')
+
+
+class Parts:
+    """Pods, containers, images and inventory in one: records, answers."""
+
+    def __init__(self):
+        self.calls = []
+        self.error = None
+
+    def __getattr__(self, name):
+        def method(*args, **kwargs):
+            if self.error:
+                raise self.error
+            self.calls.append((name, args, kwargs))
+            return {'list': [STATUS], 'logs': 'text'}.get(name, STATUS)
+        return method
+
+
+class RpcTest(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        conf = cfg.ConfigOpts()
+        self.useFixture(conffixture.ConfFixture(conf))
+        conf([], default_config_files=[], default_config_dirs=[])
+        transport = oslo_messaging.get_rpc_transport(
+            conf, 'kombu+memory://', allowed_remote_exmods=[exception.__name__])
+        self.parts = Parts()
+        server = oslo_messaging.get_rpc_server(
+            transport, oslo_messaging.Target(
+                exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC, server='n1'),
+            [manager.ComputeManager(*[self.parts] * 4)],
+            executor='threading',
+            access_policy=oslo_messaging.DefaultRPCAccessPolicy)
+        server.start()
+        self.addCleanup(server.wait)
+        self.addCleanup(server.stop)
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.api = rpcapi.ComputeAPI(transport, timeout=1, long_timeout=20)
+
+    def test_arguments_arrive(self):
+        self.api.stop_pod(CTXT, 'n1', 'u', 7)
+        self.assertEqual('text', self.api.logs(
+            CTXT, 'n1', 'c', tail=5, since=1.5))
+        self.assertIsNone(self.api.kill_container(
+            CTXT, 'n1', 'c', 'TERM'))
+        self.assertEqual([
+            ('stop', ('u', 7), {}),
+            ('logs', ('c',), {'stdout': True, 'stderr': True,
+                              'timestamps': False, 'tail': 5,
+                              'since': 1.5}),
+            ('kill', ('c', 'TERM'), {})], self.parts.calls)
+
+    def test_pods_become_objects_and_back(self):
+        pod = objects.Pod(uuid='u', kind='container', project_id='p',
+                          user_id='u', containers=[])
+        self.assertEqual(STATUS.to_dict(), self.api.create_pod(
+            CTXT, 'n1', pod.to_dict()))
+        self.assertEqual([('create', (pod,), {})], self.parts.calls)
+        self.assertEqual([STATUS.to_dict()],
+                         self.api.list_pods(CTXT, 'n1'))
+
+    def test_unknown_field(self):
+        self.assertRaises(exception.InvalidInput, self.api.create_pod, CTXT,
+                          'n1', {'nonsense': 1})
+
+    def test_our_errors_arrive_as_they_are(self):
+        self.parts.error = exception.CommandNotFound(command='c', image='i')
+        error = self.assertRaises(exception.CommandNotFound,
+                                  self.api.show_pod, CTXT, 'n1', 'u')
+        self.assertIs(exception.CommandNotFound, type(error))
+        self.assertEqual(str(self.parts.error), str(error))
+        self.assertEqual({'command': 'c', 'image': 'i'}, error.kwargs)
+
+    def test_bugs_arrive_without_traceback(self):
+        self.parts.error = KeyError('oops')
+        error = self.assertRaises(exception.RuntimeFailed,
+                                  self.api.show_pod, CTXT, 'n1', 'u')
+        self.assertIn('KeyError', str(error))
+        self.assertNotIn('Traceback', str(error))
+        self.assertIn('Traceback', self.log.output)
+
+    def test_nobody_there(self):
+        error = self.assertRaises(exception.NodeUnavailable,
+                                  self.api.show_pod, CTXT, 'n2', 'u')
+        self.assertIn('n2', str(error))
+
+    def test_password_is_in_no_log(self):
+        self.parts.error = exception.RegistryDenied(image='i')
+        self.assertRaises(
+            exception.RegistryDenied, self.api.pull_image, CTXT, 'n1', 'i',
+            'always', {'server': 's', 'username': 'u',
+                       'password': 's3cret'})
+        self.assertIn('pull_image', self.log.output)
+        self.assertNotIn('s3cret', self.log.output)
