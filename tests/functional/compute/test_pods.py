@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Pods through RPC, in real VMs."""
+
+import pathlib
+import platform
+import time
+import uuid
+
+from tests.functional import kata
+from tests.unit import base
+
+from kata_openstack import exception
+
+
+def wait_until(condition, seconds=60):
+    """For what happens by itself; the test then asserts on it."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+class PodsTest(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.node = self.useFixture(kata.Node())
+
+    def leftovers(self):
+        client = self.node.containerd.client
+        logs = pathlib.Path(self.node.conf.state_path) / 'logs'
+        return [*(s.id for s in client.list_pod_sandboxes()),
+                *(c.id for c in client.list_containers()),
+                *(logs.iterdir() if logs.exists() else [])]
+
+    def test_life(self):
+        node = self.node
+        pod = node.pod(['sh', '-c', 'echo out; echo err >&2; '
+                        'trap "exit 3" TERM; while :; do sleep 0.1; done'],
+                       container={'environment': {'COLOUR': 'blue'},
+                                  'workdir': '/usr'},
+                       nameservers=['192.0.2.53'])
+        created = node.call('create_pod', pod)
+        self.assertEqual('created', created['containers'][0]['state'])
+        started = node.call('start_pod', pod)
+        self.assertEqual('running', started['containers'][0]['state'])
+
+        # a kernel of its own
+        self.assertNotEqual(platform.release(),
+                            node.execute(pod, 'uname', '-r').strip())
+        self.assertEqual('test\n', node.execute(pod, 'hostname'))
+        self.assertEqual('blue\n',
+                         node.execute(pod, 'sh', '-c', 'echo $COLOUR'))
+        self.assertEqual('/usr\n',
+                         node.execute(pod, 'readlink', '/proc/1/cwd'))
+        self.assertIn('nameserver 192.0.2.53',
+                      node.execute(pod, 'cat', '/etc/resolv.conf'))
+        self.assertEqual(
+            {'output': 'a\n', 'exit_code': 4},
+            node.call('exec_sync', pod['uuid'],
+                      ['sh', '-c', 'echo a; exit 4']))
+        self.assertEqual(127, node.call('exec_sync', pod['uuid'],
+                                        ['no-such-command'])['exit_code'])
+        node.execute(pod, 'sh', '-c', 'echo kept > /root/file')
+        log = node.call('logs', pod['uuid'])
+        self.assertEqual(['err', 'out'], sorted(log.split()))
+        self.assertEqual('out\n',
+                         node.call('logs', pod['uuid'], stderr=False))
+        self.assertGreater(
+            node.call('stats', pod['uuid'])['memory_mib'], 0)
+
+        stopped = node.call('stop_pod', pod['uuid'], 30)
+        self.assertFalse(stopped['ready'])
+        self.assertEqual(('exited', 3), (
+            stopped['containers'][0]['state'],
+            stopped['containers'][0]['exit_code']))
+        self.assertRaises(exception.Conflict, node.call, 'exec_sync',
+                          pod['uuid'], ['true'])
+
+        node.call('start_pod', pod)
+        self.assertEqual('kept\n', node.execute(pod, 'cat', '/root/file'))
+        self.assertEqual(4, len(node.call('logs', pod['uuid']).split()))
+
+        node.call('kill_container', pod['uuid'], 'KILL')
+        shown = node.call('show_pod', pod['uuid'])
+        self.assertEqual(('exited', 137), (
+            shown['containers'][0]['state'],
+            shown['containers'][0]['exit_code']))
+        node.call('restart_pod', pod, 0)
+        self.assertEqual('kept\n', node.execute(pod, 'cat', '/root/file'))
+
+        node.call('delete_pod', pod['uuid'])
+        node.call('delete_pod', pod['uuid'])
+        self.assertRaises(exception.NotFound, node.call, 'show_pod',
+                          pod['uuid'])
+        self.assertEqual([], self.leftovers())
+
+    def test_capsule(self):
+        pod = self.node.pod()
+        pod['kind'] = 'capsule'
+        pod['containers'].append({**pod['containers'][0],
+                                  'uuid': str(uuid.uuid4()), 'name': 'two'})
+        self.node.call('create_pod', pod)
+        started = self.node.call('start_pod', pod)
+        self.assertEqual(['running', 'running'],
+                         [c['state'] for c in started['containers']])
+        boots = {self.node.call('exec_sync', c['uuid'], [
+            'cat', '/proc/sys/kernel/random/boot_id'])['output']
+            for c in pod['containers']}
+        self.assertEqual(1, len(boots))  # one VM
+
+    def test_pod_that_ends_gives_its_vm_back(self):
+        pod = self.node.run(['sh', '-c', 'exit 7'])
+
+        def shown():
+            return self.node.call('show_pod', pod['uuid'])
+        wait_until(lambda: not shown()['ready'])
+        status = shown()
+        self.assertFalse(status['ready'])
+        self.assertEqual(7, status['containers'][0]['exit_code'])
+
+    def test_missing_command(self):
+        pod = self.node.pod(['/no/such/command'])
+        self.node.call('create_pod', pod)
+        error = self.assertRaises(exception.CommandNotFound, self.node.call,
+                                  'start_pod', pod)
+        self.assertIn('/no/such/command', str(error))
+        self.assertIn('busybox', str(error))
+        self.assertEqual([], self.leftovers())
+
+    def test_refusals_leave_nothing(self):
+        container = self.node.pod()['containers'][0]
+        for fields, error in [
+                ({'containers': [{**container, 'image': 'no.such/image'}]},
+                 exception.ImageNotFound),
+                ({'containers': [{**container, 'memory_mib': 1 << 30}]},
+                 exception.NotEnoughMemory),
+                ({'runtime': 'no-such-runtime'}, exception.UnknownRuntime),
+                ({'needs': ['vfio']}, exception.NoHandler),
+                ({'privileged': True}, exception.Unsupported),
+                ({'uuid': '../../etc'}, exception.InvalidInput),
+                ({'vifs': [{'port_id': 'p', 'network_id': 'n',
+                            'mac_address': 'fa:16:3e:00:00:01',
+                            'vif_type': 'bridge'}]},
+                 exception.NetworkFailed)]:
+            pod = {**self.node.pod(), **fields}
+            self.assertRaises(error, self.node.call, 'create_pod', pod)
+        self.assertEqual([], self.leftovers())
+
+    def test_restarts_lose_nothing(self):
+        pod = self.node.run()
+        self.node.containerd.stop(9)
+        self.node.containerd.start()
+        self.assertEqual('', self.node.execute(pod, 'true'))
+        self.node.service.stop()
+        self.node.start()
+        self.assertEqual('', self.node.execute(pod, 'true'))
+        self.assertTrue(self.node.call('show_pod', pod['uuid'])['ready'])

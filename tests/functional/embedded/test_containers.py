@@ -1,0 +1,216 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What can be done with containers in a VM."""
+
+import os
+import pty
+import subprocess
+
+from kata_openstack import exception
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from tests.functional.embedded import base
+
+MIB = 1024 * 1024
+
+
+class TestIsolation(base.EmbeddedTestCase):
+    def test_a_kernel_for_each_pod_shared_by_its_containers(self):
+        one, two = self.pod(), self.pod()
+        release = os.uname().release
+        facts = {}
+        for name, pod in (('one', one), ('again', one), ('two', two)):
+            container = pod.run()
+            facts[name] = pod.execute(
+                container, 'sh', '-c', 'uname -r; hostname; '
+                'cat /proc/sys/kernel/random/boot_id; ps -o args').split('\n')
+        self.assertNotEqual(release, facts['one'][0])
+        self.assertEqual(one.state['kernel'], facts['one'][0])
+        self.assertEqual(one.name, facts['one'][1])
+        self.assertEqual(facts['one'][:3], facts['again'][:3])
+        with open('/proc/sys/kernel/random/boot_id') as file:
+            boot_ids = {file.read().strip(), facts['one'][2],
+                        facts['two'][2]}
+        self.assertEqual(3, len(boot_ids))
+        # its own processes only
+        self.assertEqual(1, facts['again'].count('sleep 1000'))
+
+    def test_clones_do_not_share_random_numbers(self):
+        found = set()
+        for _ in range(2):
+            pod = self.pod()
+            found.add(pod.execute(pod.run(), 'sh', '-c',
+                                  'head -c 16 /dev/urandom | md5sum'))
+        self.assertEqual(2, len(found))
+
+    def test_containers_of_a_pod_share_memory_and_network(self):
+        pod = self.pod()
+        writer = pod.run('sh', '-c', 'echo from-writer >/dev/shm/note; '
+                         'nc -l -p 7000 -e echo over-loopback')
+        reader = pod.run()
+        self.assertEqual('from-writer\n',
+                         pod.execute(reader, 'cat', '/dev/shm/note'))
+        self.assertEqual('over-loopback\n', pod.execute(
+            reader, 'sh', '-c', 'nc 127.0.0.1 7000 </dev/null'))
+        self.assertEqual(0, pod.wait(writer).exit_code)
+
+
+class TestProcesses(base.EmbeddedTestCase):
+    def test_output_and_exit_code(self):
+        pod = self.pod()
+        container = pod.run('sh', '-c', 'echo out; echo err >&2; exit 42')
+        self.assertEqual(42, pod.wait(container).exit_code)
+        self.assertEqual({('stdout', 'out'), ('stderr', 'err')},
+                         set(pod.log(container)))
+
+    def test_exec(self):
+        pod = self.pod()
+        container = pod.run()
+        done = self.client.exec_sync(
+            container, ['sh', '-c', 'echo out; echo err >&2; exit 3'], 60)
+        self.assertEqual((3, b'out\n', b'err\n'),
+                         (done.exit_code, done.stdout, done.stderr))
+
+    def test_a_signal_reaches_the_process(self):
+        pod = self.pod()
+        container = pod.run(
+            'sh', '-c', 'trap "echo bye; exit 9" TERM; '
+            'echo ready; while :; do sleep 0.1; done')
+        self.wait_for(lambda: pod.log(container), 'its first words')
+        self.client.stop_container(container, 30)
+        self.assertEqual(9, pod.wait(container).exit_code)
+        self.assertIn(('stdout', 'bye'), pod.log(container))
+
+    def test_a_deaf_process_is_killed(self):
+        pod = self.pod()
+        container = pod.run('sh', '-c',
+                            'trap "" TERM; while :; do sleep 1; done')
+        self.client.stop_container(container, 1)
+        self.assertEqual(137, pod.wait(container).exit_code)
+
+    def test_errors_name_the_cause(self):
+        pod = self.pod()
+        container = pod.create('/no/such/program')
+        error = self.assertRaises(exception.KataError,
+                                  self.client.start_container, container)
+        self.assertIn('/no/such/program', str(error))
+        self.assertIn('not found', pod.status(container).message)
+        # and the pod goes on
+        self.assertEqual('ok\n', pod.execute(pod.run(), 'echo', 'ok'))
+
+    def test_input_of_many_megabytes_comes_back(self):
+        pod = self.pod()
+        container = pod.run()
+        data = os.urandom(5 * MIB)
+        done = self.ctr('task', 'exec', '--exec-id', 'cat', container, 'cat',
+                        input=data)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertTrue(data == done.stdout)
+
+    def test_a_terminal_has_its_size(self):
+        pod = self.pod()
+        container = pod.run()
+        ours, theirs = pty.openpty()
+        os.set_blocking(ours, True)
+        subprocess.run(['stty', 'rows', '33', 'cols', '77'], stdin=theirs,
+                       check=True)
+        process = subprocess.Popen(
+            ['ctr', '--address', self.containerd.address, '--namespace',
+             'k8s.io', 'task', 'exec', '--tty', '--exec-id', 'tty',
+             container, 'sh', '-c', 'read x; stty size; tty; exit 5'],
+            stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True)
+        os.close(theirs)
+        os.write(ours, b'\n')
+        text = b''
+        while True:
+            try:
+                text += os.read(ours, 4096)
+            except OSError:  # EIO: ctr has ended
+                break
+        os.close(ours)
+        self.assertEqual(5, process.wait(60))
+        self.assertIn(b'33 77', text)
+        self.assertIn(b'/dev/pts/', text)
+
+
+class TestResources(base.EmbeddedTestCase):
+    def test_limits_and_figures(self):
+        pod = self.pod()
+        container = pod.run(memory=64 * MIB)
+        limit = pod.execute(container, 'cat', '/sys/fs/cgroup/memory.max')
+        self.assertEqual(64 * MIB, int(limit))
+        stats = self.client.container_stats(container)
+        self.assertGreater(stats.cpu.usage_core_nano_seconds.value, 0)
+        self.assertGreater(stats.memory.working_set_bytes.value, 0)
+        self.assertLess(stats.memory.working_set_bytes.value, 64 * MIB)
+
+    def test_out_of_memory(self):
+        pod = self.pod()
+        container = pod.run('dd', 'if=/dev/zero', 'of=/dev/null', 'bs=60M',
+                            memory=24 * MIB)
+        status = pod.wait(container)
+        self.assertEqual((137, 'OOMKilled'),
+                         (status.exit_code, status.reason))
+
+    def test_the_vm_is_as_big_as_the_pod_asks(self):
+        pod = self.pod(resources=pb.LinuxContainerResources(
+            memory_limit_in_bytes=300 * MIB, cpu_quota=200000,
+            cpu_period=100000))
+        self.assertEqual(512, pod.state['memory_mib'])
+        found = pod.execute(pod.run(), 'sh', '-c',
+                            'grep -c ^processor /proc/cpuinfo; free -m')
+        self.assertEqual(min(2, self.settings.max_vcpus),
+                         int(found.split()[0]))
+        self.assertGreater(int(found.split('Mem:')[1].split()[0]), 300)
+
+    def test_pause_stops_the_clock_of_a_container(self):
+        pod = self.pod()
+        container = pod.run('sh', '-c',
+                            'while :; do echo tick; sleep 0.1; done')
+        self.wait_for(lambda: pod.log(container), 'its first tick')
+        self.assertEqual(0, self.ctr('task', 'pause', container).returncode)
+        self.assertIn(b'PAUSED', self.ctr('task', 'list').stdout)
+        paused = self.cpu_usage(container)
+        self.assertEqual(paused, self.cpu_usage(container))
+        self.assertEqual(0, self.ctr('task', 'resume', container).returncode)
+        self.wait_for(lambda: self.cpu_usage(container) > paused, 'resuming')
+
+    def cpu_usage(self, container):
+        return self.client.container_stats(
+            container).cpu.usage_core_nano_seconds.value
+
+
+class TestMounts(base.EmbeddedTestCase):
+    def test_folders_and_files(self):
+        folder = self.folder()
+        (folder / 'file').write_text('from the host\n')
+        pod = self.pod()
+        container = pod.run(mounts=[
+            pb.Mount(container_path='/data', host_path=str(folder)),
+            pb.Mount(container_path='/etc/one', readonly=True,
+                     host_path=str(folder / 'file'))])
+        self.assertEqual('from the host\n',
+                         pod.execute(container, 'cat', '/data/file'))
+        pod.execute(container, 'sh', '-c', 'echo from the guest >/data/new')
+        self.assertEqual('from the guest\n', (folder / 'new').read_text())
+        refused = self.client.exec_sync(
+            container, ['sh', '-c', 'echo x >/etc/one'], 60)
+        self.assertNotEqual(0, refused.exit_code)
+        self.assertIn(b'Read-only', refused.stderr)
+
+    def test_files_keep_owner_and_mode(self):
+        pod = self.pod()
+        container = pod.run()
+        self.assertEqual('1234:99 4750\n', pod.execute(
+            container, 'sh', '-c', 'touch /tmp/x; chown 1234:99 /tmp/x; '
+            'chmod 4750 /tmp/x; stat -c "%u:%g %a" /tmp/x'))

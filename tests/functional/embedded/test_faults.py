@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Whatever is killed, nothing is left behind and no exit is lost."""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import tempfile
+import time
+
+from kata_openstack import exception
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.vm import share
+from kata_openstack.runtime.embedded.vm import size
+from kata_openstack.runtime.embedded.vm import template
+from tests.functional.embedded import base
+
+
+class TestFaults(base.EmbeddedTestCase):
+    def setUp(self):
+        super().setUp()
+        self.sandbox = self.pod()
+        self.container = self.sandbox.run()
+        self.before = self.sandbox.state
+
+    def assert_nothing_left(self):
+        state = self.before
+        self.wait_for(lambda: not os.path.exists(state['folder']),
+                      'its folder is removed')
+        for name in ('shim', 'qemu', 'virtiofsd'):
+            self.wait_for(
+                lambda name=name: not alive(state[name], state['sandbox']),
+                f'{name} has ended')
+        self.assertEqual([], share.mounts_below(state['folder']))
+        for path in (state['socket'], state['ram'],
+                     f'{self.settings.run_path}/users/{state["uid"]}'):
+            self.assertFalse(os.path.lexists(path), path)
+        for folder in cgroup.Cgroup(state['cgroup']).folders:
+            self.assertFalse(os.path.exists(folder), folder)
+
+    def exits(self, code=137):
+        status = self.sandbox.wait(self.container)
+        self.assertEqual(code, status.exit_code)
+        self.wait_for(lambda: self.client.pod_sandbox_status(
+            self.sandbox.id).status.state == pb.SANDBOX_NOTREADY,
+            'the sandbox is not ready')
+
+    def test_removal(self):
+        self.sandbox.remove()
+        self.assert_nothing_left()
+
+    def test_the_shim_is_killed(self):
+        os.kill(self.before['shim'], signal.SIGKILL)
+        self.exits(255)  # containerd's own word for what nobody can tell
+        self.assert_nothing_left()
+        self.sandbox.remove()
+
+    def test_qemu_is_killed(self):
+        os.kill(self.before['qemu'], signal.SIGKILL)
+        self.exits()
+        self.assert_nothing_left()
+        self.sandbox.remove()
+
+    def test_virtiofsd_is_killed(self):
+        os.kill(self.before['virtiofsd'], signal.SIGKILL)
+        self.exits()
+        self.assert_nothing_left()
+
+    def test_the_vm_shuts_down(self):
+        os.kill(self.before['qemu'], signal.SIGTERM)
+        self.exits()
+        self.assert_nothing_left()
+
+    def test_containerd_restarts(self):
+        self.containerd.stop(signal.SIGKILL)
+        self.containerd.start()
+        self.assertEqual('still here\n', self.sandbox.execute(
+            self.container, 'echo', 'still here'))
+
+    def test_an_exit_while_containerd_is_away(self):
+        short = self.sandbox.run('sh', '-c', 'sleep 1; exit 6')
+        self.containerd.stop()
+        time.sleep(2)
+        self.containerd.start()
+        self.assertEqual(6, self.sandbox.wait(short).exit_code)
+
+
+def alive(pid, sandbox):
+    """Is it still that process? A zombie is not, and pids are reused."""
+    try:
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+        words = pathlib.Path(f'/proc/{pid}/cgroup').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return 'State:\tZ' not in status and sandbox in words
+
+
+class TestConfinement(base.EmbeddedTestCase):
+    def test_qemu_has_nothing(self):
+        one, two = self.pod(), self.pod()
+        uids = set()
+        for pod in (one, two):
+            pid = pod.state['qemu']
+            status = dict(
+                line.split(':\t', 1) for line in pathlib.Path(
+                    f'/proc/{pid}/status').read_text().splitlines()
+                if ':\t' in line)
+            uids.add(status['Uid'])
+            first = self.settings.first_uid
+            self.assertIn(int(status['Uid'].split()[0]),
+                          range(first + 1, first + self.settings.uids))
+            self.assertEqual('', status['Groups'].strip())
+            for kind in ('CapEff', 'CapPrm', 'CapAmb', 'CapInh'):
+                self.assertEqual(0, int(status[kind], 16), kind)
+            self.assertEqual('1', status['NoNewPrivs'])
+            self.assertEqual('2', status['Seccomp'])
+            for kind in ('net', 'mnt', 'ipc', 'uts'):
+                self.assertNotEqual(os.readlink(f'/proc/self/ns/{kind}'),
+                                    os.readlink(f'/proc/{pid}/ns/{kind}'))
+            root = pathlib.Path(f'/proc/{pid}/root')
+            self.assertFalse((root / 'root').exists())
+            self.assertFalse((root / 'proc').exists())
+            self.assertIn(pod.state['cgroup'], pathlib.Path(
+                f'/proc/{pid}/cgroup').read_text())
+        self.assertEqual(2, len(uids))
+
+    def test_secrets_are_not_on_the_host(self):
+        pod = self.pod()
+        secret = 'f2b0c9d4e8'
+        container = pod.run(envs=[pb.KeyValue(key='TOKEN', value=secret)])
+        self.assertEqual(f'{secret}\n', pod.execute(
+            container, 'sh', '-c', 'echo $TOKEN'))
+        folder = pathlib.Path(pod.state['folder'])
+        texts = [path.read_text(errors='replace')
+                 for path in folder.glob('*') if path.is_file()]
+        texts += [path.read_text(errors='replace') for path in
+                  folder.glob(f'share/{container}/*') if path.is_file()]
+        texts.append(self.containerd.log.read_text())
+        self.assertTrue(texts)
+        self.assertFalse([text for text in texts if secret in text])
+        self.assertEqual(0o700, folder.stat().st_mode & 0o777)
+
+
+class TestBrokenTemplate(base.EmbeddedTestCase):
+    """A state that QEMU cannot load, as after a mistaken upgrade."""
+
+    def configuration(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        broken = dataclasses.replace(self.settings, state_path=folder.name)
+        name = template.Template(broken, size.choose({}, broken)).name
+        pathlib.Path(folder.name, f'{name}.state').write_bytes(b'nonsense')
+        path = f'{folder.name}/embedded.json'
+        broken.save(path)
+        return path
+
+    def test_the_error_says_so_at_once(self):
+        error = self.assertRaises(exception.KataError, self.pod)
+        # and not that a deadline is over
+        self.assertIn('the VM did not start', str(error))
+        self.assertEqual([], os.listdir(f'{self.settings.run_path}/s'))

@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Test images, made without a container tool or a registry."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import hashlib
+import io
+import json
+import pathlib
+import subprocess
+import tarfile
+
+BUSYBOX = 'registry.test/kata-openstack/busybox:1'
+PAUSE = 'registry.test/kata-openstack/pause:1'
+
+# name, content (None: folder, str: target of a symlink), mode
+Entry = tuple[str, bytes | str | None, int]
+
+
+def busybox_entries() -> list[Entry]:
+    """A root filesystem of Debian's busybox-static and little else."""
+    program = '/bin/busybox'
+    applets = subprocess.run([program, '--list'], capture_output=True,
+                             text=True, check=True).stdout.split()
+    folders = ('bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp', 'usr',
+               'usr/bin', 'var')
+    return [
+        *((name, None, 0o755) for name in folders),
+        ('bin/busybox', pathlib.Path(program).read_bytes(), 0o755),
+        *((f'bin/{name}', 'busybox', 0o777) for name in applets
+          if name != 'busybox'),
+        ('etc/passwd', b'root:x:0:0:root:/root:/bin/sh\n', 0o644),
+        ('etc/group', b'root:x:0:\n', 0o644),
+    ]
+
+
+def _tar(entries: Iterable[Entry]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w') as archive:
+        for name, content, mode in entries:
+            info = tarfile.TarInfo(name)
+            info.mode = mode
+            if content is None:
+                info.type = tarfile.DIRTYPE
+                archive.addfile(info)
+            elif isinstance(content, str):
+                info.type = tarfile.SYMTYPE
+                info.linkname = content
+                archive.addfile(info)
+            else:
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
+          command: Sequence[str], entrypoint: Sequence[str] = (),
+          env: Sequence[str] = ('PATH=/bin:/usr/bin',),
+          labels: Mapping[str, str] | None = None) -> None:
+    """Write a docker-archive of one layer."""
+    layer = _tar(entries)
+    digest = hashlib.sha256(layer).hexdigest()
+    config = json.dumps({
+        'architecture': 'amd64', 'os': 'linux',
+        'created': '1970-01-01T00:00:00Z',
+        'config': {'Env': list(env), 'Cmd': list(command),
+                   'Entrypoint': list(entrypoint),
+                   'Labels': dict(labels or {})},
+        'rootfs': {'type': 'layers', 'diff_ids': [f'sha256:{digest}']},
+        'history': [{'created': '1970-01-01T00:00:00Z'}],
+    }).encode()
+    config_name = f'{hashlib.sha256(config).hexdigest()}.json'
+    manifest = json.dumps([{
+        'Config': config_name, 'RepoTags': [reference],
+        'Layers': [f'{digest}/layer.tar']}]).encode()
+    path.write_bytes(_tar([
+        (config_name, config, 0o644),
+        (f'{digest}/layer.tar', layer, 0o644),
+        ('manifest.json', manifest, 0o644)]))
+
+
+def write_busybox(path: pathlib.Path, reference: str = BUSYBOX) -> None:
+    write(path, reference, busybox_entries(), command=['sh'])
+
+
+def write_pause(path: pathlib.Path, reference: str = PAUSE) -> None:
+    """The sandbox image: a process that does nothing, for ever."""
+    write(path, reference, busybox_entries(), command=[],
+          entrypoint=['/bin/busybox', 'sleep', 'infinity'])

@@ -1,0 +1,174 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A node for tests: containerd with the handlers that this host can run.
+
+On a host without usable KVM that is the embedded runtime, emulated. What
+takes long to make (guest image, VM template) is kept in a folder between
+runs: KATA_TEST_STATE, or /var/tmp/kata-openstack-test.
+"""
+
+import functools
+import os
+import pathlib
+import shutil
+import sys
+from typing import Any
+import uuid
+
+import fixtures
+from oslo_config import cfg
+import oslo_messaging
+from oslo_messaging import conffixture
+
+from kata_openstack.compute import rpcapi
+from kata_openstack.compute import service
+from kata_openstack.conf import opts
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import config
+from kata_openstack.runtime import embedded
+from kata_openstack.runtime import node
+from tests.functional import containerd
+from tests.functional import images
+
+STATE = pathlib.Path(os.environ.get(
+    'KATA_TEST_STATE', '/var/tmp/kata-openstack-test'))
+CONTEXT = {'request_id': 'req-test', 'project_id': 'p', 'user_id': 'u'}
+HOST = 'node1'
+
+
+def configure(conf: cfg.ConfigOpts) -> None:
+    """Let it use what prepared() made."""
+    conf.set_override('state_path', str(STATE / 'lib'))
+    conf.set_override('run_path', str(STATE / 'run'))
+    conf.set_override('allow_emulation', True, 'kata')
+    conf.set_override('kernel_package',
+                      os.environ.get('KATA_TEST_KERNEL_DEB', ''), 'embedded')
+
+
+@functools.cache
+def prepared() -> str:
+    """Make the guest once a process.
+
+    :returns: containerd's configuration of the handlers, as TOML
+    """
+    for name in ('lib', 'run'):
+        (STATE / name).mkdir(parents=True, exist_ok=True)
+    conf = cfg.ConfigOpts()
+    opts.register_opts(conf)
+    conf([], default_config_files=[], default_config_dirs=[])
+    configure(conf)
+    here = node.Node(conf)
+    accelerator = here.accelerator()
+    if accelerator is None:
+        raise RuntimeError('No QEMU here; install qemu-system-x86.')
+    embedded.prepare(conf, accelerator, lambda text: None)
+    rendered = config.render(conf, here.files(), '1.6')
+    return rendered.replace('version = 2\n', '')
+
+
+def programs() -> pathlib.Path:
+    """Where our console scripts are."""
+    return pathlib.Path(sys.executable).parent
+
+
+class Containerd(containerd.Containerd):
+    """With kata handlers and kata-cni; cni_socket is kata-compute's."""
+
+    def __init__(self) -> None:
+        self.cni_socket = f'/tmp/kt-{uuid.uuid4().hex[:12]}.sock'
+        super().__init__(
+            handlers=prepared(),
+            plugins={'kata-cni': programs() / 'kata-cni'},
+            conflist={'cniVersion': '1.0.0', 'name': 'kata', 'plugins': [
+                {'type': 'kata-cni', 'socket': self.cni_socket}]},
+            # containerd 1.6 looks for shims along its PATH only
+            env={'PATH': f'{programs()}:{os.environ["PATH"]}'})
+
+    def _setUp(self) -> None:
+        super()._setUp()
+        configure(self.conf)
+        self.conf.set_override('socket_path', self.cni_socket, 'cni')
+        self.conf.set_override('host', HOST)
+
+
+class Node(fixtures.Fixture):
+    """kata-compute within this process, over containerd.
+
+    :param options: to be set, by (group, option)
+
+    Attributes: ``containerd``, ``conf``, ``service``, ``api``.
+    """
+
+    def __init__(self, options: dict[tuple[str, str], Any] | None = None
+                 ) -> None:
+        super().__init__()
+        self._options = options or {}
+
+    def _setUp(self) -> None:
+        self.containerd = self.useFixture(Containerd())
+        self.conf = self.containerd.conf
+        self.useFixture(conffixture.ConfFixture(self.conf))
+        self.conf.set_override('control_exchange', rpcapi.EXCHANGE)
+        for (group, name), value in self._options.items():
+            self.conf.set_override(name, value, group)
+        self.transport = oslo_messaging.get_rpc_transport(
+            self.conf, 'kombu+memory://',
+            allowed_remote_exmods=[exception.__name__])
+        self.addCleanup(self.transport.cleanup)
+        self.start()
+        self.addCleanup(self._stop)
+        self.api = rpcapi.ComputeAPI(self.transport)
+
+    def start(self) -> None:
+        self.service = service.Service(
+            self.conf, transport=self.transport,
+            notification_transport=self.transport)
+        self.service.start()
+
+    def _stop(self) -> None:
+        # while the CNI socket is served: sandboxes cannot stop without
+        for pod in self.call('list_pods'):
+            self.call('delete_pod', pod['uuid'])
+        self.service.stop()
+        shutil.rmtree(STATE / 'lib' / 'logs', ignore_errors=True)
+        (STATE / 'lib' / 'events.json').unlink(missing_ok=True)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.api, method)(CONTEXT, HOST, *args, **kwargs)
+
+    def pod(self, command: list[str] | None = None, **fields: Any
+            ) -> dict[str, Any]:
+        """A request for a pod of one busybox, which sleeps."""
+        ident = str(uuid.uuid4())
+        container = {
+            'uuid': ident, 'name': 'test', 'image': images.BUSYBOX,
+            'command': command or ['sleep', '1000'],
+            **fields.pop('container', {})}
+        return {'uuid': ident, 'kind': 'container', 'project_id': 'p',
+                'user_id': 'u', 'containers': [container],
+                'hostname': 'test', **fields}
+
+    def run(self, command: list[str] | None = None, **fields: Any
+            ) -> dict[str, Any]:
+        """:returns: the request of a pod that was created and started"""
+        pod = self.pod(command, **fields)
+        self.call('create_pod', pod)
+        self.call('start_pod', pod)
+        return pod
+
+    def execute(self, pod: dict[str, Any], *command: str) -> str:
+        """Standard output and error of a command that succeeds."""
+        done = self.call('exec_sync', pod['uuid'], list(command))
+        if done['exit_code']:
+            raise AssertionError(f'{command}: {done}')
+        return done['output']

@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A private image registry, open or with a password."""
+
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+import fixtures
+
+USER, PASSWORD = 'user', 'right'
+# docker-registry takes bcrypt only; this is PASSWORD's, of the lowest cost
+_HASH = '$2b$04$2ze8sseD97pHlw1H8Mnn2.aWkUbWHfUJ5wv/msMmFRyj5i60.V7fy'
+
+_CONFIG = '''\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {root}/data}}}}
+http: {{addr: "{address}"}}
+'''
+_AUTH = 'auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n'
+
+
+def free_port() -> int:
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return server.getsockname()[1]
+
+
+class Registry(fixtures.Fixture):
+    """Attribute: ``address``, as 127.0.0.1:4711, which containerd takes
+    for plain HTTP."""
+
+    def __init__(self, password: bool = False) -> None:
+        super().__init__()
+        self._password = password
+
+    def _setUp(self) -> None:
+        root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        port = free_port()
+        self.address = f'127.0.0.1:{port}'
+        text = _CONFIG + (_AUTH if self._password else '')
+        (root / 'config.yml').write_text(
+            text.format(root=root, address=self.address))
+        (root / 'htpasswd').write_text(f'{USER}:{_HASH}\n')
+        with (root / 'log').open('wb') as log:
+            process = subprocess.Popen(
+                ['docker-registry', 'serve', str(root / 'config.yml')],
+                stdout=log, stderr=log)
+        self.addCleanup(process.wait, 30)
+        self.addCleanup(process.terminate)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(('127.0.0.1', port), 1).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline or process.poll():
+                    raise
+                time.sleep(0.05)
+
+    def push(self, archive: pathlib.Path, name: str) -> str:
+        """:returns: the reference of a docker-archive, now in here"""
+        reference = f'{self.address}/{name}'
+        credentials = (['--dest-creds', f'{USER}:{PASSWORD}']
+                       if self._password else [])
+        subprocess.run(
+            ['skopeo', '--insecure-policy', 'copy', '--quiet',
+             '--dest-tls-verify=false', *credentials,
+             f'docker-archive:{archive}', f'docker://{reference}'],
+            check=True, capture_output=True)
+        return reference
