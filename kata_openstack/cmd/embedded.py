@@ -1,0 +1,42 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""kata-openstack embedded ..."""
+
+import argparse
+
+from cliff import command
+from oslo_config import cfg
+
+from kata_openstack.runtime import embedded
+
+
+class Prepare(command.Command):
+    """Build the guest image and the VM template of the embedded runtime.
+
+    Prints the path for ConfigPath of containerd's handler kata-embedded.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--accelerator', choices=('kvm', 'tcg'), default='tcg',
+            help='what runs the VMs: kvm, or tcg for emulation (default)')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        conf = getattr(self.app, 'conf', None) or cfg.CONF
+
+        def progress(text: str) -> None:
+            self.app.stderr.write(f'{text}\n')
+        path = embedded.prepare(conf, parsed_args.accelerator, progress)
+        self.app.stdout.write(f'{path}\n')

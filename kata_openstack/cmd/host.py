@@ -1,0 +1,266 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""kata-openstack host: what this node can isolate, and why."""
+
+import argparse
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from cliff import columns as cliff_columns
+from cliff import lister
+from cliff import show
+
+from kata_openstack.cmd import cli
+from kata_openstack import exception
+from kata_openstack import requirements
+from kata_openstack.runtime.canary import records
+from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime import node
+from kata_openstack.runtime import selection
+
+
+@dataclasses.dataclass(frozen=True)
+class _Containerd:
+    """``configured`` is None if containerd did not answer."""
+
+    summary: dict[str, Any]
+    configured: set[str] | None
+    canaries: dict[str, records.Record]
+
+
+def _ask_containerd(app: cli.KataOpenstack) -> _Containerd:
+    """What containerd has, and what became of kata-compute's canaries."""
+    kept = records.load(records.path(app.conf))
+    client = cri.CriClient(app.conf)
+    try:
+        version = client.version().runtime_version
+        keys = sandbox.keys(client)
+    except exception.KataError as e:
+        return _Containerd({'reachable': False, 'reason': str(e)}, None, kept)
+    finally:
+        client.close()
+    return _Containerd(
+        {'reachable': True, 'version': version,
+         'reason': f'{version} at {client.address}'}, set(keys),
+        # those of another configuration say nothing about this one
+        {name: record for name, record in kept.items()
+         if record.key == keys.get(name)})
+
+
+def _doubting(here: node.Node, containerd: _Containerd,
+              app: cli.KataOpenstack) -> node.Node:
+    """Judges as kata-compute does."""
+    if app.conf.canary.enabled:
+        problems = records.problems(containerd.canaries)
+        here.doubts = lambda: problems
+    return here
+
+
+class _Kvm(cliff_columns.FormattableColumn):
+    def human_readable(self) -> str:
+        kvm = self._value
+        return f'{kvm["state"]}: {kvm["reason"]}'
+
+
+class _Device(cliff_columns.FormattableColumn):
+    def human_readable(self) -> str:
+        return f'{self._value["state"]}: {self._value["reason"]}'
+
+
+class _Summary(cliff_columns.FormattableColumn):
+    def human_readable(self) -> str:
+        return self._value['reason']
+
+
+class _Handlers(cliff_columns.FormattableColumn):
+    """For formats that have no table: one line a handler."""
+
+    def human_readable(self) -> str:
+        return '\n'.join(
+            f'{h["name"]}: {"usable" if h["usable"] else "not usable"}, '
+            f'{h["reason"]}' for h in self._value)
+
+
+def _canary(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return '-'
+    return f'{told["seconds"]:.2f} s' if told['passed'] else 'failed'
+
+
+class Check(show.ShowOne):
+    """Show which hypervisors can run here, and what stands in the way.
+
+    KVM is measured anew: a loop is run as guest code and timed. Whether
+    containerd knows a handler already is shown beside it, and does not
+    count. A handler whose canary sandbox failed in kata-compute, with the
+    configuration that containerd has now, is not usable.
+
+    Exit codes: 0 if at least one handler is usable, 1 if none is or on any
+    error, 2 for wrong arguments.
+    """
+
+    app: cli.KataOpenstack
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return self.exit_code
+
+    def take_action(self, parsed_args: argparse.Namespace,
+                    ) -> tuple[Sequence[str], Sequence[Any]]:
+        containerd = _ask_containerd(self.app)
+        here = _doubting(node.Node(self.app.conf), containerd, self.app)
+        here.refresh()
+        host = here.host.to_dict()
+        handlers = []
+        for state in here.handlers():
+            canary = containerd.canaries.get(state.name)
+            handlers.append({
+                **state.to_dict(), 'configured':
+                None if containerd.configured is None
+                else state.name in containerd.configured,
+                'canary': canary.to_dict() if canary else None})
+        self.exit_code = 0 if any(h['usable'] for h in handlers) else 1
+        kvm = {**host['kvm'], 'ratio': here.host.kvm.ratio}
+        answer = {
+            'architecture': here.host.cpu.architecture,
+            'cpu': here.host.cpu.model,
+            'nested': here.host.nested,
+            'kvm': _Kvm(kvm),
+            'vsock': _Device(host['vhost_vsock']),
+            'tun': _Device(host['tun']),
+            'tcg': here.host.qemu.usable,
+            'emulation_allowed': self.app.conf.kata.allow_emulation,
+            'accelerator': here.accelerator(),
+            'containerd': _Summary(containerd.summary),
+            'probe_seconds': round(here.host.probe_seconds, 3),
+            'handlers': _Handlers(handlers),
+        }
+        return tuple(answer), tuple(answer.values())
+
+    def produce_output(self, parsed_args: argparse.Namespace,
+                       column_names: Any, data: Any) -> int:
+        if parsed_args.formatter != 'table':
+            return super().produce_output(parsed_args, column_names, data)
+        answer = dict(zip(column_names, data, strict=True))
+        handlers = answer.pop('handlers').machine_readable()
+        super().produce_output(parsed_args, tuple(answer),
+                               tuple(answer.values()))
+        words = {True: 'yes', False: 'no', None: '-'}
+        rows = [(h['name'], words[h['usable']], words[h['configured']],
+                 h['accelerator'] or '-', _canary(h['canary']), h['reason'],
+                 h['remedy']) for h in handlers]
+        # the table formatter does lists too, which its base cannot know
+        self.formatter.emit_list(  # type: ignore[attr-defined]
+            ('handler', 'usable', 'in containerd', 'accelerator', 'canary',
+             'reason', 'remedy'), rows, self.app.stdout, parsed_args)
+        self.app.stdout.write('\n')
+        return 0
+
+
+class Show(show.ShowOne):
+    """Show all that is known of this host, with a remedy where one helps.
+
+    KVM's measurement is taken from kata-compute's, if that is of this boot;
+    "host check" measures anew. The table has one line for each part; other
+    formats have every value.
+
+    Exit codes: 0, 1 on any error, 2 for wrong arguments.
+    """
+
+    app: cli.KataOpenstack
+
+    def take_action(self, parsed_args: argparse.Namespace,
+                    ) -> tuple[Sequence[str], Sequence[Any]]:
+        host = node.Node(self.app.conf).host
+        answer = {**host.to_dict(), 'findings': [
+            dataclasses.asdict(f) for f in host.findings()]}
+        return tuple(answer), tuple(answer.values())
+
+    def produce_output(self, parsed_args: argparse.Namespace,
+                       column_names: Any, data: Any) -> int:
+        if parsed_args.formatter != 'table':
+            return super().produce_output(parsed_args, column_names, data)
+        answer = dict(zip(column_names, data, strict=True))
+        self.formatter.emit_list(  # type: ignore[attr-defined]
+            ('part', 'finding', 'remedy'),
+            [(f['name'], f['reason'], f['remedy'])
+             for f in answer['findings']], self.app.stdout, parsed_args)
+        self.app.stdout.write('\n')
+        return 0
+
+
+class Select(lister.Lister):
+    """Choose a handler as for a pod, and say what ruled out the others.
+
+    The handlers are listed in the order in which they are considered. Those
+    after the chosen one are judged too. What containerd does not have is
+    ruled out, if containerd answers.
+
+    Exit codes: 0 if a handler was chosen, 1 if none satisfies or on any
+    error, 2 for wrong arguments.
+    """
+
+    app: cli.KataOpenstack
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--need', action='append', default=[], metavar='NEED',
+            choices=sorted(requirements.NEEDS),
+            help='What the pod needs; may be given several times: '
+                 + ', '.join(f'{name} ({words})' for name, words
+                             in sorted(requirements.NEEDS.items())))
+        parser.add_argument(
+            '--runtime', default=selection.ANY,
+            help='"kata" for any handler (default), or the name of one.')
+        parser.add_argument(
+            '--isolation', choices=requirements.ISOLATION, default='none',
+            help='The least isolation that is acceptable.')
+        parser.add_argument('--cpus', type=float, help='CPUs of the pod.')
+        parser.add_argument('--memory', type=int, metavar='MIB',
+                            help='Memory of the pod.')
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return self.exit_code
+
+    def take_action(self, parsed_args: argparse.Namespace,
+                    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        containerd = _ask_containerd(self.app)
+        here = _doubting(node.Node(self.app.conf), containerd, self.app)
+        asked: dict[str, Any] = {
+            'isolation': parsed_args.isolation, 'cpus': parsed_args.cpus,
+            'memory_mib': parsed_args.memory}
+        args = (parsed_args.runtime, parsed_args.need, containerd.configured)
+        try:
+            chosen, reason = None, ''
+            choice = here.choose(*args, **asked)
+            chosen, reason = choice.handler, choice.reason
+        except exception.NoHandler:
+            pass  # the table says it, line by line
+        self.exit_code = 0 if chosen else 1
+        rows = []
+        for opinion in here.consider(*args, **asked):
+            candidate = opinion.candidate
+            if candidate.handler == chosen:
+                verdict, why = 'chosen', reason
+            elif opinion.obstacle is None:
+                verdict, why = 'would do', f'{chosen} goes before it'
+            else:
+                verdict, why = 'ruled out', opinion.obstacle
+            rows.append((candidate.handler, candidate.hypervisor, verdict,
+                         why))
+        return ('handler', 'hypervisor', 'verdict', 'reason'), rows

@@ -1,0 +1,174 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""`kata-openstack containerd configure` with the installed containerd."""
+
+import io
+import os
+import pathlib
+import signal
+import textwrap
+import tomllib
+
+import fixtures
+
+from kata_openstack.cmd import cli
+from tests.functional import kata
+from tests.unit import base
+
+# What an operator has: comments, an odd order, a value in the CRI section.
+_CONFIG = '''\
+# the operator's file
+version = 2
+root = "{root}/root" # keep this
+state = "{root}/state"
+disabled_plugins = ["io.containerd.snapshotter.v1.devmapper"]
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.test/pause:1"  # and this
+  stream_server_address = "127.0.0.1"
+  {more}
+[grpc]
+  address = "{root}/sock"
+[ttrpc]
+  address = "{root}/ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{root}/opt"
+'''
+# Starts containerd anew, without any service manager.
+_RESTART = '''\
+#!/bin/sh
+if [ -f {root}/pid ]; then
+    kill $(cat {root}/pid)
+    while kill -0 $(cat {root}/pid) 2>/dev/null; do sleep 0.05; done
+fi
+containerd --config {root}/etc/config.toml > {root}/log 2>&1 &
+echo $! > {root}/pid
+'''
+
+
+class TestConfigure(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest('containerd needs root')
+        # not under TMPDIR: the path of a socket must be short
+        self.root = pathlib.Path(self.useFixture(
+            fixtures.TempDir(rootdir='/tmp')).path)
+        (self.root / 'etc').mkdir()
+        self.config = self.root / 'etc' / 'config.toml'
+        self.write()
+        (self.root / 'node.conf').write_text(textwrap.dedent(f'''\
+            [DEFAULT]
+            run_path = {kata.STATE}/run
+            state_path = {self.root}/lib
+            [kata]
+            allow_emulation = true
+            [containerd]
+            address = {self.root}/sock
+            registry_mirrors = docker.io=https://mirror.example
+            '''))
+        script = self.root / 'restart'
+        script.write_text(_RESTART.format(root=self.root))
+        script.chmod(0o755)
+        self.addCleanup(self.kill)
+
+    def write(self, more=''):
+        self.config.write_text(_CONFIG.format(root=self.root, more=more))
+        self.before = self.config.read_text()
+
+    def kill(self):
+        pid = self.root / 'pid'
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    def run_cli(self, *argv):
+        app = cli.KataOpenstack()
+        app.stdout, app.stderr = io.StringIO(), io.StringIO()
+        code = app.run(['--config-file', str(self.root / 'node.conf'),
+                        'containerd', 'configure', '--config',
+                        str(self.config), *argv])
+        return code, app.stdout.getvalue()
+
+    def files(self):
+        return {p: (p.stat().st_mtime_ns, p.read_text())
+                for folder in ('etc', 'lib')
+                for p in (self.root / folder).rglob('*') if p.is_file()}
+
+    def test_check_and_diff_change_nothing(self):
+        before = self.files()
+        self.assertEqual(3, self.run_cli('--check')[0])
+        code, out = self.run_cli('--diff')
+        self.assertEqual(3, code)
+        self.assertIn('+[plugins."io.containerd.grpc.v1.cri".containerd.'
+                      'runtimes.kata-embedded]', out)
+        self.assertEqual(before, self.files())
+
+    def test_it_is_done_once(self):
+        self.assertEqual(0, self.run_cli()[0])
+        text = self.config.read_text()
+        for line in self.before.splitlines():
+            self.assertIn(line, text.splitlines())
+        backup = self.config.with_name('config.toml.before-kata-openstack')
+        self.assertEqual(self.before, backup.read_text())
+        # containerd's own default would be lost by naming another one
+        self.assertIn('runc', tomllib.loads(text)['plugins'][
+            'io.containerd.grpc.v1.cri']['containerd']['runtimes'])
+        self.assertIn('https://mirror.example', (
+            self.root / 'etc/certs.d/docker.io/hosts.toml').read_text())
+        before = self.files()
+        self.assertEqual(0, self.run_cli('--check')[0])
+        self.assertEqual(0, self.run_cli()[0])
+        self.assertEqual(before, self.files())
+
+    def test_containerd_has_the_handlers_after_its_restart(self):
+        code, out = self.run_cli('--restart', str(self.root / 'restart'))
+        self.assertEqual(0, code, out)
+        self.assertIn('handlers: kata-embedded', out)
+
+    def test_an_operators_handler_of_the_same_name_is_left(self):
+        self.config.write_text(self.before + (
+            '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.'
+            'kata-embedded]\nruntime_type = "mine"\n'))
+        code, out = self.run_cli()
+        self.assertEqual(0, code)
+        self.assertIn('left as it is: handler kata-embedded', out)
+        self.assertIn('runtime_type = "mine"', self.config.read_text())
+
+    def test_rollback(self):
+        """containerd takes the file, and does not come up with it."""
+        script = self.root / 'restart'
+        script.write_text(
+            f'#!/bin/sh\nif grep -q kata-embedded {self.config}; then exit 1;'
+            f' fi\n' + script.read_text().partition('\n')[2])
+        code, _ = self.run_cli('--restart', str(script))
+        self.assertEqual(1, code)
+        self.assertEqual(self.before, self.config.read_text())
+        self.assertFalse((self.root / 'etc/certs.d/docker.io/hosts.toml')
+                         .exists())
+        self.assertTrue((self.root / 'pid').exists())  # it runs as before
+        self.assertEqual(3, self.run_cli('--check')[0])
+
+    def test_a_malformed_configuration(self):
+        for text in ('version = 2\n[plugins\n', 'version = 1\n[plugins.x]\n'
+                     'a = 1\n', 'version = 2\noom_score = "x"\n'):
+            self.config.write_text(text)
+            with self.assertLogs('run', 'ERROR') as logs:
+                self.assertEqual(1, self.run_cli()[0])
+            [line] = [r.getMessage() for r in logs.records]
+            self.assertIn(str(self.config), line)
+            self.assertNotIn('\n', line)
+            self.assertEqual(text, self.config.read_text())
+
+    def test_no_file_yet(self):
+        self.config.unlink()
+        self.assertEqual(0, self.run_cli()[0])
+        self.assertIn('version', tomllib.loads(self.config.read_text()))
+        self.assertEqual(0, self.run_cli('--check')[0])

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import json
+
+from oslo_config import cfg
+import oslo_messaging
+from oslo_messaging import conffixture
+from tests.unit import base
+
+from kata_openstack.cmd import events
+
+MESSAGE = {
+    'event_type': 'container.exit', 'publisher_id': 'kata-compute:n1',
+    'timestamp': '2026-11-23 03:00:00', 'payload': {
+        'kata_openstack_object.data': {
+            'uuid': 'u', 'pod_uuid': 'p', 'handler': 'kata-qemu',
+            'occurred_at': '2026-11-23T03:00:00Z', 'exit_code': 0,
+            'reason': 'OOMKilled', 'fault': None}}}
+
+
+class EventsTest(base.TestCase):
+
+    def test_unpack(self):
+        envelope = {'oslo.version': '2.0',
+                    'oslo.message': json.dumps(MESSAGE)}
+        for body in (MESSAGE, json.dumps(MESSAGE), envelope,
+                     json.dumps(envelope)):
+            self.assertEqual(MESSAGE, events.unpack(body))
+
+    def test_describe(self):
+        self.assertEqual(
+            '2026-11-23T03:00:00Z container.exit         u kata-qemu '
+            'exit code 0 OOMKilled kata-compute:n1',
+            events.describe(MESSAGE))
+
+    def test_describe_a_fault(self):
+        data = {'fault': {'kata_openstack_object.data': {
+            'message': 'It broke.'}}}
+        self.assertIn('It broke.', events.describe({
+            **MESSAGE, 'payload': {'kata_openstack_object.data': data}}))
+
+    def test_kombu_url(self):
+        def url(text):
+            return events.kombu_url(oslo_messaging.TransportURL.parse(
+                conf, text))
+        conf = cfg.ConfigOpts()
+        self.useFixture(conffixture.ConfFixture(conf))
+        self.assertEqual('amqp://u:p%40ss@h:5/v', url(
+            'rabbit://u:p%40ss@h:5/v'))
+        self.assertEqual('amqp://u:p@a:5672/;amqp://u:p@b:1/', url(
+            'rabbit://u:p@a,u:p@b:1/'))
+        self.assertEqual('memory:///', url('kombu+memory://'))
