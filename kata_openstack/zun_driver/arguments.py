@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Arguments in the forms in which Zun passes them on from its users."""
+
+import datetime
+import shlex
+
+import zun.conf
+
+from kata_openstack import exception
+
+CONF = zun.conf.CONF
+
+
+def tail(value: int | str | None) -> int | None:
+    """``'all'``, or a count of lines, as None or a number."""
+    try:
+        return max(0, int(str(value)))
+    except ValueError:
+        return None
+
+
+def since(value: int | float | str | None) -> float | None:
+    """Unix seconds, or ``2026-01-31 12:00:00,000`` in UTC.
+
+    :raises InvalidInput: for anything else.
+    """
+    if value in (None, '', 'None'):
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        pass
+    for form in ('%Y-%m-%d %H:%M:%S,%f', '%Y-%m-%d %H:%M:%S'):
+        try:
+            at = datetime.datetime.strptime(str(value), form)
+        except ValueError:
+            continue
+        return at.replace(tzinfo=datetime.UTC).timestamp()
+    raise exception.InvalidInput(
+        field='since', value=value, why='it is not a time',
+        remedy='Give Unix seconds, or a time such as '
+               '"2026-01-31 12:00:00,000" in UTC.')
+
+
+def seconds(timeout: int | str | None) -> int:
+    """Of grace before a container is killed."""
+    if timeout in (None, '', 'None'):
+        return int(CONF.kata_driver.stop_timeout)
+    return int(timeout or 0)
+
+
+def words(command: str) -> list[str]:
+    """Split as a shell would; there need not be one in the image.
+
+    :raises InvalidInput: if it is empty, or a quotation is left open.
+    """
+    try:
+        found = shlex.split(command)
+    except ValueError as e:
+        raise exception.InvalidInput(
+            field='command', value=command, why=str(e),
+            remedy='Close each quotation mark.') from e
+    if not found:
+        raise exception.InvalidInput(
+            field='command', value=command, why='it is empty',
+            remedy='Give the program to run.')
+    return found

@@ -1,0 +1,110 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The capsule driver ``kata`` of zun-compute: several containers, one VM."""
+
+from typing import Any
+
+from oslo_log import log as logging
+from zun.common import consts
+from zun.common import utils as zun_utils
+import zun.conf
+from zun.container import driver
+
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack.zun_driver import base
+from kata_openstack.zun_driver import client
+from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import images
+from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver import status
+from kata_openstack.zun_driver import translate
+
+CONF = zun.conf.CONF
+LOG = logging.getLogger(__name__)
+
+
+class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
+    """A capsule is a pod. Zun keeps its state through the container driver.
+
+    Capsules take no ``--runtime``; the annotation
+    ``kata-openstack.io/runtime`` does the same.
+    """
+
+    @errors.translated
+    def create_capsule(self, context: Any, capsule: Any,
+                       image: dict[str, Any],
+                       requested_networks: list[dict[str, Any]],
+                       requested_volumes: dict[str, Any]) -> Any:
+        """Create and start. ``image`` is Zun's sandbox image: not used.
+
+        When it fails nothing is left on the node, in Neutron, in Placement.
+        """
+        try:
+            self._create(context, capsule, requested_networks)
+        except Exception as e:
+            placement.free(context, capsule.uuid)
+            for record in capsule.containers:
+                record.status = consts.ERROR
+                record.status_reason = errors.text(errors.to_zun(e))
+                record.save(context)
+            raise
+        return capsule
+
+    def _create(self, context: Any, capsule: Any,
+                requested_networks: list[dict[str, Any]]) -> None:
+        if list(capsule.init_containers or []):
+            raise exception.Unsupported(
+                operation='init containers yet',
+                remedy='Let the containers of the capsule wait for what '
+                       'they need.')
+        translate.runtime(capsule)
+        pulled = [self._pull(context, capsule, record)
+                  for record in capsule.containers]
+        attachment = network.Network(context).attach(capsule,
+                                                     requested_networks)
+        try:
+            capsule.addresses = attachment.addresses
+            capsule.save(context)
+            pod = translate.capsule_pod(
+                capsule, pulled, attachment).to_dict()
+            api, ctxt = client.api(), client.context(context)
+            api.create_pod(ctxt, self._host(capsule), pod)
+            found = objects.PodStatus.from_dict(
+                api.start_pod(ctxt, self._host(capsule), pod))
+        except Exception:
+            self._clean_up(context, capsule)
+            raise
+        for record, (_, details) in zip(capsule.containers, pulled,
+                                        strict=True):
+            record.host = capsule.host
+            translate.defaults(record, details)
+        status.apply_pod(capsule, found)
+        for record in status.apply_capsule(capsule, found, forced=True):
+            record.save(context)
+
+    def _pull(self, context: Any, capsule: Any,
+              record: Any) -> tuple[str, dict[str, Any]]:
+        """:returns: the full reference, and what the image says."""
+        repo, tag = zun_utils.parse_image_name(
+            record.image, record.image_driver, registry=record.registry)
+        pulled = images.pull(context, self._host(capsule), repo, tag,
+                             record.image_pull_policy, record.image_driver,
+                             record.registry)
+        return images.name(repo, tag), pulled[images.DETAILS]
+
+    @errors.translated
+    def delete_capsule(self, context: Any, capsule: Any,
+                       force: bool) -> None:
+        self._delete(context, capsule, bool(force))

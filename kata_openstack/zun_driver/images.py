@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images, as Zun asks for them, through kata-compute."""
+
+from typing import Any
+
+from zun.common.docker_image import reference
+from zun.common import exception as zun_exc
+from zun.common import utils as zun_utils
+import zun.conf
+
+from kata_openstack import exception
+from kata_openstack.zun_driver import client
+from kata_openstack.zun_driver import errors
+
+CONF = zun.conf.CONF
+DETAILS = 'kata'  # our key in the dictionary that Zun passes to create()
+_POLICIES = ('always', 'ifnotpresent', 'never')
+
+
+def name(repo: str, tag: str | None) -> str:
+    return f'{repo}:{tag}' if tag else repo
+
+
+def auth(repo: str, registry: Any) -> dict[str, str] | None:
+    """Credentials for ``repo``: of the given registry, or of the default.
+
+    They are sent to the registry that they are for and to no other, which
+    an image name with another registry in it would otherwise bring about.
+    """
+    domain, _ = reference.Reference.parse(repo).split_hostname()
+    if (registry is not None and registry.username
+            and domain in ('', None, registry.domain)):
+        return {'server': _server(registry.domain),
+                'username': registry.username,
+                'password': registry.password or ''}
+    docker = CONF.docker
+    if (docker.default_registry and domain == docker.default_registry
+            and docker.default_registry_username):
+        return {'server': _server(docker.default_registry),
+                'username': docker.default_registry_username,
+                'password': docker.default_registry_password or ''}
+    return None
+
+
+def _server(domain: str) -> str:
+    """As containerd wants it: a URL, of which it compares the host.
+
+    A bare host is taken for a path there, and the credentials are dropped
+    without a word (ParseAuth in containerd's CRI plugin).
+    """
+    host = domain.partition('/')[0]
+    if host in ('docker.io', 'index.docker.io'):
+        host = 'registry-1.docker.io'
+    return f'https://{host}'
+
+
+def is_sandbox(repo: str, tag: str | None) -> bool:
+    """Whether this is the image of Zun's sandbox container.
+
+    zun-compute pulls it before each capsule; nothing here runs it.
+    """
+    return (repo, tag) == zun_utils.parse_image_name(
+        CONF.sandbox_image, CONF.sandbox_image_driver)
+
+
+def pull(context: Any, host: str, repo: str, tag: str | None,
+         policy: str | None, driver: str | None,
+         registry: Any) -> dict[str, Any]:
+    """Pull an image onto the node.
+
+    :returns: what Zun hands on to create(), our image dictionary in it.
+    :raises Unsupported: for Glance.
+    """
+    refuse_glance(driver)
+    policy = (policy or 'always').lower()
+    image: dict[str, Any] = {'image': repo, 'path': None, 'driver': 'docker'}
+    image[DETAILS] = client.api().pull_image(
+        client.context(context), host, name(repo, tag),
+        policy if policy in _POLICIES else 'always', auth(repo, registry))
+    return image
+
+
+def refuse_glance(driver: str | None) -> None:
+    if (driver or CONF.default_image_driver) == 'glance':
+        raise exception.Unsupported(
+            operation='images from Glance yet',
+            remedy='Push the image to a registry and name it from there, '
+                   'with --image-driver docker.')
+
+
+def inspect(context: Any, host: str, image: str) -> dict[str, Any]:
+    """As ``docker inspect``, as far as Zun reads it."""
+    found = client.api().inspect_image(client.context(context), host, image)
+    return {'Id': found['id'],
+            'Size': found['size'],
+            # the manager splits the first at a colon, and wants a tag
+            'RepoTags': [image],
+            'Config': {'Entrypoint': found['entrypoint'],
+                       'Cmd': found['command']}}
+
+
+def refuse_search() -> None:
+    """Zun's create tolerates this very class as "cannot tell"."""
+    raise errors.make(zun_exc.OperationNotSupported, str(
+        exception.Unsupported(
+            operation='searching for images',
+            remedy='Registries offer no common search; give the full name '
+                   'of the image.')))

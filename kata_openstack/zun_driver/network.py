@@ -1,0 +1,313 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Neutron ports of a pod: made and bound, described, given back.
+
+Zun's API has checked with the user's token that the networks, ports and
+security groups may be used; binding needs the service user, as in Nova.
+Requests that do not depend on each other are sent at the same time, because
+they are most of what a user waits for beside the VM itself.
+"""
+
+from collections.abc import Iterable
+import concurrent.futures
+import dataclasses
+import functools
+import time
+from typing import Any
+
+from neutronclient.common import exceptions as neutron_exc
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+from zun.common import clients
+from zun.common import consts
+from zun.common import context as zun_context
+from zun.common import utils as zun_utils
+import zun.conf
+from zun.network import neutron
+
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import vif
+
+CONF = zun.conf.CONF
+LOG = logging.getLogger(__name__)
+_UNBOUND = ('', 'unbound', 'binding_failed')
+
+
+@functools.lru_cache(maxsize=1)
+def _admin_client() -> Any:
+    """One client of the service user, so that its token is reused."""
+    return clients.OpenStackClients(
+        zun_context.get_admin_context()).neutron()
+
+
+def port_name(uuid: str) -> str:
+    """The name of the ports that we make for a pod, and its mark."""
+    return f'{consts.NAME_PREFIX}{uuid}'
+
+
+@dataclasses.dataclass(kw_only=True)
+class Attachment:
+    """``addresses``: as Zun's records hold them, by network."""
+
+    addresses: dict[str, list[dict[str, Any]]]
+    vifs: list[objects.Vif]
+    nameservers: list[str]
+
+
+class _Networks:
+    """MTU and subnets by network, for a moment.
+
+    Neutron's own time is most of what a create waits for beside the VM, and
+    many containers are created on few networks.
+    """
+
+    _MAX_AGE = 15.0  # seconds
+    _MAX = 1000
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, vif.Network]] = {}
+
+    def get(self, network: str) -> vif.Network | None:
+        at, found = self._known.get(network, (0.0, None))
+        return found if time.monotonic() - at < self._MAX_AGE else None
+
+    def set(self, network: str, found: vif.Network) -> None:
+        if len(self._known) >= self._MAX:
+            self._known.clear()
+        self._known[network] = time.monotonic(), found
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+_networks = _Networks()
+
+
+class Network:
+    """The Neutron side of one request."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._neutron = neutron.NeutronAPI(context)
+        self._neutron.admin_client = _admin_client()
+
+    @property
+    def _admin(self) -> Any:
+        return self._neutron.admin_client
+
+    def attach(self, record: Any,
+               requested: Iterable[dict[str, Any]]) -> Attachment:
+        """Make or take the ports of ``record``, bound to this node.
+
+        :param record: a Zun container or capsule.
+        :param requested: Zun's requested networks, the first is eth0.
+        :raises NetworkFailed: and then no port is left behind.
+        """
+        requested = list(requested)
+        supplied = {net['port'] for net in requested if net.get('port')}
+        try:
+            return self._attach(record, requested)
+        except Exception as e:
+            try:
+                self.release(record, supplied)
+            except exception.NetworkFailed:
+                LOG.error('Ports of %s may be left in Neutron', record.uuid)
+            if isinstance(e, neutron_exc.NeutronException):
+                raise errors.network(record.uuid, e) from e
+            raise
+
+    def _attach(self, record: Any,
+                requested: list[dict[str, Any]]) -> Attachment:
+        groups = self._security_groups(record)
+        networks = {net['network'] for net in requested}
+        with concurrent.futures.ThreadPoolExecutor(
+                len(requested) + len(networks) or 1) as pool:
+            ports = [pool.submit(self._bind, record, net, groups)
+                     for net in requested]
+            found = {n: pool.submit(self._network, n) for n in networks}
+        # leaving the block waited for all of them, so that after a failure
+        # no port can appear behind the back of the clean-up
+        attachment = Attachment(addresses={}, vifs=[], nameservers=[])
+        for net, future in zip(requested, ports, strict=True):
+            port = future.result()
+            self._check(port, record)
+            network = found[net['network']].result()
+            if any(fixed['subnet_id'] not in network.subnets
+                   for fixed in port['fixed_ips']):
+                network = self._ask(net['network'])
+            attachment.addresses.setdefault(net['network'], []).extend(
+                vif.addresses(port, bool(net.get('preserve_on_delete'))))
+            attachment.vifs.append(vif.vif(port, network))
+            for server in vif.nameservers(port, network):
+                if server not in attachment.nameservers:
+                    attachment.nameservers.append(server)
+        vif.single_default_route(attachment.vifs)
+        return attachment
+
+    def _bind(self, record: Any, net: dict[str, Any],
+              groups: list[str] | None) -> dict[str, Any]:
+        if net.get('pci_request_id'):
+            raise exception.Unsupported(
+                operation='SR-IOV ports yet',
+                remedy='Use a port with the vnic type normal.')
+        body: dict[str, Any] = {
+            'device_id': record.uuid,
+            'device_owner': consts.DEVICE_OWNER_ZUN,
+            consts.BINDING_HOST_ID: record.host or CONF.host,
+        }
+        if net.get('port'):
+            return self._admin.update_port(net['port'],
+                                           {'port': body})['port']
+        body['name'] = port_name(record.uuid)
+        body['network_id'] = net['network']
+        body['tenant_id'] = record.project_id
+        if net.get('fixed_ip'):
+            body['fixed_ips'] = [{'ip_address': net['fixed_ip']}]
+        if groups is not None:
+            body['security_groups'] = groups
+        return self._admin.create_port({'port': body})['port']
+
+    def _network(self, network: str) -> vif.Network:
+        return _networks.get(network) or self._ask(network)
+
+    def _ask(self, network: str) -> vif.Network:
+        mtu = self._admin.show_network(network, fields=['mtu'])['network']
+        subnets = self._admin.list_subnets(network_id=network)['subnets']
+        found = vif.Network(mtu=mtu.get('mtu') or 1500,
+                            subnets={s['id']: s for s in subnets})
+        _networks.set(network, found)
+        return found
+
+    def _check(self, port: dict[str, Any], record: Any) -> None:
+        network = port['network_id']
+        if not port['fixed_ips']:
+            raise exception.NetworkFailed(
+                id=record.uuid,
+                why=f'network {network} has no subnet, so the port got no '
+                    'address',
+                remedy='Add one: openstack subnet create --network '
+                       f'{network} --subnet-range <CIDR> <name>.')
+        if port.get('binding:vif_type', '') in _UNBOUND:
+            host = port.get(consts.BINDING_HOST_ID) or CONF.host
+            raise exception.NetworkFailed(
+                id=record.uuid,
+                why=f'Neutron could not bind port {port["id"]} on {host}',
+                remedy='Check the network agent there: openstack network '
+                       f'agent list --host {host}.')
+
+    def _security_groups(self, record: Any) -> list[str] | None:
+        """Ids, or None for the default group of the project."""
+        ports = exposed_ports(record)
+        if ports:
+            group = self._neutron.create_security_group({'security_group': {
+                'name': port_name(record.uuid)}})['security_group']['id']
+            self._neutron.expose_ports(group, ports)
+            record.security_groups = [*(record.security_groups or []), group]
+        groups = record.security_groups
+        if not groups:
+            return None
+        if all(uuidutils.is_uuid_like(g) for g in groups):
+            return list(groups)
+        return zun_utils.get_security_group_ids(self._context, groups)
+
+    def release(self, record: Any,
+                supplied: Iterable[str] | None = None) -> None:
+        """Delete our ports of ``record``, and unbind those of the user.
+
+        Goes by what Neutron knows, so that nothing stays behind that a
+        crash kept from being recorded.
+
+        :param supplied: ids of the user's ports; by default, as recorded.
+        """
+        preserve = _preserve(record)
+        preserve.update(dict.fromkeys(supplied or (), True))
+        name = port_name(record.uuid)
+        failed = None
+        for port in self._ports(record):
+            keep = preserve.get(port['id'], port['name'] != name)
+            try:
+                if keep:
+                    self._unbind(port)
+                else:
+                    self._admin.delete_port(port['id'])
+            except neutron_exc.PortNotFoundClient:
+                LOG.debug('Port %s is gone already', port['id'])
+            except neutron_exc.NeutronException as e:
+                LOG.error('Port %s of %s could not be released: %s',
+                          port['id'], record.uuid, e)
+                failed = e
+        self._delete_exposing_group(record)
+        if failed is not None:
+            raise errors.network(record.uuid, failed) from failed
+
+    def _ports(self, record: Any) -> list[dict[str, Any]]:
+        try:
+            return self._admin.list_ports(
+                device_id=record.uuid,
+                fields=['id', 'name', 'binding:profile'])['ports']
+        except neutron_exc.NeutronException as e:
+            raise errors.network(record.uuid, e) from e
+
+    def _unbind(self, port: dict[str, Any]) -> None:
+        profile = dict(port.get(consts.BINDING_PROFILE) or {})
+        for key in ('pci_vendor_info', 'pci_slot'):
+            profile.pop(key, None)
+        self._admin.update_port(port['id'], {'port': {
+            'device_id': '', 'device_owner': '',
+            consts.BINDING_HOST_ID: '', consts.BINDING_PROFILE: profile}})
+
+    def _delete_exposing_group(self, record: Any) -> None:
+        if not exposed_ports(record):
+            return
+        try:
+            for group in self._admin.list_security_groups(
+                    name=port_name(record.uuid),
+                    fields=['id'])['security_groups']:
+                self._admin.delete_security_group(group['id'])
+        except neutron_exc.NeutronException as e:
+            LOG.error('The security group of the exposed ports of %s could '
+                      'not be deleted: %s', record.uuid, e)
+
+    def add_security_group(self, record: Any, group: str) -> None:
+        self._change_groups(record, lambda groups: groups | {group})
+
+    def remove_security_group(self, record: Any, group: str) -> None:
+        self._change_groups(record, lambda groups: groups - {group})
+
+    def _change_groups(self, record: Any, change: Any) -> None:
+        try:
+            for port in self._admin.list_ports(
+                    device_id=record.uuid,
+                    fields=['id', 'security_groups'])['ports']:
+                groups = change(set(port['security_groups']))
+                self._admin.update_port(port['id'], {
+                    'port': {'security_groups': sorted(groups)}})
+        except neutron_exc.NeutronException as e:
+            raise errors.network(record.uuid, e) from e
+
+
+def exposed_ports(record: Any) -> dict[str, Any]:
+    """``{'80/tcp': {}}`` of a container, or of all those of a capsule."""
+    ports = dict(record.exposed_ports or {})
+    if record.container_type == consts.TYPE_CAPSULE:
+        for member in record.containers:
+            ports.update(member.exposed_ports or {})
+    return ports
+
+
+def _preserve(record: Any) -> dict[str, bool]:
+    """For each recorded port, whether it is the user's."""
+    return {addr['port']: bool(addr['preserve_on_delete'])
+            for addrs in (record.addresses or {}).values() for addr in addrs}

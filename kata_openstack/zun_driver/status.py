@@ -1,0 +1,150 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the node says of a pod, into Zun's records.
+
+The only place that does so: show, list, the periodic sync and whatever
+follows containerd's events all call :func:`apply` or :func:`apply_capsule`.
+"""
+
+import time
+from typing import Any
+
+from zun.common import consts
+
+from kata_openstack import objects
+
+_STATUS = {
+    'created': consts.CREATED,
+    'running': consts.RUNNING,
+    'exited': consts.STOPPED,
+}
+_OOM = ('The container ran out of memory and was killed (OOMKilled). Give it '
+        'more with --memory.')
+_DETAIL_MAX = 50  # the column status_detail
+_RUNTIME_MAX = 32  # the column runtime
+_HOSTNAME_MAX = 63  # the column hostname
+
+
+def _set(record: Any, field: str, value: Any) -> None:
+    """Assign only a change.
+
+    Zun writes every field that was assigned to its database.
+    """
+    if getattr(record, field) != value:
+        setattr(record, field, value)
+
+
+def since(then: float | None, now: float) -> str:
+    """The time from ``then`` to ``now`` (Unix seconds), as ``3 minutes``."""
+    if then is None:
+        return 'some time'
+    seconds = max(0, int(now - then))
+    for unit, size in (('day', 86400), ('hour', 3600), ('minute', 60)):
+        if seconds >= size:
+            count = seconds // size
+            return f'{count} {unit}{"" if count == 1 else "s"}'
+    return f'{seconds} second{"" if seconds == 1 else "s"}'
+
+
+def detail(status: objects.ContainerStatus, now: float) -> str:
+    """At most 50 characters, in the words that Docker uses."""
+    if status.state == 'running':
+        words = f'Up {since(status.started_at, now)}'
+    elif status.state == 'exited':
+        code = '?' if status.exit_code is None else status.exit_code
+        words = f'Exited({code}) {since(status.finished_at, now)} ago'
+        if status.reason == 'OOMKilled':
+            words += ' (OOMKilled)'
+    elif status.state == 'created':
+        words = 'Created'
+    else:
+        words = ''
+    return words[:_DETAIL_MAX]
+
+
+def _reason(status: objects.ContainerStatus) -> str | None:
+    """Why it stopped, if there is more to say than the exit code."""
+    if status.reason == 'OOMKilled':
+        return _OOM
+    if status.reason not in ('', 'Completed', 'Error'):
+        return ': '.join(t for t in (status.reason, status.message) if t)
+    return status.message or None
+
+
+def apply(record: Any, status: objects.ContainerStatus, *,
+          forced: bool = False, now: float | None = None) -> None:
+    """Bring a Zun container record in line with the node.
+
+    A record with a task under way is left alone unless ``forced``: the task
+    sets the outcome. An Error that the node knows nothing of (a start that
+    failed, say) stays until the container runs again.
+    """
+    if record.task_state and not forced:
+        return
+    now = time.time() if now is None else now
+    new = _STATUS.get(status.state, consts.UNKNOWN)
+    if (record.status == consts.ERROR and not forced
+            and new in (consts.CREATED, consts.STOPPED)):
+        return
+    if record.status != new:
+        record.status = new
+        _set(record, 'status_reason',
+             _reason(status) if new == consts.STOPPED else None)
+    _set(record, 'status_detail', detail(status, now))
+
+
+def apply_pod(record: Any, pod: objects.PodStatus) -> None:
+    """What a record says of its pod: where and under which name it runs."""
+    if pod.sandbox_id:
+        _set(record, 'container_id', pod.sandbox_id)
+    if pod.handler:
+        _set(record, 'runtime', pod.handler[:_RUNTIME_MAX])
+    if pod.hostname and not record.hostname:
+        record.hostname = pod.hostname[:_HOSTNAME_MAX]
+
+
+def of(record: Any, pod: objects.PodStatus) -> objects.ContainerStatus | None:
+    """The status of ``record`` in its pod, None if the pod lacks it."""
+    return next((c for c in pod.containers if c.uuid == record.uuid), None)
+
+
+def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
+                  forced: bool = False) -> list[Any]:
+    """As :func:`apply`, for a capsule and its containers.
+
+    A capsule is Running while any of its containers is.
+
+    :returns: the records that were changed.
+    """
+    states = set()
+    for record in capsule.containers:
+        status = of(record, pod)
+        if status is None:
+            continue
+        states.add(status.state)
+        _set(record, 'container_id', status.container_id)
+        apply(record, status, forced=forced)
+    if not capsule.task_state or forced:
+        if 'running' in states:
+            new = consts.RUNNING
+        elif 'created' in states:
+            new = consts.CREATED
+        else:
+            new = consts.STOPPED
+        if (forced or new == consts.RUNNING
+                or capsule.status != consts.ERROR):
+            _set(capsule, 'status', new)
+            if new == consts.RUNNING:
+                _set(capsule, 'status_reason', None)
+    return [record for record in (capsule, *capsule.containers)
+            if record.obj_what_changed()]

@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bringing Zun's records in line with the node, one or all of them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from oslo_log import log as logging
+from zun.common import consts
+from zun.common import utils as zun_utils
+from zun.compute import container_actions
+import zun.conf
+from zun import objects as zun_objects
+
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack.zun_driver import client
+from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import status
+
+CONF = zun.conf.CONF
+LOG = logging.getLogger(__name__)
+_UNSTABLE = (consts.CREATING, consts.DELETING, consts.DELETED)
+
+
+def pods(context: Any) -> dict[str, objects.PodStatus] | None:
+    """The pods of this node by uuid, None if they are not known.
+
+    Never raises, because zun-compute would not start.
+    """
+    try:
+        found = client.api().list_pods(client.context(context), CONF.host)
+        return {pod['uuid']: objects.PodStatus.from_dict(pod)
+                for pod in found}
+    except Exception as e:
+        LOG.warning('The states of the containers are not known: %s',
+                    errors.text(e))
+        return None
+
+
+def missing(record: Any) -> None:
+    """The node says that it does not have the pod of ``record``."""
+    if record.status in _UNSTABLE or record.task_state:
+        return
+    if record.auto_remove:
+        record.status = consts.DELETED
+    elif record.status != consts.ERROR:
+        record.status = consts.ERROR
+        record.status_reason = errors.text(exception.NotFound(
+            kind='Container', id=record.uuid))
+        record.status_detail = None
+
+
+def container(context: Any, record: Any, pod: objects.PodStatus) -> None:
+    """Apply the state of its pod to a container; saves nothing."""
+    state = status.of(record, pod)
+    if state is None:
+        missing(record)
+        return
+    if not record.task_state:
+        status.apply_pod(record, pod)
+    status.apply(record, state)
+    if (record.auto_remove and record.status == consts.STOPPED
+            and not record.task_state):
+        _auto_remove(context, record)
+
+
+def _auto_remove(context: Any, record: Any) -> None:
+    """Zun's periodic task deletes records, and ports, that are Deleted."""
+    try:
+        client.api().delete_pod(client.context(context),
+                                record.host or CONF.host, record.uuid, True)
+    except exception.KataError as e:
+        LOG.warning('Container %s could not be removed yet: %s', record.uuid,
+                    errors.text(e))
+    else:
+        record.status = consts.DELETED
+
+
+def containers(context: Any, local: Iterable[Any]) -> list[Any]:
+    """Apply the node's states to containers of this host; saves nothing.
+
+    :returns: those that the node does not have.
+    """
+    found = pods(context)
+    lost: list[Any] = []
+    if found is None:
+        return lost
+    for record in local:
+        if record.status in _UNSTABLE:
+            continue
+        if record.uuid in found:
+            container(context, record, found[record.uuid])
+        elif record.container_id:
+            lost.append(record)
+    return lost
+
+
+def update(context: Any, local: list[Any], manager: Any) -> None:
+    """Apply and save, for containers and capsules of this host.
+
+    A container that is gone is made again if its auto_heal says so.
+    """
+    if not local:
+        return
+    capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
+    plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
+    for record in containers(context, plain):
+        if not (record.auto_heal and _heal(context, record, manager)):
+            missing(record)
+    if capsules:
+        _capsules(context, capsules)
+    for record in plain:
+        if record.obj_what_changed():
+            record.save(context)
+
+
+def _capsules(context: Any, capsules: list[Any]) -> None:
+    found = pods(context)
+    if found is None:
+        return
+    for capsule in capsules:
+        if capsule.status in _UNSTABLE or capsule.task_state:
+            continue
+        if capsule.uuid in found:
+            changed = status.apply_capsule(capsule, found[capsule.uuid])
+        else:
+            if not capsule.container_id:
+                continue
+            members = [capsule, *capsule.containers]
+            for record in members:
+                missing(record)
+            changed = [r for r in members if r.obj_what_changed()]
+        for record in changed:
+            record.save(context)
+
+
+def _heal(context: Any, record: Any, manager: Any) -> bool:
+    """Rebuild, and run, as it did.
+
+    Upstream's own driver leaves out ``run``, which manager.py requires.
+    """
+    if record.status not in zun_utils.VALID_STATES['rebuild']:
+        return False
+    context.project_id = record.project_id
+    zun_objects.ContainerAction.action_start(
+        context, record.uuid, container_actions.REBUILD, want_result=False)
+    manager.container_rebuild(context, record,
+                              run=record.status == consts.RUNNING)
+    return True

@@ -1,0 +1,183 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Zun containers and capsules, into the pods that kata-compute is asked for.
+
+What was worked out when a container was created (its VIFs, the full name of
+its image) is kept in the record's ``cni_metadata``, so that starting it
+again asks Neutron nothing.
+"""
+
+import re
+from typing import Any
+
+from zun.common import consts
+import zun.conf
+
+from kata_openstack import exception
+from kata_openstack import objects
+from kata_openstack import requirements
+from kata_openstack.zun_driver import network
+
+CONF = zun.conf.CONF
+RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
+# Neutron's names of ports that are PCI functions.
+_PCI_VIFS = ('hostdev_physical', 'hw_veb', 'ib_hostdev')
+_KEPT = 'kata'  # our key in cni_metadata
+
+
+def keep(record: Any, attachment: network.Attachment, image: str,
+         details: dict[str, Any]) -> None:
+    """Remember in ``record`` what :func:`pod` needs later.
+
+    :param image: full reference, as it was pulled.
+    :param details: what the node says of the image.
+    """
+    record.cni_metadata = {_KEPT: {
+        'vifs': [vif.to_dict() for vif in attachment.vifs],
+        'nameservers': attachment.nameservers,
+        'image': image,
+        'image_labels': details.get('labels') or {}}}
+
+
+def forget(record: Any) -> None:
+    record.cni_metadata = None
+
+
+def _kept(record: Any) -> dict[str, Any]:
+    kept = (record.cni_metadata or {}).get(_KEPT)
+    if not kept:
+        raise exception.NotFound(kind=kind(record), id=record.uuid)
+    return kept
+
+
+def kind(record: Any) -> str:
+    return ('capsule' if record.container_type == consts.TYPE_CAPSULE
+            else 'container')
+
+
+def runtime(record: Any) -> str:
+    """The runtime that ``record`` asks for, by ``--runtime`` or annotation.
+
+    :raises InvalidInput: for an annotation that is no text.
+    """
+    asked = record.runtime
+    if not asked:
+        asked = (record.annotations or {}).get(RUNTIME_ANNOTATION)
+        if asked is not None and not isinstance(asked, str):
+            raise exception.InvalidInput(
+                field=RUNTIME_ANNOTATION, value=asked,
+                why='it must be the name of a runtime',
+                remedy='Use "kata", or a name that "openstack appcontainer '
+                       'host show" lists.')
+    return asked or CONF.kata_driver.default_runtime
+
+
+def hostname(record: Any) -> str:
+    """The user's choice, or the name, as far as it is a host name."""
+    if record.hostname:
+        return str(record.hostname)
+    name = re.sub('[^A-Za-z0-9-]+', '-', record.name or '')[:63].strip('-')
+    return name or str(record.uuid)[:12]
+
+
+def container(record: Any, image: str) -> objects.Container:
+    """:param image: full reference, as it was pulled."""
+    return objects.Container.from_dict({
+        'uuid': record.uuid,
+        'name': record.name or record.uuid,
+        'image': image,
+        # an empty list is Zun's way to say nothing
+        'entrypoint': list(record.entrypoint or []) or None,
+        'command': list(record.command or []) or None,
+        'workdir': record.workdir or None,
+        'environment': dict(record.environment or {}),
+        'cpus': float(record.cpu) if record.cpu else None,
+        'memory_mib': memory_mib(record),
+        'tty': bool(record.tty),
+        'stdin': bool(record.interactive),
+    })
+
+
+def memory_mib(record: Any) -> int | None:
+    """Zun keeps MiB as text; '0' and None mean that nothing was asked."""
+    return int(record.memory or 0) or None
+
+
+def _vif_type(vif: Any) -> str:
+    """A VIF is an object, or the dictionary that was kept of it."""
+    return vif['vif_type'] if isinstance(vif, dict) else vif.vif_type
+
+
+def _pod(record: Any, containers: list[objects.Container],
+         labels: list[dict[str, str]], vifs: list[Any],
+         nameservers: list[str]) -> objects.Pod:
+    """:param labels: of each image
+    :raises InvalidInput: for annotations or labels that make no sense
+    """
+    needed = requirements.derive(
+        pci_devices=sum(_vif_type(vif) in _PCI_VIFS for vif in vifs),
+        volumes=['file' for c in containers for _ in c.mounts],
+        privileged=bool(record.privileged),
+        annotations=record.annotations, images=labels)
+    return objects.Pod.from_dict({
+        'uuid': record.uuid,
+        'kind': kind(record),
+        'project_id': record.project_id or '',
+        'user_id': record.user_id or '',
+        'containers': containers,
+        'hostname': hostname(record),
+        'runtime': runtime(record),
+        'needs': sorted(needed.needs),
+        'isolation': needed.isolation,
+        'privileged': bool(record.privileged),
+        'nameservers': nameservers,
+        'vifs': vifs,
+    })
+
+
+def pod(record: Any) -> objects.Pod:
+    """The pod of a Zun container that was created before.
+
+    :raises NotFound: if it was not.
+    """
+    kept = _kept(record)
+    return _pod(record, [container(record, kept['image'])],
+                [kept.get('image_labels') or {}], kept['vifs'],
+                kept['nameservers'])
+
+
+def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
+                attachment: network.Attachment) -> objects.Pod:
+    """:param images: the reference of each, and what the node says of it,
+    in the order of ``capsule.containers``.
+    """
+    containers = [container(record, image) for record, (image, _)
+                  in zip(capsule.containers, images, strict=True)]
+    return _pod(capsule, containers,
+                [details.get('labels') or {} for _, details in images],
+                list(attachment.vifs), attachment.nameservers)
+
+
+def defaults(record: Any, image: dict[str, Any]) -> None:
+    """Show in ``record`` what the image decides and the user left out.
+
+    As Docker does, an entrypoint of the user's own drops the command of the
+    image, which was written for another program.
+    """
+    if not record.entrypoint:
+        if not record.command:
+            record.command = list(image.get('command') or [])
+        record.entrypoint = list(image.get('entrypoint') or [])
+    ports = {str(port).partition('/')[0] for port in (
+        *(image.get('exposed_ports') or []), *(record.exposed_ports or {}))}
+    record.ports = sorted(int(port) for port in ports if port.isdigit())

@@ -1,0 +1,246 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Stand-ins for the two services that the driver talks to.
+
+Both keep real state, so that a test can ask what is left behind.
+"""
+
+import copy
+import itertools
+from typing import Any
+
+from neutronclient.common import exceptions as neutron_exc
+from oslo_utils import uuidutils
+
+from kata_openstack import exception
+from kata_openstack import objects
+
+IMAGE = {'id': 'sha256:1', 'reference': 'registry.example/app:1',
+         'digest': 'sha256:2', 'size': 100, 'tags': [],
+         'entrypoint': ['/entry'], 'command': ['serve'],
+         'environment': ['PATH'], 'workdir': '/', 'user': '',
+         'exposed_ports': ['80/tcp'], 'labels': {}}
+INFO = {'runtimes': ['kata', 'kata-embedded'], 'handlers': [],
+        'traits': {'CUSTOM_KATA_EMBEDDED': True},
+        'architecture': 'x86_64', 'os_type': 'linux', 'os': 'Debian',
+        'kernel_version': '6.1', 'cpus': 4, 'mem_total': 4096,
+        'mem_available': 2048, 'mem_free': 1024, 'mem_used': 2048,
+        'running_containers': 1, 'stopped_containers': 2,
+        'paused_containers': 0, 'total_containers': 3, 'labels': {}}
+
+
+class ComputeAPI:
+    """As kata_openstack.compute.rpcapi.ComputeAPI, for one node.
+
+    ``fail[method] = error`` makes a method raise.
+    """
+
+    def __init__(self) -> None:
+        self.pods: dict[str, objects.PodStatus] = {}
+        self.requests: dict[str, objects.Pod] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.fail: dict[str, Exception] = {}
+        self.labels: dict[str, dict[str, str]] = {}  # by image
+
+    def _called(self, method: str, ctxt: dict[str, Any], host: str,
+                *args: Any) -> None:
+        assert set(ctxt) == {'project_id', 'user_id', 'request_id'}
+        self.calls.append((method, host, *args))
+        if method in self.fail:
+            raise self.fail[method]
+
+    def _pod(self, uuid: str) -> objects.PodStatus:
+        if uuid not in self.pods:
+            raise exception.NotFound(kind='Pod', id=uuid)
+        return self.pods[uuid]
+
+    def set_state(self, uuid: str, state: str, **kwargs: Any) -> None:
+        for container in self.pods[uuid].containers:
+            container.state = state
+            for key, value in kwargs.items():
+                setattr(container, key, value)
+
+    def get_node_info(self, ctxt, host):
+        self._called('get_node_info', ctxt, host)
+        return copy.deepcopy(INFO)
+
+    def pull_image(self, ctxt, host, reference, policy, auth):
+        self._called('pull_image', ctxt, host, reference, policy, auth)
+        return IMAGE | {'reference': reference,
+                        'labels': self.labels.get(reference, {})}
+
+    def inspect_image(self, ctxt, host, reference):
+        self._called('inspect_image', ctxt, host, reference)
+        return IMAGE | {'reference': reference}
+
+    def list_images(self, ctxt, host):
+        self._called('list_images', ctxt, host)
+        return [dict(IMAGE)]
+
+    def delete_image(self, ctxt, host, image_id):
+        self._called('delete_image', ctxt, host, image_id)
+
+    def create_pod(self, ctxt, host, pod):
+        self._called('create_pod', ctxt, host)
+        request = objects.Pod.from_dict(pod)
+        self.requests[request.uuid] = request
+        self.pods[request.uuid] = objects.PodStatus(
+            uuid=request.uuid, kind=request.kind,
+            sandbox_id='5a' + request.uuid, ready=True,
+            handler='kata-embedded', hostname=request.hostname or '',
+            containers=[objects.ContainerStatus(
+                uuid=c.uuid, name=c.name, container_id='c0' + c.uuid,
+                state='created') for c in request.containers])
+        return self._pod(request.uuid).to_dict()
+
+    def start_pod(self, ctxt, host, pod):
+        self._called('start_pod', ctxt, host, objects.Pod.from_dict(pod))
+        self.set_state(pod['uuid'], 'running', started_at=1000.0)
+        return self._pod(pod['uuid']).to_dict()
+
+    def stop_pod(self, ctxt, host, pod_uuid, timeout):
+        self._called('stop_pod', ctxt, host, pod_uuid, timeout)
+        self._pod(pod_uuid)
+        self.set_state(pod_uuid, 'exited', exit_code=143, finished_at=1060.0)
+        return self._pod(pod_uuid).to_dict()
+
+    def restart_pod(self, ctxt, host, pod, timeout):
+        self._called('restart_pod', ctxt, host, pod['uuid'], timeout)
+        self.set_state(pod['uuid'], 'running', started_at=1100.0)
+        return self._pod(pod['uuid']).to_dict()
+
+    def kill_container(self, ctxt, host, container_uuid, signal):
+        self._called('kill_container', ctxt, host, container_uuid, signal)
+        if signal == 'SIGKILL':
+            self.set_state(container_uuid, 'exited', exit_code=137)
+
+    def delete_pod(self, ctxt, host, pod_uuid, force):
+        self._called('delete_pod', ctxt, host, pod_uuid, force)
+        self.pods.pop(pod_uuid, None)
+
+    def show_pod(self, ctxt, host, pod_uuid):
+        self._called('show_pod', ctxt, host, pod_uuid)
+        return self._pod(pod_uuid).to_dict()
+
+    def list_pods(self, ctxt, host):
+        self._called('list_pods', ctxt, host)
+        return [pod.to_dict() for pod in self.pods.values()]
+
+    def logs(self, ctxt, host, container_uuid, stdout, stderr, timestamps,
+             tail, since):
+        self._called('logs', ctxt, host, container_uuid, stdout, stderr,
+                     timestamps, tail, since)
+        return 'a line\n'
+
+    def exec_sync(self, ctxt, host, container_uuid, command, timeout):
+        self._called('exec_sync', ctxt, host, container_uuid, command,
+                     timeout)
+        return {'output': ' '.join(command), 'exit_code': 3}
+
+    def stats(self, ctxt, host, container_uuid):
+        self._called('stats', ctxt, host, container_uuid)
+        return {'cpu_percent': 1.5, 'memory_mib': 20.0,
+                'memory_limit_mib': 512.0, 'memory_percent': 3.9,
+                'block_read': 1, 'block_write': 2, 'net_rx': 3, 'net_tx': 4}
+
+
+class Neutron:
+    """A neutronclient with one network, or as a test arranges it."""
+
+    NETWORK = '6c6bcd3e-0000-4000-8000-000000000001'
+
+    def __init__(self) -> None:
+        self.ports: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.subnets = {self.NETWORK: [self.subnet()]}
+        self.vif_type = 'ovs'
+        self.fail: dict[str, Exception] = {}
+        self._addresses = itertools.count(10)
+
+    @staticmethod
+    def subnet(**kwargs: Any) -> dict[str, Any]:
+        return {'id': uuidutils.generate_uuid(), 'cidr': '10.0.0.0/24',
+                'gateway_ip': '10.0.0.1', 'host_routes': [],
+                'dns_nameservers': ['10.0.0.2']} | kwargs
+
+    def _called(self, method: str) -> None:
+        if method in self.fail:
+            raise self.fail[method]
+
+    def create_port(self, body):
+        port = {'id': uuidutils.generate_uuid(), 'security_groups': ['dflt'],
+                'mac_address': 'fa:16:3e:00:00:01', 'name': '',
+                'binding:profile': {}, **body['port']}
+        port['fixed_ips'] = [
+            {'subnet_id': s['id'],
+             'ip_address': s['cidr'].split('/')[0][:-1]
+             + str(next(self._addresses))}
+            for s in self.subnets[port['network_id']]]
+        self._bind(port)
+        self.ports[port['id']] = port
+        self._called('create_port')  # a failure may come after the deed
+        return {'port': copy.deepcopy(port)}
+
+    def _bind(self, port):
+        bound = port.get('binding:host_id')
+        port['binding:vif_type'] = self.vif_type if bound else 'unbound'
+        port['binding:vif_details'] = {'datapath_type': 'netdev',
+                                       'bridge_name': 'br-int'}
+
+    def update_port(self, port, body):
+        self._called('update_port')
+        if port not in self.ports:
+            raise neutron_exc.PortNotFoundClient()
+        self.ports[port].update(body['port'])
+        self._bind(self.ports[port])
+        return {'port': copy.deepcopy(self.ports[port])}
+
+    def delete_port(self, port):
+        self._called('delete_port')
+        if port not in self.ports:
+            raise neutron_exc.PortNotFoundClient()
+        del self.ports[port]
+
+    def list_ports(self, fields=None, **filters):
+        self._called('list_ports')
+        return {'ports': [
+            copy.deepcopy(p) for p in self.ports.values()
+            if all(p.get(k) == v for k, v in filters.items())]}
+
+    def show_network(self, network, fields=None):
+        self._called('show_network')
+        return {'network': {'mtu': 1442}}
+
+    def list_subnets(self, network_id):
+        self._called('list_subnets')
+        return {'subnets': copy.deepcopy(self.subnets[network_id])}
+
+    def create_security_group(self, body):
+        group = {'id': uuidutils.generate_uuid(), 'rules': [],
+                 **body['security_group']}
+        self.groups[group['id']] = group
+        return {'security_group': copy.deepcopy(group)}
+
+    def create_security_group_rule(self, body):
+        rule = body['security_group_rule']
+        self.groups[rule['security_group_id']]['rules'].append(rule)
+
+    def list_security_groups(self, fields=None, **filters):
+        return {'security_groups': [
+            copy.deepcopy(g) for g in self.groups.values()
+            if all(g.get(k) == v for k, v in filters.items())]}
+
+    def delete_security_group(self, group):
+        if any(group in p['security_groups'] for p in self.ports.values()):
+            raise neutron_exc.Conflict()
+        del self.groups[group]

@@ -1,0 +1,526 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import inspect
+from unittest import mock
+
+from oslo_utils import uuidutils
+from zun.common import exception as zun_exc
+from zun.compute import manager
+from zun.container import driver as zun_driver
+from zun import objects as zun_objects
+
+from kata_openstack.compute import rpcapi
+from kata_openstack import exception
+from kata_openstack.zun_driver import container as module
+from tests.unit.zun_driver import base
+from tests.unit.zun_driver import fakes
+
+
+class ContainerTestCase(base.DriverTestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.driver = module.KataContainerDriver()
+
+    def create(self, **values):
+        """The calls of zun-compute's manager for a create."""
+        record = self.container(**values)
+        image, loaded = self.driver.pull_image(
+            self.context, 'registry.example/app', '1', 'always', 'docker',
+            registry=None)
+        self.assertTrue(loaded)
+        image['repo'], image['tag'] = 'registry.example/app', '1'
+        record.task_state = 'container_creating'
+        self.driver.create(self.context, record, image, self.networks, {})
+        record.task_state = None
+        return record
+
+    @property
+    def networks(self):
+        return getattr(self, '_networks', None) or self.requested()
+
+    def run_container(self, **values):
+        record = self.create(**values)
+        self.driver.start(self.context, record)
+        return record
+
+
+class TestCreate(ContainerTestCase):
+
+    def test_record(self) -> None:
+        record = self.create()
+        for c in (record, self.reload(record)):
+            self.assertEqual('Created', c.status)
+            self.assertEqual('5a' + c.uuid, c.container_id)
+            self.assertEqual('kata-embedded', c.runtime)
+            self.assertEqual('c-1', c.hostname)
+            self.assertEqual(['/entry'], c.entrypoint)
+            self.assertEqual(['serve'], c.command)
+            self.assertEqual([80], c.ports)
+            (addr,) = c.addresses[self.neutron.NETWORK]
+            self.assertEqual('10.0.0.10', addr['addr'])
+            self.assertEqual(4, addr['version'])
+            self.assertFalse(addr['preserve_on_delete'])
+
+    def test_request(self) -> None:
+        record = self.create(workdir='/srv', interactive=True, tty=True)
+        pod = self.api.requests[record.uuid]
+        self.assertEqual('container', pod.kind)
+        self.assertEqual('kata', pod.runtime)
+        self.assertEqual(['10.0.0.2'], pod.nameservers)
+        (spec,) = pod.containers
+        self.assertEqual(record.uuid, spec.uuid)
+        self.assertEqual('registry.example/app:1', spec.image)
+        self.assertIsNone(spec.entrypoint)
+        self.assertIsNone(spec.command)
+        self.assertEqual({'A': 'b'}, spec.environment)
+        self.assertEqual((1.0, 512), (spec.cpus, spec.memory_mib))
+        self.assertEqual(('/srv', True, True),
+                         (spec.workdir, spec.tty, spec.stdin))
+        (vif,) = pod.vifs
+        self.assertEqual(('ovs', 1442, 'netdev'),
+                         (vif.vif_type, vif.mtu,
+                          vif.details['datapath_type']))
+        (ip,) = vif.fixed_ips
+        self.assertEqual(('10.0.0.10', 24, '10.0.0.1'),
+                         (ip.address, ip.prefixlen, ip.gateway))
+
+    def test_port(self) -> None:
+        record = self.create()
+        (port,) = self.neutron.ports.values()
+        self.assertEqual('compute:zun', port['device_owner'])
+        self.assertEqual(record.uuid, port['device_id'])
+        self.assertEqual(base.HOST, port['binding:host_id'])
+        self.assertEqual('p1', port['tenant_id'])
+
+    def test_own_entrypoint_drops_the_command_of_the_image(self) -> None:
+        record = self.create(entrypoint=['/mine'])
+        self.assertEqual(['/mine'], record.entrypoint)
+        self.assertFalse(record.command)
+
+    def test_runtime_is_passed_on(self) -> None:
+        record = self.create(runtime='kata-clh')
+        self.assertEqual('kata-clh', self.api.requests[record.uuid].runtime)
+
+    def test_the_image_says_what_it_needs(self) -> None:
+        self.api.labels['registry.example/app:1'] = {
+            'kata-openstack.io/needs': 'nydus',
+            'kata-openstack.io/isolation': 'hardware'}
+        record = self.create()
+        pod = self.api.requests[record.uuid]
+        self.assertEqual((['nydus'], 'hardware'), (pod.needs, pod.isolation))
+        # a new VM after a stop must do so too
+        self.api.labels.clear()
+        self.driver.start(self.context, self.reload(record))
+        started = next(c for c in self.api.calls if c[0] == 'start_pod')[2]
+        self.assertEqual('hardware', started.isolation)
+
+    def test_a_label_that_makes_no_sense_leaves_nothing(self) -> None:
+        self.api.labels['registry.example/app:1'] = {
+            'kata-openstack.io/isolation': 'much'}
+        raised = self.assertRaises(zun_exc.Invalid, self.create)
+        self.assertIn('image: kata-openstack.io/isolation', str(raised))
+        self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
+
+    def test_runc_as_zuns_default_is_never_used(self) -> None:
+        self.config(container_runtime='runc')
+        record = self.create()
+        self.assertEqual('kata', self.api.requests[record.uuid].runtime)
+
+    def test_sandbox_image_as_a_tenants_image(self) -> None:
+        """Zun pulls that one for capsules; pull_image() does nothing."""
+        record = self.container(image='kubernetes/pause')
+        image, _ = self.driver.pull_image(
+            self.context, 'kubernetes/pause', 'latest', 'always', 'docker')
+        self.assertEqual([], self.api.calls)
+        image['repo'], image['tag'] = 'kubernetes/pause', 'latest'
+        self.driver.create(self.context, record, image, self.networks, {})
+        self.assertEqual(
+            ('pull_image', base.HOST, 'kubernetes/pause:latest',
+             'ifnotpresent', None), self.api.calls[0])
+
+    def test_failure_leaves_nothing(self) -> None:
+        for error in (exception.UnknownRuntime(runtime='x', known='kata'),
+                      exception.NotEnoughMemory(asked_mib=9, limit_mib=8),
+                      exception.NodeUnavailable(host='h', why='no answer')):
+            self.api.fail['create_pod'] = error
+            raised = self.assertRaises(zun_exc.ZunException, self.create)
+            self.assertEqual(str(error), str(raised))
+            self.assertEqual({}, self.neutron.ports)
+            self.assertEqual(set(), self.allocated)
+            self.assertEqual('delete_pod', self.api.calls[-1][0])
+
+    def test_failure_keeps_the_users_port(self) -> None:
+        port = self.user_port()
+        self._networks = self.requested(port=port, preserve_on_delete=True)
+        self.api.fail['create_pod'] = exception.NoHandler(why='none')
+        self.assertRaises(zun_exc.Conflict, self.create)
+        (left,) = self.neutron.ports.values()
+        self.assertEqual(('', '', ''), (
+            left['device_owner'], left['device_id'],
+            left['binding:host_id']))
+
+    def test_failure_to_clean_up_hides_not_the_cause(self) -> None:
+        self.api.fail['create_pod'] = exception.NoHandler(why='none')
+        self.api.fail['delete_pod'] = exception.NodeUnavailable(
+            host='h', why='no answer')
+        raised = self.assertRaises(zun_exc.Conflict, self.create)
+        self.assertIn('No hypervisor', str(raised))
+        self.assertEqual({}, self.neutron.ports)
+
+    def test_ignored_options_are_refused(self) -> None:
+        for values in ({'restart_policy': {'Name': 'always',
+                                           'MaximumRetryCount': '0'}},
+                       {'healthcheck': {'test': 'true'}}):
+            self.assertRaises(zun_exc.Invalid, self.create, **values)
+        self.assertEqual({}, self.neutron.ports)
+        self.assertEqual(set(), self.allocated)
+
+    def test_glance(self) -> None:
+        raised = self.assertRaises(
+            zun_exc.Invalid, self.driver.pull_image, self.context, 'x', '',
+            'always', 'glance')
+        self.assertIn('Push the image to a registry', str(raised))
+
+
+class TestLife(ContainerTestCase):
+
+    def test_run(self) -> None:
+        record = self.run_container()
+        self.assertEqual('Running', record.status)
+        self.assertIsNone(record.status_reason)
+        self.assertTrue(record.status_detail.startswith('Up '))
+
+    def test_start_needs_nothing_from_neutron(self) -> None:
+        record = self.reload(self.create())
+        self.neutron.fail = dict.fromkeys(
+            ('list_ports', 'show_network', 'list_subnets', 'create_port'),
+            AssertionError('not now'))
+        self.driver.start(self.context, record)
+        method, _, pod = self.api.calls[-1]
+        self.assertEqual('start_pod', method)
+        self.assertEqual(self.api.requests[record.uuid].vifs, pod.vifs)
+        self.assertEqual('registry.example/app:1', pod.containers[0].image)
+
+    def test_failed_first_start_leaves_nothing(self) -> None:
+        record = self.create()
+        error = exception.CommandNotFound(command='nope', image='app:1')
+        self.api.fail['start_pod'] = error
+        raised = self.assertRaises(zun_exc.Invalid, self.driver.start,
+                                   self.context, record)
+        self.assertEqual(str(error), str(raised))
+        self.assertEqual({}, self.neutron.ports)
+        self.assertEqual({}, self.api.pods)
+        self.assertIsNone(record.container_id)
+        record.status = 'Error'
+        self.driver.delete(self.context, record, False)
+        raised = self.assertRaises(zun_exc.Invalid, self.driver.start,
+                                   self.context, record)
+        self.assertIn('Delete it and create it again', str(raised))
+
+    def test_failed_later_start_keeps_the_container(self) -> None:
+        record = self.run_container()
+        self.driver.stop(self.context, record, None)
+        self.api.fail['start_pod'] = exception.RuntimeFailed(
+            operation='start', why='no')
+        self.assertRaises(zun_exc.ZunException, self.driver.start,
+                          self.context, record)
+        self.assertEqual(1, len(self.neutron.ports))
+        self.assertIn(record.uuid, self.api.pods)
+
+    def test_container_that_ends_at_once(self) -> None:
+        record = self.create()
+        self.api.set_state = lambda uuid, state, **kwargs: (
+            type(self.api).set_state(self.api, uuid, 'exited', exit_code=0,
+                                     reason='Completed'))
+        self.driver.start(self.context, record)
+        self.assertEqual('Stopped', record.status)
+
+    def test_stop_start_reboot(self) -> None:
+        record = self.run_container()
+        for timeout, seconds in ((None, 10), ('3', 3), (0, 0)):
+            self.driver.stop(self.context, record, timeout)
+            self.assertEqual('Stopped', record.status)
+            self.assertIn(('stop_pod', base.HOST, record.uuid, seconds),
+                          self.api.calls)
+            self.driver.start(self.context, record)
+            self.assertEqual('Running', record.status)
+        self.driver.reboot(self.context, record, '7')
+        self.assertIn(('restart_pod', base.HOST, record.uuid, 7),
+                      self.api.calls)
+        self.assertEqual('Running', record.status)
+
+    def test_kill(self) -> None:
+        record = self.run_container()
+        self.driver.kill(self.context, record, 'SIGHUP')
+        self.assertEqual('Running', record.status)
+        self.driver.kill(self.context, record, 'None')
+        self.assertIn(('kill_container', base.HOST, record.uuid, 'SIGKILL'),
+                      self.api.calls)
+        self.assertEqual('Stopped', record.status)
+        self.assertIn('Exited(137)', record.status_detail)
+
+    def test_background_errors_are_told_to_the_container(self) -> None:
+        record = self.run_container()
+        self.api.fail['stop_pod'] = exception.NodeUnavailable(
+            host='h', why='no answer')
+        self.assertRaises(zun_exc.Conflict, self.driver.stop, self.context,
+                          record, None)
+        self.assertEqual('Error', record.status)
+        self.assertIn('kata-compute on h does not answer',
+                      record.status_reason)
+
+    def test_refusals_leave_the_status_alone(self) -> None:
+        record = self.run_container()
+        self.assertRaises(zun_exc.Invalid, self.driver.pause, self.context,
+                          record)
+        self.assertEqual('Running', record.status)
+        self.assertIn('pausing', record.status_reason)
+
+    def test_delete(self) -> None:
+        record = self.run_container()
+        self.driver.delete(self.context, record, False)
+        self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
+        self.driver.delete(self.context, record, False)
+
+    def test_delete_goes_to_the_host_of_the_container(self) -> None:
+        record = self.create()
+        record.host = 'node-2'
+        self.driver.delete(self.context, record, True)
+        self.assertIn(('delete_pod', 'node-2', record.uuid, True),
+                      self.api.calls)
+
+    def test_delete_without_an_answer(self) -> None:
+        record = self.run_container()
+        self.api.fail['delete_pod'] = exception.NodeUnavailable(
+            host='h', why='no answer')
+        self.assertRaises(zun_exc.Conflict, self.driver.delete, self.context,
+                          record, False)
+        self.assertEqual(1, len(self.neutron.ports))
+        self.assertRaises(zun_exc.Conflict, self.driver.delete, self.context,
+                          record, True)
+        self.assertEqual({}, self.neutron.ports)
+
+    def test_rebuild(self) -> None:
+        """As the manager does it: delete with the ports kept, create."""
+        record = self.run_container()
+        (port,) = self.neutron.ports
+        self.assertTrue(self.driver.check_container_exist(record))
+        for addrs in record.addresses.values():
+            for addr in addrs:
+                addr['preserve_on_delete'] = True
+        self.driver.delete(self.context, record, True)
+        self.assertFalse(self.driver.check_container_exist(record))
+        self.assertEqual([port], list(self.neutron.ports))
+        image, _ = self.driver.pull_image(self.context, 'r.example/app', '1')
+        image['repo'], image['tag'] = 'r.example/app', '1'
+        self.driver.create(self.context, record, image,
+                           self.requested(port=port), {})
+        self.driver.start(self.context, record)
+        self.assertEqual('Running', record.status)
+        self.driver.delete(self.context, record, True)
+        self.assertEqual({}, self.neutron.ports)
+
+
+class TestShow(ContainerTestCase):
+
+    def test_not_created(self) -> None:
+        record = self.container(status='Error')
+        self.assertIs(record, self.driver.show(self.context, record))
+        self.assertEqual([], self.api.calls)
+
+    def test_running(self) -> None:
+        record = self.run_container()
+        record.status = 'Stopped'
+        self.driver.show(self.context, record)
+        self.assertEqual('Running', record.status)
+
+    def test_exited(self) -> None:
+        record = self.run_container()
+        self.api.set_state(record.uuid, 'exited', exit_code=137,
+                           reason='OOMKilled', finished_at=1060.0)
+        self.driver.show(self.context, record)
+        self.assertEqual('Stopped', record.status)
+        self.assertIn('out of memory', record.status_reason)
+        self.assertIn('Exited(137)', record.status_detail)
+
+    def test_nothing_to_save_when_nothing_changed(self) -> None:
+        record = self.run_container()
+        self.api.set_state(record.uuid, 'exited', exit_code=0,
+                           finished_at=0.0)
+        self.driver.show(self.context, record)
+        record.save(self.context)
+        self.driver.show(self.context, record)
+        self.assertEqual(set(), record.obj_what_changed())
+
+    def test_task_under_way(self) -> None:
+        record = self.run_container()
+        record.task_state = 'container_stopping'
+        self.api.set_state(record.uuid, 'exited', exit_code=0)
+        self.api.calls.clear()
+        self.driver.show(self.context, record)
+        self.assertEqual('Running', record.status)
+        self.assertEqual([], self.api.calls)
+
+    def test_no_answer(self) -> None:
+        record = self.run_container()
+        for error in (exception.NodeUnavailable(host='h', why='x'),
+                      ValueError('surprise')):
+            self.api.fail['show_pod'] = error
+            self.driver.show(self.context, record)
+            self.assertEqual('Running', record.status)
+
+    def test_missing(self) -> None:
+        record = self.run_container()
+        self.api.pods.clear()
+        self.driver.show(self.context, record)
+        self.assertEqual('Error', record.status)
+        self.assertIn('not on this node', record.status_reason)
+
+    def test_error_stays_until_it_runs(self) -> None:
+        record = self.run_container()
+        self.driver.stop(self.context, record, None)
+        record.status, record.status_reason = 'Error', 'a failed start'
+        self.driver.show(self.context, record)
+        self.assertEqual(('Error', 'a failed start'),
+                         (record.status, record.status_reason))
+        self.api.set_state(record.uuid, 'running')
+        self.driver.show(self.context, record)
+        self.assertEqual(('Running', None),
+                         (record.status, record.status_reason))
+
+    def test_auto_remove(self) -> None:
+        record = self.run_container(auto_remove=True)
+        self.api.set_state(record.uuid, 'exited', exit_code=0)
+        self.api.fail['delete_pod'] = exception.NodeUnavailable(
+            host='h', why='x')
+        self.driver.show(self.context, record)
+        self.assertEqual('Stopped', record.status)
+        del self.api.fail['delete_pod']
+        self.driver.show(self.context, record)
+        self.assertEqual('Deleted', record.status)
+        self.assertEqual({}, self.api.pods)
+
+
+class TestOutput(ContainerTestCase):
+
+    def test_logs(self) -> None:
+        record = self.run_container()
+        self.assertEqual('a line\n', self.driver.show_logs(
+            self.context, record, stdout=True, stderr=False,
+            timestamps=True, tail='all', since='None'))
+        self.assertEqual(('logs', base.HOST, record.uuid, True, False, True,
+                          None, None), self.api.calls[-1])
+        self.driver.show_logs(self.context, record, tail='5',
+                              since='1970-01-01 00:01:00,500')
+        self.assertEqual((5, 60.5), self.api.calls[-1][-2:])
+        self.assertRaises(zun_exc.Invalid, self.driver.show_logs,
+                          self.context, record, since='yesterday')
+
+    def test_exec(self) -> None:
+        record = self.run_container()
+        exec_id = self.driver.execute_create(self.context, record,
+                                             "sh -c 'echo $A'", False)
+        self.assertRegex(exec_id, '^[a-f0-9]{64}$')
+        self.assertEqual(('sh -c echo $A', 3),
+                         self.driver.execute_run(exec_id, "sh -c 'echo $A'"))
+        self.assertEqual(('exec_sync', base.HOST, record.uuid,
+                          ['sh', '-c', 'echo $A'], 30), self.api.calls[-1])
+        self.assertRaises(zun_exc.Invalid, self.driver.execute_run, exec_id,
+                          'true')
+
+    def test_exec_of_nonsense(self) -> None:
+        record = self.run_container()
+        for command in ("sh -c 'echo", '', '  '):
+            exec_id = self.driver.execute_create(self.context, record,
+                                                 command, False)
+            self.assertRaises(zun_exc.Invalid, self.driver.execute_run,
+                              exec_id, command)
+
+    def test_exec_interactive(self) -> None:
+        self.assertRaises(zun_exc.Invalid, self.driver.execute_create,
+                          self.context, self.run_container(), 'sh', True)
+
+    def test_exec_forgets_what_is_never_run(self) -> None:
+        record = self.run_container()
+        for _ in range(1100):
+            self.driver.execute_create(self.context, record, 'true', False)
+        self.assertEqual(1000, len(self.driver._execs))
+
+    def test_stats(self) -> None:
+        self.assertEqual({
+            'CONTAINER': 'c 1', 'CPU %': 1.5, 'MEM USAGE(MiB)': 20.0,
+            'MEM LIMIT(MiB)': 512.0, 'MEM %': 3.9, 'BLOCK I/O(B)': '1/2',
+            'NET I/O(B)': '3/4',
+        }, self.driver.stats(self.context, self.run_container()))
+
+
+class TestContract(ContainerTestCase):
+
+    def test_every_operation_is_answered(self) -> None:
+        """Nothing of Zun's interface is left to NotImplementedError."""
+        names = [name for name, _ in inspect.getmembers(
+            zun_driver.ContainerDriver, inspect.isfunction)]
+        names += ['load_image', 'inspect_image', 'get_image',
+                  'read_tar_image', 'check_container_exist', 'pause',
+                  'unpause']
+        for name in names:
+            method = getattr(type(self.driver), name)
+            self.assertIn('kata_openstack.',
+                          inspect.unwrap(method).__module__, name)
+
+    def test_fake_is_like_the_real_client(self) -> None:
+        """Else these tests would say nothing."""
+        for name, method in inspect.getmembers(fakes.ComputeAPI,
+                                               inspect.isfunction):
+            if name.startswith('_') or name == 'set_state':
+                continue
+            self.assertEqual(
+                list(inspect.signature(
+                    getattr(rpcapi.ComputeAPI, name)).parameters),
+                list(inspect.signature(method).parameters), name)
+
+    def test_loaded_by_zun(self) -> None:
+        self.config(container_driver='kata')
+        self.assertIsInstance(zun_driver.load_container_driver(),
+                              module.KataContainerDriver)
+
+    def test_update_is_refused_where_zun_lets_it_be_known(self) -> None:
+        record = self.run_container()
+        tracker = mock.Mock()
+        tracker.compute_node = mock.Mock(cpus=4, mem_total=4096)
+        with mock.patch.object(manager.Manager, '_get_resource_tracker',
+                               return_value=tracker):
+            zun_manager = manager.Manager.__new__(manager.Manager)
+            zun_manager.driver = self.driver
+            raised = self.assertRaises(
+                zun_exc.Invalid, zun_manager.container_update, self.context,
+                record, {'memory': '128'})
+        self.assertIn('changing the resources', str(raised))
+        self.assertEqual('512', self.reload(record).memory)
+
+    def test_search_is_tolerated_by_create(self) -> None:
+        self.assertRaises(zun_exc.OperationNotSupported,
+                          self.driver.search_image, self.context, 'x', 'y',
+                          'docker', True)
+
+    def test_volumes_are_refused_where_zun_reports_it(self) -> None:
+        volume = zun_objects.VolumeMapping(
+            self.context, container_uuid=uuidutils.generate_uuid())
+        volume.volume = zun_objects.Volume(volume_provider='cinder')
+        self.assertEqual((True, False), self.driver.is_volume_available(
+            self.context, volume))
+        self.allocated.add(volume.container_uuid)
+        self.assertRaises(zun_exc.Invalid, self.driver.attach_volume,
+                          self.context, volume)
+        self.assertEqual(set(), self.allocated)

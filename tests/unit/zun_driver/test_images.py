@@ -1,0 +1,63 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from types import SimpleNamespace
+
+from kata_openstack.zun_driver import images as module
+from tests.unit.zun_driver import base
+
+
+class TestAuth(base.DriverTestCase):
+
+    REGISTRY = SimpleNamespace(domain='r.example:5000', username='u',
+                               password='secret')
+
+    def test_registry_object(self) -> None:
+        self.assertEqual(
+            {'server': 'https://r.example:5000', 'username': 'u',
+             'password': 'secret'},
+            module.auth('r.example:5000/app', self.REGISTRY))
+
+    def test_never_sent_to_another_registry(self) -> None:
+        self.assertIsNone(module.auth('evil.example/app', self.REGISTRY))
+
+    def test_docker_hub_goes_by_another_name(self) -> None:
+        found = module.auth('docker.io/me/app', SimpleNamespace(
+            domain='docker.io', username='u', password='secret'))
+        self.assertEqual('https://registry-1.docker.io', found['server'])
+
+    def test_anonymous(self) -> None:
+        self.assertIsNone(module.auth('r.example/app', None))
+        self.assertIsNone(module.auth('r.example/app', SimpleNamespace(
+            domain='r.example', username=None, password=None)))
+
+    def test_default_registry(self) -> None:
+        self.config('docker', default_registry='r.example',
+                    default_registry_username='op',
+                    default_registry_password='secret')
+        self.assertEqual('op', module.auth('r.example/app', None)['username'])
+        self.assertIsNone(module.auth('docker.io/app', None))
+
+
+class TestImages(base.DriverTestCase):
+
+    def test_pull(self) -> None:
+        image = module.pull(self.context, base.HOST, 'r.example/app', '1',
+                            'ifnotpresent', 'docker', None)
+        self.assertEqual(('docker', None), (image['driver'], image['path']))
+        self.assertEqual(('pull_image', base.HOST, 'r.example/app:1',
+                          'ifnotpresent', None), self.api.calls[-1])
+
+    def test_inspect(self) -> None:
+        found = module.inspect(None, base.HOST, 'r.example/app:1')
+        self.assertEqual(['r.example/app:1'], found['RepoTags'])
+        self.assertEqual((100, 'sha256:1'), (found['Size'], found['Id']))

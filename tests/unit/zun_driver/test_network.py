@@ -1,0 +1,186 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from neutronclient.common import exceptions as neutron_exc
+
+from kata_openstack import exception
+from kata_openstack.zun_driver import network as module
+from tests.unit.zun_driver import base
+
+NETWORK_2 = '6c6bcd3e-0000-4000-8000-000000000002'
+
+
+class TestNetwork(base.DriverTestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.network = module.Network(self.context)
+
+    def assertNothingLeft(self, record) -> None:
+        self.assertEqual([], [p for p in self.neutron.ports.values()
+                              if p['device_id'] == record.uuid])
+
+    def test_two_networks(self) -> None:
+        self.neutron.subnets[NETWORK_2] = [self.neutron.subnet(
+            cidr='10.1.0.0/16', gateway_ip='10.1.0.1',
+            dns_nameservers=['10.0.0.2', '10.1.0.3'],
+            host_routes=[{'destination': '10.9.0.0/16',
+                          'nexthop': '10.1.0.9'}])]
+        found = self.network.attach(
+            self.container(),
+            self.requested() + self.requested(network=NETWORK_2))
+        self.assertEqual({self.neutron.NETWORK, NETWORK_2},
+                         set(found.addresses))
+        self.assertEqual(['10.0.0.2', '10.1.0.3'], found.nameservers)
+        first, second = (vif.fixed_ips[0] for vif in found.vifs)
+        self.assertEqual((24, '10.0.0.1'), (first.prefixlen, first.gateway))
+        # one default route; the second network keeps its own routes
+        self.assertEqual((16, None), (second.prefixlen, second.gateway))
+        self.assertEqual('10.9.0.0/16', second.routes[0].destination)
+
+    def test_both_families(self) -> None:
+        self.neutron.subnets[self.neutron.NETWORK].append(
+            self.neutron.subnet(cidr='fd00::0/64', gateway_ip='fd00::1'))
+        found = self.network.attach(self.container(), self.requested())
+        (addresses,) = found.addresses.values()
+        self.assertEqual([4, 6], [a['version'] for a in addresses])
+        self.assertEqual(['10.0.0.1', 'fd00::1'],
+                         [ip.gateway for ip in found.vifs[0].fixed_ips])
+
+    def test_a_network_is_described_once(self) -> None:
+        self.network.attach(self.container(), self.requested())
+        self.neutron.fail = dict.fromkeys(
+            ('show_network', 'list_subnets'), AssertionError('again'))
+        found = self.network.attach(self.container(), self.requested())
+        self.assertEqual(1442, found.vifs[0].mtu)
+
+    def test_a_subnet_that_is_new(self) -> None:
+        subnets = self.neutron.subnets[self.neutron.NETWORK]
+        self.network.attach(self.container(), self.requested())
+        subnets[:] = [self.neutron.subnet(cidr='10.3.0.0/20')]
+        found = self.network.attach(self.container(), self.requested())
+        self.assertEqual(20, found.vifs[0].fixed_ips[0].prefixlen)
+
+    def test_fixed_ip_and_security_groups(self) -> None:
+        group = '6c6bcd3e-0000-4000-8000-0000000000aa'
+        self.network.attach(self.container(security_groups=[group]),
+                            self.requested(fixed_ip='10.0.0.99'))
+        (port,) = self.neutron.ports.values()
+        self.assertEqual([group], port['security_groups'])
+
+    def test_port_of_the_user(self) -> None:
+        port_id = self.user_port()
+        record = self.container()
+        found = self.network.attach(record, self.requested(
+            port=port_id, preserve_on_delete=True))
+        port = self.neutron.ports[port_id]
+        self.assertEqual(('mine', record.uuid, base.HOST), (
+            port['name'], port['device_id'], port['binding:host_id']))
+        (address,) = found.addresses[self.neutron.NETWORK]
+        self.assertTrue(address['preserve_on_delete'])
+        record.addresses = found.addresses
+        self.network.release(record)
+        port = self.neutron.ports[port_id]
+        self.assertEqual(('', '', ''), (
+            port['device_id'], port['device_owner'],
+            port['binding:host_id']))
+
+    def test_network_without_subnet(self) -> None:
+        self.neutron.subnets[self.neutron.NETWORK] = []
+        record = self.container()
+        raised = self.assertRaises(exception.NetworkFailed,
+                                   self.network.attach, record,
+                                   self.requested())
+        self.assertIn('has no subnet', str(raised))
+        self.assertIn('openstack subnet create', str(raised))
+        self.assertNothingLeft(record)
+
+    def test_failed_binding(self) -> None:
+        self.neutron.vif_type = 'binding_failed'
+        record = self.container()
+        raised = self.assertRaises(exception.NetworkFailed,
+                                   self.network.attach, record,
+                                   self.requested())
+        self.assertIn('could not bind port', str(raised))
+        self.assertIn(f'agent list --host {base.HOST}', str(raised))
+        self.assertNothingLeft(record)
+
+    def test_failure_of_any_request(self) -> None:
+        record = self.container()
+        for method in ('create_port', 'show_network', 'list_subnets'):
+            module._networks.clear()
+            self.neutron.fail = {method: neutron_exc.OverQuotaClient()}
+            raised = self.assertRaises(exception.NetworkFailed,
+                                       self.network.attach, record,
+                                       self.requested())
+            self.assertIn('raise the quota', str(raised))
+            self.assertNothingLeft(record)
+
+    def test_failure_of_the_second_port(self) -> None:
+        record = self.container()
+        port_id = self.user_port()
+        gone = '6c6bcd3e-0000-4000-8000-0000000000ff'
+        self.assertRaises(
+            exception.NetworkFailed, self.network.attach, record,
+            self.requested(port=port_id, preserve_on_delete=True)
+            + self.requested()
+            + self.requested(port=gone, preserve_on_delete=True))
+        self.assertNothingLeft(record)
+        self.assertEqual([port_id], list(self.neutron.ports))
+
+    def test_sriov_is_refused(self) -> None:
+        record = self.container()
+        self.assertRaises(exception.Unsupported, self.network.attach, record,
+                          self.requested(pci_request_id='x'))
+        self.assertNothingLeft(record)
+
+    def test_release_finds_what_was_never_recorded(self) -> None:
+        record = self.container()
+        port_id = self.user_port()
+        self.network.attach(record, self.requested() + self.requested(
+            port=port_id, preserve_on_delete=True))
+        self.assertFalse(record.addresses)  # as after a crash
+        self.network.release(record)
+        self.assertNothingLeft(record)
+        self.assertEqual([port_id], list(self.neutron.ports))
+
+    def test_release_goes_on_after_a_failure(self) -> None:
+        record = self.container()
+        port_id = self.user_port()
+        self.network.attach(record, self.requested() + self.requested(
+            port=port_id, preserve_on_delete=True))
+        self.neutron.fail['delete_port'] = neutron_exc.InternalServerError()
+        self.assertRaises(exception.NetworkFailed, self.network.release,
+                          record)
+        self.assertEqual('', self.neutron.ports[port_id]['device_id'])
+
+    def test_exposed_ports(self) -> None:
+        record = self.container(exposed_ports={'80/tcp': {}})
+        self.network.attach(record, self.requested())
+        (group,) = self.neutron.groups.values()
+        (port,) = self.neutron.ports.values()
+        self.assertEqual([group['id']], port['security_groups'])
+        self.assertEqual('80', group['rules'][0]['port_range_min'])
+        self.assertEqual([group['id']], record.security_groups)
+        self.network.release(record)
+        self.assertEqual({}, self.neutron.groups)
+
+    def test_change_security_groups(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested())
+        self.network.add_security_group(record, 'extra')
+        (port,) = self.neutron.ports.values()
+        self.assertEqual(['dflt', 'extra'], port['security_groups'])
+        self.network.remove_security_group(record, 'dflt')
+        self.network.remove_security_group(record, 'dflt')
+        (port,) = self.neutron.ports.values()
+        self.assertEqual(['extra'], port['security_groups'])

@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+from zun import objects as zun_objects
+
+from kata_openstack import exception
+from kata_openstack.zun_driver import container as module
+from tests.unit.zun_driver import base
+
+
+class TestSync(base.DriverTestCase):
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.driver = module.KataContainerDriver()
+        self.manager = mock.Mock()
+
+    def run_container(self, **values):
+        record = self.container(**values)
+        self.driver.create(self.context, record, {
+            'repo': 'app', 'tag': '1', 'kata': {}}, self.requested(), {})
+        self.driver.start(self.context, record)
+        record.save(self.context)
+        return record
+
+    def sync(self, *records):
+        self.driver.update_containers_states(
+            self.context, zun_objects.Container.list(self.context),
+            self.manager)
+        return [self.reload(r).status for r in records]
+
+    def test_states(self) -> None:
+        one, two = self.run_container(), self.run_container()
+        self.api.set_state(one.uuid, 'exited', exit_code=0)
+        self.assertEqual(['Stopped', 'Running'], self.sync(one, two))
+
+    def test_no_answer_changes_nothing(self) -> None:
+        record = self.run_container()
+        self.api.pods.clear()
+        self.api.fail['list_pods'] = exception.NodeUnavailable(host='h',
+                                                               why='x')
+        self.assertEqual(['Running'], self.sync(record))
+
+    def test_missing(self) -> None:
+        record = self.run_container()
+        gone = self.run_container(auto_remove=True)
+        self.api.pods.clear()
+        self.assertEqual(['Error', 'Deleted'], self.sync(record, gone))
+        self.assertIn('not on this node', self.reload(record).status_reason)
+
+    def test_auto_heal(self) -> None:
+        record = self.run_container(auto_heal=True)
+        self.api.pods.clear()
+        self.assertEqual(['Running'], self.sync(record))
+        (call,) = self.manager.container_rebuild.call_args_list
+        self.assertEqual(record.uuid, call.args[1].uuid)
+        self.assertTrue(call.kwargs['run'])
+
+    def test_transitions_and_other_hosts_are_left_alone(self) -> None:
+        creating = self.container(status='Creating')
+        deleting = self.run_container()
+        deleting.task_state = 'container_deleting'
+        deleting.save(self.context)
+        elsewhere = self.run_container()
+        elsewhere.host = 'node-2'
+        elsewhere.save(self.context)
+        self.api.pods.clear()
+        self.assertEqual(['Creating', 'Running', 'Running'],
+                         self.sync(creating, deleting, elsewhere))
+
+    def test_allocations_of_failed_creates_are_freed(self) -> None:
+        failed = self.container(status='Error', host=None)
+        kept = [self.container(status='Error'), self.run_container(),
+                self.container(host=None)]  # the last is being scheduled
+        self.sync()
+        self.assertEqual({r.uuid for r in kept}, self.allocated)
+        self.allocated.add(failed.uuid)  # not asked for a second time
+        self.sync()
+        self.assertIn(failed.uuid, self.allocated)
+
+    def test_nothing_asked_when_there_is_nothing_here(self) -> None:
+        self.sync()
+        self.assertEqual([], self.api.calls)
+
+    def test_list_holds_every_container_of_this_host(self) -> None:
+        """Or zun-compute's start dies with a KeyError."""
+        records = [self.container(), self.run_container(),
+                   self.run_container()]
+        self.container(host='node-2')
+        del self.api.pods[records[2].uuid]
+        local, lost = self.driver.list(self.context)
+        self.assertEqual({r.uuid for r in records}, {r.uuid for r in local})
+        self.assertEqual([records[2].uuid], [r.uuid for r in lost])
+
+    def test_list_without_an_answer(self) -> None:
+        record = self.run_container()
+        for error in (exception.NodeUnavailable(host='h', why='x'),
+                      ValueError('surprise')):
+            self.api.fail['list_pods'] = error
+            local, lost = self.driver.list(self.context)
+            self.assertEqual(['Running'], [r.status for r in local])
+            self.assertEqual([], lost)
+            self.assertEqual(record.uuid, local[0].uuid)
