@@ -1,0 +1,72 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A capsule: several containers in one VM."""
+
+from tests.e2e import base
+
+
+def template(name):
+    return {
+        'capsuleVersion': 'beta',
+        'kind': 'capsule',
+        'metadata': {'name': name},
+        'spec': {'containers': [
+            {'image': base.IMAGE, 'command': ['sh'],
+             'args': ['-c', 'echo $$; cat /proc/sys/kernel/random/boot_id;'
+                            f' echo {member}; sleep 3600']}
+            for member in ('one', 'two')]},
+    }
+
+
+class CapsuleTest(base.TestCase):
+
+    def create_capsule(self):
+        capsules = base.zun().capsules
+        capsule = capsules.create(template=template(self.name()))
+        self.addCleanup(self.remove_capsule, capsule.uuid)
+
+        def ended():
+            found = capsules.get(capsule.uuid)
+            return found.status in ('Running', 'Error') and found
+
+        found = base.wait_until('the capsule has started', ended)
+        self.assertEqual('Running', found.status,
+                         getattr(found, 'status_reason', None))
+        return found
+
+    def remove_capsule(self, uuid):
+        capsules = base.zun().capsules
+        if any(c.uuid == uuid for c in capsules.list()):
+            capsules.delete(uuid)
+        base.wait_until('the capsule is gone', lambda: not any(
+            c.uuid == uuid for c in capsules.list()))
+
+    def test_two_containers_share_one_vm(self):
+        before = base.look()
+        capsule = self.create_capsule()
+        self.assertEqual(2, len(capsule.containers))
+        more = base.look().beyond(before)
+        self.assertEqual(1, len([process for process in more['processes']
+                                 if 'qemu' in process]))
+        self.assertEqual(1, len(more['neutron_ports']))
+        # Zun shows no log of a capsule's containers; kata-compute has them
+        api = base.node.api(base.stack())
+        logs = [api.logs(base.node.CONTEXT, base.stack().host,
+                         container['uuid'], True, True, False, None, None)
+                for container in capsule.containers]
+        boot_ids = {log.split()[1] for log in logs}
+        self.assertEqual(1, len(boot_ids), logs)
+        self.assertEqual({'one', 'two'}, {log.split()[2] for log in logs})
+
+        self.remove_capsule(capsule.uuid)
+        self.assert_nothing_left(before)

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Everything that a user does with a container, by API and by client."""
+
+import json
+
+from tests.e2e import base
+
+
+class LifecycleTest(base.TestCase):
+
+    def test_create_start_stop_restart_kill_delete(self):
+        before = base.look()
+        container = self.create(command=[
+            'sh', '-c', 'echo run >>/root/runs; wc -l </root/runs; '
+                        'trap "exit 0" TERM; while :; do sleep 1; done'])
+        self.wait_status(container, 'Created')
+        zun = base.zun().containers
+
+        zun.start(container.uuid)
+        self.wait_status(container, 'Running')
+        zun.stop(container.uuid, 5)
+        stopped = self.wait_status(container, 'Stopped')
+        self.assertIn('Exited(0)', stopped.status_detail)
+
+        # a container keeps its files and its log over a restart
+        zun.start(container.uuid)
+        self.wait_status(container, 'Running')
+        self.assertEqual('2', self.output(container, 'sh -c '
+                                                     '"wc -l </root/runs"'))
+        zun.restart(container.uuid, 5)
+        base.wait_until('it is restarting', lambda: zun.get(
+            container.uuid).status == 'Restarting')
+        self.wait_status(container, 'Running')
+        base.wait_until('the third run', lambda: self.logs(
+            container).split() == ['1', '2', '3'])
+
+        zun.kill(container.uuid, 'SIGKILL')
+        killed = self.wait_status(container, 'Stopped')
+        self.assertIn('Exited(137)', killed.status_detail)
+        self.remove(container.uuid)
+        self.assert_nothing_left(before)
+
+    def logs(self, container, **arguments):
+        return base.zun().containers.logs(
+            container.uuid, stdout=True, stderr=True, **arguments)
+
+    def test_logs_of_both_streams(self):
+        container = self.create('run', command=[
+            'sh', '-c', 'echo to stdout; echo to stderr >&2; echo last'])
+        self.wait_status(container, 'Stopped')
+        self.assertEqual({'to stdout', 'to stderr', 'last'},
+                         set(self.logs(container).splitlines()))
+        self.assertEqual(['last'],
+                         self.logs(container, tail='1').splitlines())
+
+    def test_exec_output_and_exit_code(self):
+        container = self.run_container(environment={'COLOUR': 'green'})
+        self.assertEqual(('', 0), self.execute(container, 'true'))
+        self.assertEqual(7, self.execute(container, "sh -c 'exit 7'")[1])
+        self.assertEqual('green', self.output(
+            container, "sh -c 'echo $COLOUR'"))
+
+    def test_exit_code_of_a_container_that_ends(self):
+        container = self.create('run', command=['sh', '-c', 'exit 3'])
+        stopped = self.wait_status(container, 'Stopped')
+        self.assertIn('Exited(3)', stopped.status_detail)
+
+    def test_with_the_command_line_client(self):
+        name = self.name()
+        shown = json.loads(base.openstack(
+            'appcontainer', 'run', '--name', name, '-f', 'json', base.IMAGE,
+            'sh', '-c', 'echo hello; sleep 3600'))
+        self.addCleanup(self.remove, shown['uuid'])
+        base.wait_until('it runs', lambda: base.zun().containers.get(
+            name).status == 'Running')
+
+        shown = json.loads(base.openstack('appcontainer', 'show', name,
+                                          '-f', 'json'))
+        self.assertEqual('Running', shown['status'])
+        self.assertIn(name, base.openstack('appcontainer', 'list'))
+        self.assertEqual('hello', base.openstack('appcontainer', 'logs',
+                                                 name))
+        self.assertEqual('e2e', base.openstack(
+            'appcontainer', 'exec', name, 'echo', 'e2e'))
+        base.openstack('appcontainer', 'delete', '--force', name)
+        base.wait_until('it is gone', lambda: name not in base.openstack(
+            'appcontainer', 'list'))

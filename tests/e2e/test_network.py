@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Neutron's addresses and security groups are those of the container."""
+
+from tests.e2e import base
+
+
+class NetworkTest(base.TestCase):
+
+    def addresses(self, container):
+        return [address for group in container.addresses.values()
+                for address in group]
+
+    def group(self, *protocols):
+        """A security group that lets these protocols in."""
+        network = base.cloud().network
+        group = network.create_security_group(name=self.name())
+        self.addCleanup(network.delete_security_group, group.id)
+        for protocol in protocols:
+            network.create_security_group_rule(
+                security_group_id=group.id, direction='ingress',
+                protocol=protocol, ethertype='IPv4')
+        return group
+
+    def wait_active(self, container):
+        """Neutron's agent has done its part."""
+        for address in self.addresses(container):
+            base.wait_until('the port is active', lambda a=address: (
+                base.cloud().network.get_port(a['port']).status == 'ACTIVE'))
+
+    def set_groups(self, container, *groups):
+        network = base.cloud().network
+        for address in self.addresses(container):
+            network.update_port(address['port'], security_groups=[
+                group.id for group in groups])
+
+    def ping(self, source, address):
+        return self.execute(source, f'ping -c 1 -W 2 {address}')[1] == 0
+
+    def fetch(self, source, address):
+        output, code = self.execute(
+            source, f'timeout 4 wget -q -O - http://{address}/')
+        return code == 0 and 'hello' in output
+
+    def test_port_is_bound_and_freed(self):
+        before = base.look()
+        container = self.run_container()
+        address, = self.addresses(container)
+        port = base.cloud().network.get_port(address['port'])
+        self.wait_active(container)
+        self.assertEqual(address['addr'], port.fixed_ips[0]['ip_address'])
+        shown = self.output(container, 'ip addr show eth0')
+        self.assertIn(f'inet {address["addr"]}/24', shown)
+        self.assertIn(port.mac_address, shown)
+        self.remove(container.uuid)
+        self.assert_nothing_left(before)
+
+    def test_security_groups_are_enforced(self):
+        # before the containers: clean-up goes backwards, and a group in use
+        # cannot be deleted
+        closed, icmp = self.group(), self.group('icmp')
+        server = self.run_container(
+            ['httpd', '-f', '-p', '80', '-h', '/www'])
+        client = self.run_container()
+        address = self.addresses(server)[0]['addr']
+
+        # both are in the default group, which lets its members in
+        self.wait_active(server)
+        self.wait_active(client)
+        base.wait_until('ping passes', lambda: self.ping(client, address))
+        self.assertTrue(self.fetch(client, address))
+
+        self.set_groups(server, closed)
+        base.wait_until('ping is denied',
+                        lambda: not self.ping(client, address), 30)
+        self.assertFalse(self.fetch(client, address))
+
+        self.set_groups(server, icmp)
+        base.wait_until('ping passes again',
+                        lambda: self.ping(client, address), 30)
+        self.assertFalse(self.fetch(client, address))
+
+    def test_group_given_at_the_start(self):
+        closed = self.group()
+        server = self.run_container(security_groups=[closed.name])
+        client = self.run_container()
+        address = self.addresses(server)[0]
+        port = base.cloud().network.get_port(address['port'])
+        self.assertEqual([closed.id], port.security_group_ids)
+        self.wait_active(server)
+        self.wait_active(client)
+        self.assertFalse(self.ping(client, address['addr']))
+
+    def test_a_port_of_the_user_survives(self):
+        network = base.cloud().network
+        found = network.find_network('private')
+        port = network.create_port(network_id=found.id, name=self.name())
+        self.addCleanup(network.delete_port, port.id)
+        container = self.run_container(nets=[{'port': port.id}])
+        self.assertEqual(port.fixed_ips[0]['ip_address'],
+                         self.addresses(container)[0]['addr'])
+        self.remove(container.uuid)
+        kept = network.get_port(port.id)
+        self.assertEqual(('', ''), (kept.device_id, kept.device_owner))

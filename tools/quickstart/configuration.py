@@ -1,0 +1,171 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Writes the configuration of every service below the state folder."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import tomllib
+from typing import Any
+
+import tomli_w
+
+from tools.quickstart import graph
+from tools.quickstart import process
+from tools.quickstart import services
+from tools.quickstart import settings
+
+TEMPLATES = {
+    'keystone.conf': 'keystone/keystone.conf',
+    'placement.conf': 'placement/placement.conf',
+    'glance-api.conf': 'glance/glance-api.conf',
+    'neutron.conf': 'neutron/neutron.conf',
+    'ml2.ini': 'neutron/ml2.ini',
+    'zun.conf': 'zun/zun.conf',
+    'kata.conf': 'kata-openstack/kata.conf',
+    'registry.yml': 'registry.yml',
+    'rabbitmq.conf': 'rabbitmq.conf',
+    'cni.conflist': 'cni/10-kata-openstack.conflist',
+    'hosts.toml': 'containerd/certs.d/_default/hosts.toml',
+}
+
+FOLDERS = ('glance/images', 'glance/staging', 'glance/tasks', 'neutron',
+           'zun/images', 'rabbitmq', 'registry', 'cni/bin', 'kata')
+
+# Where distributions keep the reference CNI plugins.
+CNI_FOLDERS = ('/usr/lib/cni', '/opt/cni/bin', '/usr/libexec/cni')
+
+
+def _files(stack: settings.Stack) -> None:
+    for template, target in TEMPLATES.items():
+        stack.render(template, stack.etc / target)
+    settings.write_private(stack.etc / 'rabbitmq_plugins', '[].\n')
+    for folder in FOLDERS:
+        (stack.data / folder).mkdir(parents=True, exist_ok=True)
+    cookie = stack.data / 'rabbitmq/.erlang.cookie'
+    settings.write_private(cookie, stack.passwords['erlang'])
+    cookie.chmod(0o400)
+
+
+def _cni_plugins(stack: settings.Stack) -> None:
+    """containerd sets up lo with the loopback plugin, eth0 with ours."""
+    loopback = next((pathlib.Path(folder, 'loopback')
+                     for folder in CNI_FOLDERS
+                     if pathlib.Path(folder, 'loopback').exists()), None)
+    if loopback is None:
+        raise settings.QuickstartError(
+            'The CNI plugin "loopback" is missing: install the package '
+            'containernetworking-plugins.')
+    for name, target in (('loopback', loopback),
+                         ('kata-cni', stack.bin / 'kata-cni')):
+        link = stack.data / 'cni/bin' / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+
+
+def cli(stack: settings.Stack, *arguments: str) -> str:
+    """kata-openstack with the stack's configuration; its output."""
+    done = subprocess.run(
+        [stack.program('kata-openstack'), '--config-file',
+         str(stack.etc / 'kata-openstack/kata.conf'), *arguments],
+        capture_output=True, text=True, env=stack.environment(),
+        stdin=subprocess.DEVNULL)
+    with open(stack.logs / 'kata-openstack.log', 'a') as log:
+        log.write(done.stderr)
+    if done.returncode:
+        raise settings.QuickstartError(
+            f'kata-openstack {" ".join(arguments)} ended with '
+            f'{done.returncode}:\n{(done.stderr or done.stdout).strip()}')
+    return done.stdout
+
+
+def _guest(stack: settings.Stack) -> str:
+    """The guest image and the template of the embedded runtime."""
+    cli(stack, 'embedded', 'prepare')
+    return 'guest image and VM template ready'
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Tables merged, anything else from the second."""
+    result = dict(first)
+    for key, value in second.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            value = merged(result[key], value)
+        result[key] = value
+    return result
+
+
+def _containerd(stack: settings.Stack) -> str:
+    """One file: containerd 1.6 does not merge the CRI section of an import
+    with its own, it replaces it."""
+    _cni_plugins(stack)
+    target = stack.etc / 'containerd/config.toml'
+    stack.render('containerd.toml', target, restrict_oom_score_adj=str(
+        services.restricted_oom()).lower())
+    config = merged(tomllib.loads(target.read_text()),
+                    tomllib.loads(cli(stack, 'containerd', 'config')))
+    section = config['plugins']['io.containerd.grpc.v1.cri']['containerd']
+    # containerd's own default is runc, which may never run a tenant's
+    # container here
+    section['default_runtime_name'] = next(iter(section['runtimes']))
+    settings.write_private(target, tomli_w.dumps(config))
+    return f'handlers {", ".join(section["runtimes"])}'
+
+
+def vsctl(stack: settings.Stack, *arguments: str) -> str:
+    return process.run(stack, [
+        'ovs-vsctl', '--timeout=20',
+        f'--db=unix:{stack.run}/ovs/db.sock', *arguments], 'ovs-vsctl')
+
+
+def _ovs_database(stack: settings.Stack) -> None:
+    database = stack.data / 'ovs/conf.db'
+    if not database.exists():
+        process.run(stack, [
+            'ovsdb-tool', 'create', str(database),
+            '/usr/share/openvswitch/vswitch.ovsschema'], 'ovs-vsctl')
+
+
+def _ovs_bridge(stack: settings.Stack) -> str:
+    bridge = stack.integration_bridge
+    vsctl(stack, '--may-exist', 'add-br', bridge, '--', 'set', 'bridge',
+          bridge, 'datapath_type=netdev')
+    return f'{bridge}, userspace datapath'
+
+
+def steps(stack: settings.Stack) -> list[graph.Step]:
+    return [
+        graph.Step('files', lambda: _files(stack)),
+        graph.Step('guest', lambda: _guest(stack), ('files',)),
+        graph.Step('containerd files', lambda: _containerd(stack),
+                   ('files', 'guest')),
+        graph.Step('ovs database', lambda: _ovs_database(stack)),
+        graph.Step('ovs schema',
+                   lambda: vsctl(stack, '--no-wait', 'init') or None,
+                   ('ovsdb',)),
+        graph.Step('ovs bridge', lambda: _ovs_bridge(stack), ('vswitchd',)),
+    ]
+
+
+def sandbox_state(stack: settings.Stack) -> list[dict[str, object]]:
+    """What the embedded runtime says of its VMs, one dictionary each."""
+    return [json.loads(path.read_text())
+            for path in stack.run.glob('kata/**/state.json')]
+
+
+def remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

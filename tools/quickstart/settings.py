@@ -1,0 +1,232 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where everything is: folders, ports, passwords, process environment."""
+
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import secrets
+import socket
+import string
+import sys
+from typing import Any
+
+# The marker in the environment of every process that the stack starts: what
+# is left of a crashed service is found by it, whatever its name.
+MARKER = 'KATA_QUICKSTART_STATE'
+
+# A Unix socket's path has at most 107 bytes, and containerd's and the
+# shim's are deep below the state folder.
+MAX_STATE_DIR = 40
+
+DEFAULT_PORT_BASE = 21500
+PORTS = ('keystone', 'placement', 'glance', 'neutron', 'zun', 'wsproxy',
+         'rabbitmq', 'rabbitmq_dist', 'epmd', 'registry', 'openflow',
+         'cri_stream')
+
+PASSWORDS = ('admin', 'rabbitmq', 'keystone', 'placement', 'glance',
+             'neutron', 'zun', 'erlang')
+
+# Passed on to services: what a site needs to reach registries.
+SITE_VARIABLES = ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY',
+                  'SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE')
+
+CLOUD_VARIABLES = {
+    'OS_IDENTITY_API_VERSION': '3',
+    'OS_USERNAME': 'admin',
+    'OS_PROJECT_NAME': 'demo',
+    'OS_USER_DOMAIN_ID': 'default',
+    'OS_PROJECT_DOMAIN_ID': 'default',
+    'OS_REGION_NAME': 'RegionOne',
+}
+
+
+class QuickstartError(Exception):
+    """Something that the user can act on; shown without a traceback."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """One stack: its folders, ports and passwords."""
+
+    state: pathlib.Path
+    repository: pathlib.Path
+    port_base: int
+    host: str
+    passwords: dict[str, str] = dataclasses.field(hash=False)
+
+    @property
+    def bin(self) -> pathlib.Path:
+        return pathlib.Path(sys.prefix) / 'bin'
+
+    @property
+    def etc(self) -> pathlib.Path:
+        return self.state / 'etc'
+
+    @property
+    def data(self) -> pathlib.Path:
+        return self.state / 'data'
+
+    @property
+    def run(self) -> pathlib.Path:
+        return self.state / 'run'
+
+    @property
+    def logs(self) -> pathlib.Path:
+        return self.state / 'logs'
+
+    @property
+    def containerd_socket(self) -> pathlib.Path:
+        return self.run / 'containerd.sock'
+
+    @property
+    def registry(self) -> str:
+        return f'127.0.0.1:{self.port("registry")}'
+
+    @property
+    def integration_bridge(self) -> str:
+        """A bridge is a network interface too: at most 15 characters."""
+        return f'kq-{self.port_base}'
+
+    def port(self, name: str) -> int:
+        return self.port_base + PORTS.index(name)
+
+    def url(self, name: str) -> str:
+        return f'http://127.0.0.1:{self.port(name)}'
+
+    def program(self, name: str) -> str:
+        """A console script of the virtual environment."""
+        return str(self.bin / name)
+
+    def environment(self) -> dict[str, str]:
+        """For services: nothing of the caller's shell but what a site needs.
+
+        PYTHONDONTWRITEBYTECODE, for one, would make every start compile a
+        whole OpenStack service again.
+        """
+        env = {name: os.environ[name] for name in SITE_VARIABLES
+               if name in os.environ}
+        env.update({
+            'PATH': f'{self.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:'
+                    '/usr/bin:/sbin:/bin',
+            'HOME': str(self.data),
+            'LANG': 'C.UTF-8',
+            'NO_PROXY': '127.0.0.1,localhost',
+            'no_proxy': '127.0.0.1,localhost',
+            'PYTHONUNBUFFERED': '1',
+            'PYTHONWARNINGS': 'ignore',
+            # every agent and every ovs-* tool finds its sockets by these
+            'OVS_RUNDIR': str(self.run / 'ovs'),
+            'OVS_DBDIR': str(self.data / 'ovs'),
+            'OVS_LOGDIR': str(self.logs),
+            MARKER: str(self.state),
+        })
+        return env
+
+    def cloud_environment(self) -> dict[str, str]:
+        """Credentials for clients."""
+        return dict(CLOUD_VARIABLES,
+                    OS_AUTH_URL=f'{self.url("keystone")}/v3',
+                    OS_PASSWORD=self.passwords['admin'])
+
+    def template_values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            'state': self.state, 'etc': self.etc, 'data': self.data,
+            'run': self.run, 'logs': self.logs, 'prefix': sys.prefix,
+            'host': self.host, 'registry': self.registry,
+            'integration_bridge': self.integration_bridge,
+            'containerd_socket': self.containerd_socket,
+            'host_memory_mib': host_memory_mib(),
+            'host_cpus': os.cpu_count(),
+            'kernel_package': os.environ.get('KATA_QUICKSTART_KERNEL', ''),
+        }
+        values.update({f'port_{name}': self.port(name) for name in PORTS})
+        values.update({f'password_{name}': self.passwords[name]
+                       for name in PASSWORDS})
+        return values
+
+    def render(self, template: str, target: pathlib.Path,
+               **more: Any) -> pathlib.Path:
+        """Fill a template of templates/ into ``target``, mode 0600."""
+        source = pathlib.Path(__file__).parent / 'templates' / template
+        text = string.Template(source.read_text()).substitute(
+            self.template_values(), **more)
+        write_private(target, text)
+        return target
+
+
+def host_memory_mib() -> int:
+    return (os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+            // 2**20)
+
+
+def write_private(target: pathlib.Path, text: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f'.{target.name}.new')
+    new.unlink(missing_ok=True)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, 'w') as out:
+        out.write(text)
+    new.replace(target)
+
+
+def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
+    """Read the stack of a state folder, or lay out a new one."""
+    state = state.resolve()
+    if len(str(state)) > MAX_STATE_DIR:
+        raise QuickstartError(
+            f'The path {state} is too long: Unix sockets below it would '
+            f'have more than 107 bytes. Use one of at most {MAX_STATE_DIR} '
+            'characters with --state-dir.')
+    state.mkdir(parents=True, exist_ok=True)
+    os.chmod(state, 0o755)  # noqa: S103 - the unprivileged QEMU passes here
+    settings = state / 'settings.json'
+    kept = json.loads(settings.read_text()) if settings.exists() else {}
+    base = port_base or kept.get('port_base', DEFAULT_PORT_BASE)
+    host = kept.get('host', socket.gethostname())
+    if (base, host) != (kept.get('port_base'), kept.get('host')):
+        if kept and any((state / 'run').glob('*.pid')):
+            raise QuickstartError(
+                'The stack runs with --port-base '
+                f'{kept["port_base"]}: stop it before you change that.')
+        write_private(settings, json.dumps({'port_base': base, 'host': host}))
+    secret = state / 'passwords.json'
+    passwords = json.loads(secret.read_text()) if secret.exists() else {}
+    missing = set(PASSWORDS) - set(passwords)
+    if missing:
+        passwords.update({name: secrets.token_hex(16) for name in missing})
+        write_private(secret, json.dumps(passwords, indent=1) + '\n')
+    stack = Stack(
+        state=state, port_base=base, host=host, passwords=passwords,
+        repository=pathlib.Path(__file__).resolve().parents[2])
+    for folder, mode in ((stack.etc, 0o700), (stack.data, 0o755),
+                         (stack.run, 0o755), (stack.logs, 0o755),
+                         (stack.run / 'ovs', 0o755),
+                         (stack.data / 'ovs', 0o755)):
+        folder.mkdir(exist_ok=True)
+        os.chmod(folder, mode)
+    return stack
+
+
+def lock(stack: Stack) -> Any:
+    """One quickstart at a time on a state folder; held until exit."""
+    handle = open(stack.run / 'lock', 'w')
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise QuickstartError(
+            f'Another quickstart works on {stack.state}. Wait for it, or '
+            'give another folder with --state-dir.') from None
+    return handle
