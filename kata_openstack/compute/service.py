@@ -52,7 +52,7 @@ class Service:
         self.node = node_ or node.Node(conf, containerd=self.native)
         self.network = network.Network(conf, self.client)
         self.images = images.Images(self.client)
-        tell = emitter.Emitter(conf, notification_transport)
+        self._emitter = tell = emitter.Emitter(conf, notification_transport)
         self.pods = pods.Pods(conf, self.client, self.native, self.node,
                               self.images, self.network, tell)
         self.containers = containers.Containers(
@@ -78,6 +78,7 @@ class Service:
 
     def start(self) -> None:
         """Order matters: nobody may ask before what was left is cleared."""
+        self._emitter.start()
         self.network.reconcile()
         self._cni.start()
         if self.canaries.start():
@@ -97,6 +98,7 @@ class Service:
         self._server.wait()
         self._events.stop()
         self._cni.stop()
+        self._emitter.stop()
         if self._own:
             self._transport.cleanup()
         self.client.close()

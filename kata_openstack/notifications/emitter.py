@@ -10,9 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sends notifications, and never fails: the work goes on without them."""
+"""Sends notifications; the work never waits for them, nor fails with them.
+
+oslo.messaging retries for ever while the broker is away, so a thread of its
+own sends, in the order of the events.
+"""
 
 import datetime
+import queue
+import threading
 from typing import Any
 
 from oslo_config import cfg
@@ -31,15 +37,22 @@ EVENTS = (
     'container.exit', 'container.delete.end',
 )
 
+_MAX_QUEUED = 10000
+_LAST_SECONDS = 5.0  # for what is queued when the process ends
+
 
 class Emitter:
-    """Threads may share it."""
+    """Threads may share it. What is sent before start() is sent then."""
 
     def __init__(self, conf: cfg.ConfigOpts,
                  transport: messaging.Transport | None = None) -> None:
         """:param transport: None: as [oslo_messaging_notifications] says"""
         self.host: str = conf.host
         self._notifier: messaging.Notifier | None = None
+        self._queue: queue.SimpleQueue[tuple[str, Any] | None] = (
+            queue.SimpleQueue())
+        self._thread = threading.Thread(target=self._run, name='notify',
+                                        daemon=True)
         if conf.notifications.enabled:
             transport = transport or messaging.get_notification_transport(
                 conf)
@@ -48,6 +61,19 @@ class Emitter:
                 transport, publisher_id=f'kata-compute:{conf.host}',
                 driver=None if driver else 'messagingv2',
                 topics=[conf.notifications.topic])
+
+    def start(self) -> None:
+        if self._notifier is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for what is queued, but not for ever."""
+        self._queue.put(None)
+        if self._thread.ident:
+            self._thread.join(_LAST_SECONDS)
+            if self._thread.is_alive():
+                LOG.error('%d notifications are lost: the message broker '
+                          'does not take them', self._queue.qsize())
 
     def sandbox(self, event: str, occurred_at: float, **fields: Any) -> None:
         """:param event: one of EVENTS; occurred_at: Unix seconds"""
@@ -68,12 +94,22 @@ class Emitter:
         payload.obj_reset_changes(recursive=True)  # all of it is news
         if self._notifier is None:
             return
-        send = (self._notifier.error if event.endswith('.error')
-                else self._notifier.info)
-        try:
-            send({}, event, payload.obj_to_primitive())
-        except Exception:
-            LOG.exception('Notification %s is lost', event)
+        if self._queue.qsize() >= _MAX_QUEUED:
+            LOG.error('Notification %s is lost: %d others wait for the '
+                      'message broker', event, _MAX_QUEUED)
+        else:
+            self._queue.put((event, payload.obj_to_primitive()))
+
+    def _run(self) -> None:
+        assert self._notifier is not None
+        while (item := self._queue.get()) is not None:
+            event, payload = item
+            send = (self._notifier.error if event.endswith('.error')
+                    else self._notifier.info)
+            try:
+                send({}, event, payload)
+            except Exception:
+                LOG.exception('Notification %s is lost', event)
 
 
 def fault(error: BaseException) -> objects.FaultPayload:

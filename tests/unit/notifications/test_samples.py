@@ -19,7 +19,9 @@ KATA_WRITE_SAMPLES=1 stestr run test_samples
 import json
 import os
 import pathlib
+import threading
 
+import fixtures
 from oslo_config import cfg
 from oslo_messaging import conffixture
 from oslo_messaging.notify import notifier
@@ -67,6 +69,8 @@ class SamplesTest(base.TestCase):
         self.fake = emitter.Emitter(conf)
         self.notifier = self.fake._notifier
         self.fake._notifier = self
+        self.fake.start()
+        self.addCleanup(self.fake.stop)
 
     def info(self, ctxt, event_type, payload):
         self.sent.append(('INFO', event_type, payload))
@@ -81,7 +85,10 @@ class SamplesTest(base.TestCase):
             send = (self.fake.sandbox if event.startswith('sandbox')
                     else self.fake.container)
             send(event, 1795402802.0, **fields)
-            priority, event_type, payload = self.sent.pop()
+        self.fake.stop()
+        for event in emitter.EVENTS:
+            priority, event_type, payload = self.sent.pop(0)
+            self.assertEqual(event, event_type)
             notification = {
                 'event_type': event_type, 'priority': priority,
                 'publisher_id': self.notifier.publisher_id,
@@ -105,9 +112,36 @@ class SamplesTest(base.TestCase):
 
     def test_a_broken_bus_stops_nothing(self):
         def fail(*args):
+            self.info = works
             raise RuntimeError
-        self.info = fail
-        self.fake.sandbox('sandbox.start.end', 1.0, **SANDBOX)
+        works, self.info = self.info, fail
+        for event in ('sandbox.start.end', 'sandbox.exit'):
+            self.fake.sandbox(event, 1.0, **SANDBOX)
+        self.fake.stop()
+        self.assertEqual(['sandbox.exit'], [s[1] for s in self.sent])
+
+    def test_nobody_waits_for_a_bus_that_is_away(self):
+        back = threading.Event()
+        self.addCleanup(back.set)
+
+        def wait(*args):
+            back.wait()
+            works(*args)
+        works, self.info = self.info, wait
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.notifications.emitter._MAX_QUEUED', 3))
+        told = emitter.EVENTS[2:4] + emitter.EVENTS[5:7] * 2
+        for event in told:
+            send = (self.fake.sandbox if event.startswith('sandbox')
+                    else self.fake.container)
+            send(event, 1.0, **(SANDBOX if event.startswith('sandbox')
+                                else CONTAINER))
+        self.assertEqual([], self.sent)
+        back.set()
+        self.fake.stop()
+        # one is under way, three wait, and the rest is too much
+        self.assertIn([s[1] for s in self.sent],
+                      [list(told[:3]), list(told[:4])])
 
 
 class VersionsTest(base.TestCase):
