@@ -12,6 +12,7 @@
 
 """A private image registry, open or with a password."""
 
+import os
 import pathlib
 import shutil
 import socket
@@ -20,6 +21,8 @@ import tempfile
 import time
 
 import fixtures
+
+from tools.quickstart import images
 
 USER, PASSWORD = 'user', 'right'
 # docker-registry takes bcrypt only; this is PASSWORD's, of the lowest cost
@@ -50,6 +53,7 @@ class Registry(fixtures.Fixture):
     def _setUp(self) -> None:
         root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        self._root = root
         port = free_port()
         self.address = f'127.0.0.1:{port}'
         text = _CONFIG + (_AUTH if self._password else '')
@@ -81,5 +85,6 @@ class Registry(fixtures.Fixture):
             ['skopeo', '--insecure-policy', 'copy', '--quiet',
              '--dest-tls-verify=false', *credentials,
              f'docker-archive:{archive}', f'docker://{reference}'],
-            check=True, capture_output=True)
+            check=True, capture_output=True,
+            env={**os.environ, **images.skopeo_environment(self._root)})
         return reference

@@ -12,6 +12,7 @@
 
 """Stops everything and leaves nothing of the stack on the machine."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -28,6 +29,8 @@ from tools.quickstart import settings
 CONTAINER_SECONDS = 60
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
 SHARED_MEMORY = pathlib.Path('/dev/shm')  # noqa: S108
+# libcni's record of pods that run; containerd can't be told another place
+CNI_RESULTS = pathlib.Path('/var/lib/cni/results')
 
 
 def stop(stack: settings.Stack, progress: graph.Progress) -> None:
@@ -46,6 +49,9 @@ def stop(stack: settings.Stack, progress: graph.Progress) -> None:
     if memory:
         configuration.remove(memory)
     forget_runtime_state(stack)
+    for folder in (CNI_RESULTS, CNI_RESULTS.parent):
+        with contextlib.suppress(OSError):  # not there, or of use to others
+            folder.rmdir()
     progress.say('everything is stopped'
                  + (f'; {len(left)} leftover processes ended' if left
                     else ''))

@@ -104,13 +104,23 @@ def write_layout(folder: pathlib.Path, config: dict[str, Any],
     (folder / 'oci-layout').write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
+def skopeo_environment(folder: pathlib.Path) -> dict[str, str]:
+    """For skopeo to keep its cache of blobs in ``folder``.
+
+    As root it takes /var/lib/containers, unless it believes to be run by
+    another user (blobinfocache/default.go of containers/image).
+    """
+    return {'XDG_DATA_HOME': str(folder), '_CONTAINERS_ROOTLESS_UID': '1'}
+
+
 def push(stack: settings.Stack, folder: pathlib.Path, target: str,
          auth_file: pathlib.Path | None = None) -> None:
     """:param target: HOST:PORT/NAME:TAG"""
     more = [f'--dest-authfile={auth_file}'] if auth_file else []
     process.run(stack, [
         'skopeo', '--insecure-policy', 'copy', '--dest-tls-verify=false',
-        *more, f'oci:{folder}:image', f'docker://{target}'], 'images')
+        *more, f'oci:{folder}:image', f'docker://{target}'], 'images',
+        skopeo_environment(stack.data))
 
 
 def build_and_push(stack: settings.Stack) -> str | None:
