@@ -29,8 +29,9 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
               shared: share.Share) -> dict[str, Any]:
     """The config that crun gets; what it mounts is put into the share."""
     linux = config.get('linux') or {}
-    guest = {
-        'ociVersion': config.get('ociVersion', '1.0.0'),
+    guest: dict[str, Any] = {
+        # of what we pass on; crun 1.8 refuses that of containerd 1.7 and 2
+        'ociVersion': '1.0.0',
         'root': {'path': f'{system.SHARE}/{container}/rootfs',
                  'readonly': bool((config.get('root') or {})
                                   .get('readonly'))},
