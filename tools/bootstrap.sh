@@ -110,6 +110,39 @@ fetch_kernel() {
         $'\n'"$(tail -n 5 "$log")"
 }
 
+# fetch_containerd SUITE FOLDER LOG: print the folder with the programs of the
+# containerd of another Debian suite, unpacked below FOLDER, not installed.
+# Fails if it can't be had from the machine's own mirror, or doesn't run here.
+fetch_containerd() {
+    local suite=$1 folder=$2/$1 log=$3 mirror apt
+    local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    if [[ ! -d $folder ]]; then
+        # shellcheck disable=SC2016
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+            'Created-By: Packages' 'Origin: Debian' 2>>"$log" | head -n 1)
+        apt=$(mktemp -d)
+        mkdir -p "$apt/lists/partial" "$apt/root"
+        echo "deb [signed-by=$keys] $mirror $suite main" >"$apt/sources.list"
+        if ! (
+            # nothing of this reaches the machine's own apt
+            options=(-o Dir::Etc::SourceList="$apt/sources.list"
+                -o Dir::Etc::SourceParts=- -o Dir::State="$apt"
+                -o Dir::State::status=/dev/null -o Dir::Cache="$apt"
+                -o APT::Sandbox::User=root)
+            cd "$apt" && apt-get "${options[@]}" update &&
+                apt-get "${options[@]}" download containerd &&
+                dpkg-deb -x containerd_*.deb root &&
+                root/usr/bin/containerd --version &&
+                mkdir -p "${folder%/*}" && mv root "$folder"
+        ) >>"$log" 2>&1; then
+            rm -rf "$apt"
+            return 1
+        fi
+        rm -rf "$apt"
+    fi
+    echo "$folder/usr/bin"
+}
+
 # Print a Python of at least 3.11 that has the modules that are named.
 any_python() {
     local python

@@ -37,6 +37,11 @@ END
 # KATA_TEST_VENV: one that somebody else made and keeps
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
 PASSED=0 FAILED=0 SKIPPED=0
+# Debian's suites with newer releases of containerd (1.7, 2.1), and what is
+# tested with those
+OTHER_SUITES=(trixie forky)
+OTHER_CONTAINERDS='functional\.(node|compute\.test_pods|embedded\.'
+OTHER_CONTAINERDS+='(test_faults|test_containers\.TestProcesses))'
 
 # count FILE: add what a stestr run printed last
 count() {
@@ -97,6 +102,19 @@ run_functional() {
     fi
     # each test boots VMs: side by side they only wait for each other
     stestr_run functional --serial "$@"
+    local suite programs
+    for suite in "${OTHER_SUITES[@]}"; do
+        if ! programs=$(fetch_containerd "$suite" \
+            "$REPOSITORY/.cache/containerd" "$logs/containerd.log"); then
+            say "not tested with the containerd of Debian $suite:" \
+                $'\n'"$(tail -n 5 "$logs/containerd.log")"
+            SKIPPED=$((SKIPPED + 1))
+            continue
+        fi
+        say "functional tests with $("$programs/containerd" --version)"
+        PATH=$programs:$PATH stestr_run functional --serial \
+            "${@:-$OTHER_CONTAINERDS}"
+    done
 }
 
 # The stack gets a network namespace: its ports, its switch and its

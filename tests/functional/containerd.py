@@ -13,9 +13,11 @@
 """A private containerd for tests: own root, own socket, own CNI folders.
 
 Shared by all functional tests. It needs root, and Debian's containerd,
-busybox-static and containernetworking-plugins.
+busybox-static and containernetworking-plugins. The containerd is the first
+one in PATH, of whatever release.
 """
 
+from collections.abc import Mapping
 import json
 import os
 import pathlib
@@ -31,7 +33,11 @@ import fixtures
 from oslo_config import cfg
 
 from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import edit
+from kata_openstack.runtime.containerd import program
+from kata_openstack.runtime.hypervisors import base
 from tests.functional import images
 
 CNI_BIN_DIR = pathlib.Path('/usr/lib/cni')
@@ -44,19 +50,23 @@ PTP: dict[str, Any] = {
                  'routes': [{'dst': '0.0.0.0/0'}]}}]}
 
 _CONFIG = '''\
-version = 2
+version = {version}
 root = "{root}/root"
 state = "{root}/state"
 disabled_plugins = [
-  "io.containerd.internal.v1.restart", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.internal.v1.restart",
+  "io.containerd.tracing.processor.v1.otlp",
   "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.aufs"]
 [grpc]
   address = "{root}/containerd.sock"
 [ttrpc]
   address = "{root}/ttrpc.sock"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{root}/opt"
+'''
+_CRI_V2 = '''\
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   stream_server_address = "127.0.0.1"
@@ -68,15 +78,36 @@ disabled_plugins = [
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{root}/cni/bin"
     conf_dir = "{root}/cni/net.d"
-{handlers}
 '''
+_CRI_V3 = '''\
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_address = "127.0.0.1"
+[plugins."io.containerd.cri.v1.images"]
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "{pause}"
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = "{root}/certs.d"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "{default}"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{root}/cni/bin"]
+    conf_dir = "{root}/cni/net.d"
+'''
+
+
+def handlers(conf: cfg.ConfigOpts,
+             files: Mapping[base.Handler, base.Files]) -> str:
+    """What is added to the fixture's configuration, which names its version
+    already."""
+    return config.render(conf, files, program.version()).partition('\n')[2]
 
 
 class Containerd(fixtures.Fixture):
     """A running containerd with the two test images in it.
 
-    :param handlers: TOML of the sections
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.NAME]
+    :param handlers: TOML of handlers(), without which there are none
     :param conflist: the CNI configuration
     :param plugins: CNI plugins by name, beside Debian's
     :param env: for containerd and so for its shims
@@ -106,9 +137,7 @@ class Containerd(fixtures.Fixture):
         self.address = str(self.root / 'containerd.sock')
         self.log = self.root / 'containerd.log'
         self._write_cni()
-        (self.root / 'config.toml').write_text(_CONFIG.format(
-            root=self.root, pause=images.PAUSE, handlers=self._handlers,
-            default=self._default_handler()))
+        self._write_config()
         self.conf = cfg.ConfigOpts()
         opts.register_opts(self.conf)
         self.conf([], project='kata-openstack', default_config_files=[],
@@ -127,12 +156,14 @@ class Containerd(fixtures.Fixture):
             archive.unlink()
         self.addCleanup(self._remove_pods)
 
-    def _default_handler(self) -> str:
-        """containerd's CRI plugin wants one, and takes runc when let be."""
-        plugin = tomllib.loads(self._handlers).get('plugins', {}).get(
-            'io.containerd.grpc.v1.cri', {})
-        return next(iter(plugin.get('containerd', {}).get('runtimes', {})),
-                    'runc')
+    def _write_config(self) -> None:
+        number = config.format_version(program.version())
+        runtimes = edit.runtimes(tomllib.loads(self._handlers))
+        text = _CONFIG + (_CRI_V2 if number == 2 else _CRI_V3)
+        (self.root / 'config.toml').write_text(text.format(
+            version=number, root=self.root, pause=images.PAUSE,
+            # the CRI plugin wants one, and takes runc when let be
+            default=next(iter(runtimes), 'runc')) + self._handlers)
 
     def _write_cni(self) -> None:
         binaries = self.root / 'cni' / 'bin'

@@ -34,7 +34,6 @@ from kata_openstack.compute import rpcapi
 from kata_openstack.compute import service
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime import embedded
 from kata_openstack.runtime import node
 from tests.functional import containerd
@@ -72,8 +71,7 @@ def prepared() -> str:
     if accelerator is None:
         raise RuntimeError('No QEMU here; install qemu-system-x86.')
     embedded.prepare(conf, accelerator, lambda text: None)
-    rendered = config.render(conf, here.files(), '1.6')
-    return rendered.replace('version = 2\n', '')
+    return containerd.handlers(conf, here.files())
 
 
 def programs() -> pathlib.Path:

@@ -30,7 +30,6 @@ from oslo_config import cfg
 from kata_openstack.compute import canaries
 from kata_openstack.conf import opts
 from kata_openstack.runtime.canary import records
-from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import embedded
 from kata_openstack.runtime import node
@@ -90,9 +89,8 @@ def main() -> None:
     embedded.prepare(conf, choice.accelerator,
                      lambda text: print(text, file=sys.stderr))
     prepared = time.monotonic()
-    handlers = config.render(conf, here.files(), '1.6')
-    # the fixture's own part of the file names the version already
-    with containerd.Containerd(handlers.partition('\n')[2]) as service:
+    handlers = containerd.handlers(conf, here.files())
+    with containerd.Containerd(handlers) as service:
         canary = run_canary(conf, service, here)
         begin_pod = time.monotonic()
         sandbox, container = run_pod(service, choice.handler)

@@ -27,6 +27,7 @@ from kata_openstack.cmd import containerd as command
 from kata_openstack.cmd import status
 from kata_openstack.conf import opts
 from kata_openstack.runtime.containerd import config
+from kata_openstack.runtime.containerd import edit
 from kata_openstack.runtime.hypervisors import base as hypervisors
 from tests.functional import containerd
 from tests.unit import base
@@ -49,9 +50,8 @@ class TestContainerd(base.TestCase):
         opts.register_opts(conf)
         conf([], default_config_files=[])
         rendered = config.render(conf, {HANDLER: FILES}, self.version)
-        # the fixture's own part of the file names the version already
         return rendered, self.useFixture(containerd.Containerd(
-            rendered.partition('\n')[2]))
+            containerd.handlers(conf, {HANDLER: FILES})))
 
     def checks(self, service):
         checks = status.Checks(service.conf)
@@ -60,7 +60,8 @@ class TestContainerd(base.TestCase):
 
     def test_containerd_has_our_handler(self):
         _, service = self.start()
-        self.assertEqual({'kata-clh'}, service.client.handlers())
+        # containerd 2 has runc beside all others
+        self.assertEqual({'kata-clh'}, service.client.handlers() - {'runc'})
 
     def test_host_check_says_what_containerd_has(self):
         _, service = self.start()
@@ -85,9 +86,7 @@ class TestContainerd(base.TestCase):
             check=True, capture_output=True, text=True).stdout
 
         def runtime(text):
-            plugin = tomllib.loads(text)['plugins'][
-                'io.containerd.grpc.v1.cri']
-            return plugin['containerd']['runtimes']['kata-clh']
+            return edit.runtimes(tomllib.loads(text))['kata-clh']
 
         self.assertEqual(runtime(rendered),
                          {k: v for k, v in runtime(dump).items()
