@@ -27,6 +27,7 @@ from kata_openstack import requirements
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
 
@@ -40,32 +41,40 @@ class _Containerd:
     canaries: dict[str, records.Record]
 
 
-def _ask_containerd(app: cli.KataOpenstack) -> _Containerd:
+def _look(app: cli.KataOpenstack, *,
+          measure: bool = False) -> tuple[node.Node, _Containerd]:
+    """This node, judged as kata-compute judges it.
+
+    :param measure: KVM anew.
+    """
+    client = cri.CriClient(app.conf)
+    try:
+        containerd = _ask(client, app)
+        here = node.Node(app.conf, containerd=native.NativeClient(
+            app.conf, client.channel))
+        here.refresh(measure=measure)
+    finally:
+        client.close()
+    if app.conf.canary.enabled:
+        problems = records.problems(containerd.canaries)
+        here.doubts = lambda: problems
+    return here, containerd
+
+
+def _ask(client: cri.CriClient, app: cli.KataOpenstack) -> _Containerd:
     """What containerd has, and what became of kata-compute's canaries."""
     kept = records.load(records.path(app.conf))
-    client = cri.CriClient(app.conf)
     try:
         version = client.version().runtime_version
         keys = sandbox.keys(client)
     except exception.KataError as e:
         return _Containerd({'reachable': False, 'reason': str(e)}, None, kept)
-    finally:
-        client.close()
     return _Containerd(
         {'reachable': True, 'version': version,
          'reason': f'{version} at {client.address}'}, set(keys),
         # those of another configuration say nothing about this one
         {name: record for name, record in kept.items()
          if record.key == keys.get(name)})
-
-
-def _doubting(here: node.Node, containerd: _Containerd,
-              app: cli.KataOpenstack) -> node.Node:
-    """Judges as kata-compute does."""
-    if app.conf.canary.enabled:
-        problems = records.problems(containerd.canaries)
-        here.doubts = lambda: problems
-    return here
 
 
 class _Kvm(cliff_columns.FormattableColumn):
@@ -119,9 +128,7 @@ class Check(show.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Sequence[Any]]:
-        containerd = _ask_containerd(self.app)
-        here = _doubting(node.Node(self.app.conf), containerd, self.app)
-        here.refresh()
+        here, containerd = _look(self.app, measure=True)
         host = here.host.to_dict()
         handlers = []
         for state in here.handlers():
@@ -183,7 +190,7 @@ class Show(show.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Sequence[Any]]:
-        host = node.Node(self.app.conf).host
+        host = _look(self.app)[0].host
         answer = {**host.to_dict(), 'findings': [
             dataclasses.asdict(f) for f in host.findings()]}
         return tuple(answer), tuple(answer.values())
@@ -239,8 +246,7 @@ class Select(lister.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-        containerd = _ask_containerd(self.app)
-        here = _doubting(node.Node(self.app.conf), containerd, self.app)
+        here, containerd = _look(self.app)
         asked: dict[str, Any] = {
             'isolation': parsed_args.isolation, 'cpus': parsed_args.cpus,
             'memory_mib': parsed_args.memory}

@@ -63,15 +63,26 @@ class TestContainerd(base.TestCase):
         # containerd 2 has runc beside all others
         self.assertEqual({'kata-clh'}, service.client.handlers() - {'runc'})
 
-    def test_host_check_says_what_containerd_has(self):
+    def host(self, command):
         _, service = self.start()
         file = service.root / 'node.conf'
         file.write_text(f'[DEFAULT]\nrun_path = {service.root}/run\n'
                         f'[containerd]\naddress = {service.address}\n')
         app = cli.KataOpenstack()
         app.stdout = io.StringIO()
-        app.run(['--config-file', str(file), 'host', 'check', '-f', 'json'])
-        answer = json.loads(app.stdout.getvalue())
+        app.run(['--config-file', str(file), 'host', command, '-f', 'json'])
+        return json.loads(app.stdout.getvalue())
+
+    def test_host_show_says_what_containerd_offers(self):
+        found = self.host('show')['containerd']
+        self.assertEqual(self.version.partition('~')[0],
+                         found['version'].partition('~')[0])
+        self.assertIn('overlayfs', found['snapshotters'])
+        # it is there, and not set up
+        self.assertNotIn('devmapper', found['snapshotters'])
+
+    def test_host_check_says_what_containerd_has(self):
+        answer = self.host('check')
         self.assertIs(True, answer['containerd']['reachable'])
         configured = {h['name']: h['configured'] for h in answer['handlers']}
         self.assertIs(True, configured['kata-clh'])
