@@ -68,5 +68,6 @@ OPTS = [
         default={},
         help='containerd snapshotter for each runtime handler that must '
              'not use the default one, as handler:snapshotter, for example '
-             'kata-fc:devmapper.'),
+             'kata-clh:devmapper. kata-fc uses devmapper unless another one '
+             'is named here.'),
 ]

@@ -79,15 +79,17 @@ def _runtime(conf: cfg.ConfigOpts, handler: base.Handler,
         'pod_annotations': POD_ANNOTATIONS,
         'container_annotations': [],
     }
-    snapshotter = conf.kata.snapshotters.get(handler.name)
-    if snapshotter:
-        if _parse(containerd_version) < (1, 7):
-            raise exception.InvalidInput(
-                field='[kata] snapshotters', value=handler.name,
-                why=f'containerd {containerd_version} has one snapshotter '
-                    'for all handlers',
-                remedy='Use containerd 1.7 or later, or take it out.')
-        section['snapshotter'] = snapshotter
+    chosen = conf.kata.snapshotters.get(handler.name)
+    if _parse(containerd_version) >= (1, 7):
+        snapshotter = chosen or handler.snapshotter
+        if snapshotter:
+            section['snapshotter'] = snapshotter
+    elif chosen:
+        raise exception.InvalidInput(
+            field='[kata] snapshotters', value=handler.name,
+            why=f'containerd {containerd_version} has one snapshotter for '
+                'all handlers',
+            remedy='Use containerd 1.7 or later, or take it out.')
     section['options'] = {'ConfigPath': str(files.config_path)}
     return section
 

@@ -50,6 +50,7 @@ class Handler:
     ``shim`` is upstream Kata's name (``qemu-runtime-rs``); empty for a
     handler that is not upstream's. ``offers`` are keys of OFFERS.
     ``table``: upstream's configuration has [hypervisor.<table>].
+    ``snapshotter``: containerd's that it needs; empty for the default one.
     """
 
     name: str
@@ -57,9 +58,11 @@ class Handler:
     shim: str = ''
     table: str = ''
     offers: frozenset[str] = frozenset()
+    snapshotter: str = ''
 
 
-def kata_handler(shim: str, *offers: str, table: str = '') -> Handler:
+def kata_handler(shim: str, *offers: str, table: str = '',
+                 snapshotter: str = '') -> Handler:
     """A handler of upstream Kata, with the names that upstream uses.
 
     :param table: if it is not the shim's name, less what tells runtime-rs.
@@ -68,7 +71,7 @@ def kata_handler(shim: str, *offers: str, table: str = '') -> Handler:
                    runtime_type=f'io.containerd.kata-{shim}.v2',
                    shim=shim,
                    table=table or shim.removesuffix('-runtime-rs'),
-                   offers=frozenset(offers))
+                   offers=frozenset(offers), snapshotter=snapshotter)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ from kata_openstack.runtime.hypervisors import base
 class Firecracker(base.UpstreamKata):
     facts = base.Facts(
         handlers=(base.kata_handler('fc', 'block-rootfs', 'block-volume',
-                                    'privileged', table='firecracker'),),
+                                    'privileged', table='firecracker',
+                                    snapshotter='devmapper'),),
         accelerators=(caps.KVM,),
         kvm_needs=(caps.KVM_USER_MEMORY, caps.KVM_IRQCHIP, caps.KVM_IRQFD,
                    caps.KVM_IOEVENTFD),

@@ -20,6 +20,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.hypervisors import base as hypervisors
+from kata_openstack.runtime.hypervisors import firecracker
 from tests.unit import base
 
 HANDLER = hypervisors.kata_handler('clh')
@@ -83,6 +84,20 @@ class TestRender(base.TestCase):
                            snapshotters={'kata-clh': 'devmapper'})
         e = self.assertRaises(exception.InvalidInput, self.render, '1.6.20')
         self.assertIn('1.7', str(e))
+
+    def test_a_snapshotter_that_the_hypervisor_needs(self):
+        [handler] = firecracker.Firecracker.facts.handlers
+
+        def section(version):
+            plugin = config.sections(self.conf, {handler: FILES}, version)[
+                'io.containerd.grpc.v1.cri']
+            return plugin['containerd']['runtimes']['kata-fc']
+
+        self.assertEqual('devmapper', section('1.7')['snapshotter'])
+        # there its canary tells whether the default one will do
+        self.assertNotIn('snapshotter', section('1.6.20'))
+        self.config.config(group='kata', snapshotters={'kata-fc': 'blockfile'})
+        self.assertEqual('blockfile', section('1.7')['snapshotter'])
 
     def test_too_old_or_no_version(self):
         for version in ('1.5.9', '0.2', 'latest', ''):
