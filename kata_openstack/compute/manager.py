@@ -14,6 +14,8 @@
 
 from collections.abc import Callable
 import functools
+import math
+import time
 from typing import Any
 
 from oslo_log import log as logging
@@ -35,10 +37,18 @@ Dict = dict[str, Any]
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """Our errors are answers; anything else is a bug, and is logged here.
 
-    Arguments are in no message: they hold environments and passwords.
+    What nobody waits for any more is not done: its failure has been told,
+    and cleaned up after. Arguments are in no message: they hold environments
+    and passwords.
     """
     @functools.wraps(function)
     def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
+        late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
+        if late > 0:
+            LOG.warning('%s for request %s came %.0f s too late: nobody '
+                        'waits for it, and it is not done',
+                        function.__name__, ctxt.get('request_id'), late)
+            return None
         try:
             return function(self, ctxt, **kwargs)
         except exception.KataError as e:

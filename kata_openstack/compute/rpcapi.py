@@ -17,6 +17,7 @@ Version history:
 * 1.0: first version
 """
 
+import time
 from typing import Any
 
 import oslo_messaging as messaging
@@ -29,8 +30,12 @@ EXCHANGE = 'kata-openstack'
 VERSION = '1.0'
 
 # Seconds within which a node that works on a long call must give a sign of
-# life, so that its death is noticed long before the call's limit.
-_HEARTBEAT = 60
+# life, so that its death is noticed long before the call's limit, and before
+# zun-api gives up (rpc_response_timeout), whose user then sees an error 500.
+_HEARTBEAT = 30
+# In a request's context: until when somebody waits for its answer, in Unix
+# seconds. The broker keeps requests for a node that is down.
+VALID_UNTIL = 'valid_until'
 
 Dict = dict[str, Any]
 
@@ -58,14 +63,17 @@ class ComputeAPI:
     def _call(self, ctxt: Dict, host: str, method: str, long: bool = False,
               extra_time: int = 0, **kwargs: Any) -> Any:
         if long:
+            patience = _HEARTBEAT
             client = self._client.prepare(
                 server=host, timeout=self._long_timeout + extra_time,
-                call_monitor_timeout=_HEARTBEAT)
+                call_monitor_timeout=patience)
         else:
-            client = self._client.prepare(
-                server=host, timeout=self._timeout + extra_time)
+            patience = self._timeout + extra_time
+            client = self._client.prepare(server=host, timeout=patience)
         try:
-            return client.call(ctxt, method, **kwargs)
+            return client.call(
+                {**ctxt, VALID_UNTIL: time.time() + patience}, method,
+                **kwargs)
         except messaging.MessagingTimeout as e:
             raise exception.NodeUnavailable(
                 host=host, why=f'no answer to {method} in time') from e

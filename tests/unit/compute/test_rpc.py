@@ -12,6 +12,8 @@
 
 """Client and endpoint, through oslo.messaging's in-memory broker."""
 
+import types
+
 import fixtures
 from oslo_config import cfg
 import oslo_messaging
@@ -107,6 +109,15 @@ class RpcTest(base.TestCase):
         self.assertIn('KeyError', str(error))
         self.assertNotIn('Traceback', str(error))
         self.assertIn('Traceback', self.log.output)
+
+    def test_what_nobody_waits_for_is_not_done(self):
+        """As after a start of kata-compute, with what the broker kept."""
+        with fixtures.MonkeyPatch(
+                'kata_openstack.compute.manager.time',
+                types.SimpleNamespace(time=lambda: 4e9)):
+            self.assertIsNone(self.api.exec_sync(CTXT, 'n1', 'c', ['true']))
+        self.assertEqual([], self.parts.calls)
+        self.assertIn('exec_sync for request req-1 came', self.log.output)
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,
