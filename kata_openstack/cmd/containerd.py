@@ -56,6 +56,9 @@ class Config(command.Command):
         version = parsed_args.containerd_version or installed_version()
         self.app.stdout.write(
             config.render(self.app.conf, handlers, version))
+        if not handlers:
+            self.app.LOG.error('No handler is usable here; "kata-openstack '
+                               'host check" says why.')
         return 0 if handlers else 1
 
 

@@ -158,10 +158,12 @@ class TestCli(base.TestCase):
                 'containerd']['runtimes']))
 
     def test_containerd_config_without_a_usable_handler(self):
-        code, _ = self.run_cli('containerd', 'config',
-                               '--containerd-version', '1.7',
-                               measured=hosts.INTERPRETING)
+        with self.assertLogs('run', 'ERROR') as logs:
+            code, _ = self.run_cli('containerd', 'config',
+                                   '--containerd-version', '1.7',
+                                   measured=hosts.INTERPRETING)
         self.assertEqual(1, code)
+        self.assertIn('host check', logs.output[0])
 
     def test_a_missing_configuration_file(self):
         self.assertNotEqual(0, cli.main(
