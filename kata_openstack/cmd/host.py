@@ -56,8 +56,7 @@ def _look(app: cli.KataOpenstack, *,
     finally:
         client.close()
     if app.conf.canary.enabled:
-        problems = records.problems(containerd.canaries)
-        here.doubts = lambda: problems
+        here.doubt = records.problems(containerd.canaries).get
     return here, containerd
 
 

@@ -12,7 +12,6 @@
 """Runs a canary with each handler, and says which handlers are in doubt."""
 
 from collections.abc import Callable
-from collections.abc import Mapping
 import threading
 import time
 from typing import Any
@@ -31,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 _FIRST_RETRY = 5.0  # seconds
 _WAITING = base.Problem(
-    reason='its first sandbox is still starting',
+    reason='its canary sandbox has not run yet',
     remedy='Wait; kata-compute offers it when that has worked.')
 
 
@@ -55,10 +54,11 @@ class Canaries:
         self._woken = threading.Event()
         self._stopped = False
         self._swept = False
+        self._blind = False  # the last look has failed
         self._thread = threading.Thread(target=self._repeat, name='canary',
                                         daemon=True)
         if self._conf.enabled:
-            node_.doubts = self.doubts
+            node_.doubt = self.doubt
 
     def start(self) -> bool:
         """What has to be tried is known when this returns.
@@ -86,14 +86,20 @@ class Canaries:
         """Look soon whether containerd has other handlers."""
         self._woken.set()
 
-    def doubts(self) -> Mapping[str, base.Problem]:
-        """By handler; waits a while for those that are being tried."""
+    def doubt(self, handler: str) -> base.Problem | None:
+        """What stands against it; waits a while if it is being tried.
+
+        A handler of which nothing is known is in doubt, whatever kept it
+        from being tried.
+        """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopped or not self._pending,
+                lambda: self._stopped or handler not in self._pending,
                 max(0.0, self._until - time.monotonic()))
-            return {**records.problems(self._records),
-                    **dict.fromkeys(self._pending, _WAITING)}
+            record = self._records.get(handler)
+            if handler in self._pending or record is None:
+                return _WAITING
+            return None if record.passed else record.problem()
 
     def _repeat(self) -> None:
         while True:
@@ -105,12 +111,17 @@ class Canaries:
                 self._round()
             except exception.KataError as e:
                 LOG.warning('No canaries: %s', e)
-                self._expect(frozenset())  # until containerd is back
+                self._give_up()
             except Exception:
                 if self._stopped:  # the client was closed meanwhile
                     return
                 LOG.exception('The canaries failed')
-                self._expect(frozenset())
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """For now: nobody need wait, and what was not tried stays in doubt."""
+        self._blind = True
+        self._expect(frozenset())
 
     def _expect(self, names: frozenset[str]) -> None:
         with self._changed:
@@ -121,6 +132,8 @@ class Canaries:
 
     def _pause(self) -> float | None:
         """Seconds until a handler that failed is tried again."""
+        if self._blind:
+            return _FIRST_RETRY
         due = [self._due(r) for r in self._records.values() if not r.passed]
         return max(_FIRST_RETRY, min(due) - time.time()) if due else None
 
@@ -137,9 +150,10 @@ class Canaries:
         """
         try:
             keys = sandbox.keys(self._client)
+            self._blind = False
         except exception.KataError as e:
             LOG.debug('No handlers to try: %s', e)
-            keys = {}
+            keys, self._blind = {}, True
         usable = {s.name for s in self._node.handlers(keys, doubted=False)
                   if s.usable}
         keys = {name: key for name, key in keys.items() if name in usable}

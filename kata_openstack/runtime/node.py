@@ -14,7 +14,6 @@
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Mapping
 import dataclasses
 import pathlib
 from typing import Any
@@ -92,8 +91,8 @@ class Node:
         self._conf = conf
         self._host = host
         self._containerd = containerd
-        # What experience says against handlers, by name: the canaries'
-        self.doubts: Callable[[], Mapping[str, base.Problem]] = dict
+        # What experience says against a handler: the canaries'
+        self.doubt: Callable[[str], base.Problem | None] = lambda name: None
 
     @property
     def host(self) -> hosts.Host:
@@ -134,9 +133,8 @@ class Node:
 
         :param configured: the handlers that containerd has; None if
             that is not known, which counts nothing against a handler.
-        :param doubted: whether :attr:`doubts` count.
+        :param doubted: whether :attr:`doubt` counts.
         """
-        doubts = self.doubts() if doubted else {}
         capabilities = self._capabilities()
         states = []
         for name, plugin, handler, verdict in self._judge():
@@ -148,8 +146,9 @@ class Node:
                     reason='containerd has no runtime of that name',
                     remedy='Run "kata-openstack containerd configure" and '
                            'restart containerd.')
-            doubt = doubts.get(handler.name)
-            if verdict.usable and doubt is not None:
+            doubt = (self.doubt(handler.name)
+                     if doubted and verdict.usable else None)
+            if doubt is not None:
                 verdict = base.Verdict(
                     usable=False, accelerator=verdict.accelerator,
                     reason=doubt.reason, remedy=doubt.remedy)

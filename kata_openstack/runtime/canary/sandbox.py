@@ -14,7 +14,8 @@
 It is in the host's network namespace as far as containerd is concerned, so
 CNI is not asked; a shim then gives the VM no interface (upstream Kata: one
 without any device in it). The image is containerd's own sandbox image, which
-every pod needs.
+every pod needs. Its size is a small pod's: without one, upstream would give
+it the default size, which a small node need not have.
 """
 
 import hashlib
@@ -33,6 +34,9 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 LABEL = 'kata-openstack.io/canary'
+_PERIOD = 100000  # microseconds, and as much quota: one CPU
+# with the embedded runtime's overhead, its default size, which is there
+_MEMORY = 160 * 1024 * 1024
 
 
 def keys(client: cri.CriClient) -> dict[str, str]:
@@ -106,6 +110,9 @@ def run(client: cri.CriClient, handler: str, key: str,
             name=f'canary-{handler}', uid=uid, namespace='kata-openstack'),
         labels={LABEL: handler},
         linux=pb.LinuxPodSandboxConfig(
+            resources=pb.LinuxContainerResources(
+                cpu_period=_PERIOD, cpu_quota=_PERIOD,
+                memory_limit_in_bytes=_MEMORY),
             security_context=pb.LinuxSandboxSecurityContext(
                 namespace_options=pb.NamespaceOption(
                     network=pb.NODE, ipc=pb.POD, pid=pb.CONTAINER),

@@ -9,6 +9,9 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+import time
+
+import fixtures
 import grpc
 from oslo_config import fixture as config_fixture
 
@@ -116,6 +119,53 @@ class TestCanaries(base.TestCase):
         self.fake.state.handlers = ['kata-embedded', 'kata-x']
         self.assertEqual(before['kata-embedded'],
                          sandbox.keys(self.client)['kata-embedded'])
+        self.assertEqual(1, len(self.runs()))
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.runtime.canary.sandbox.keys',
+            lambda client: {'kata-embedded': 'changed'}))
+        found.wake()
+        self.wait_for(lambda: len(self.runs()) == 2)
+
+    def wait_for(self, condition):
+        deadline = time.monotonic() + 30
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def test_a_handler_that_appears_later(self):
+        self.fake.state.handlers = []
+        found = self.canaries()
+        found.start()
+        self.assertEqual([], self.info()['runtimes'])
+        self.fake.state.handlers = ['kata-embedded']
+        # in doubt from its first moment on
+        self.assertEqual([], self.info()['runtimes'])
+        found.wake()
+        self.wait_for(lambda: self.info()['runtimes'] == [
+            'kata', 'kata-embedded'])
+        self.assertEqual(1, len(self.runs()))
+
+    def test_a_containerd_that_is_not_ready_yet(self):
+        """What could not be tried is not offered, and tried soon."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.canaries._FIRST_RETRY', 0.05))
+        self.fake.state.fail['Version'] = (
+            grpc.StatusCode.UNKNOWN, 'server is not initialized yet')
+        self.canaries().start()
+        time.sleep(0.2)
+        self.assertEqual([], self.info()['runtimes'])
+        del self.fake.state.fail['Version']
+        self.wait_for(lambda: self.info()['runtimes'])
+        self.assertEqual(1, len(self.runs()))
+
+    def test_a_failure_that_passes(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.canaries._FIRST_RETRY', 0.05))
+        self.fail()
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+        del self.fake.state.fail['RunPodSandbox']
+        self.wait_for(lambda: self.info()['runtimes'])
 
     def test_switched_off(self):
         self.fail()
@@ -152,7 +202,7 @@ class TestCanaries(base.TestCase):
         [state] = [s for s in self.node.handlers({'kata-embedded'})
                    if s.name == 'kata-embedded']
         self.assertFalse(state.usable)
-        self.assertIn('still starting', state.reason)
+        self.assertIn('has not run yet', state.reason)
 
     def test_failures_are_retried_ever_later(self):
         found = self.canaries()
