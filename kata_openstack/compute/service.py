@@ -88,6 +88,8 @@ class Service:
         LOG.info('kata-compute serves %s', self._conf.host)
 
     def _resynced(self) -> None:
+        # a device, a module or a Kata that has come meanwhile
+        self.node.refresh(measure=False)
         self.network.reconcile()
         self.canaries.wake()
 
