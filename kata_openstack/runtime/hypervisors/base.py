@@ -133,6 +133,10 @@ class Hypervisor(abc.ABC):
               conf: cfg.ConfigOpts) -> Files | Problem:
         """Find the shim and its configuration on this host."""
 
+    def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
+        """Those of the facts, and what the configuration adds to them."""
+        return self.facts.needs
+
     def judge(self, handler: Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],
               conf: cfg.ConfigOpts) -> Verdict:
@@ -158,7 +162,7 @@ class Hypervisor(abc.ABC):
                 next(part for part in parts
                      if not _present(capabilities, part))
                 for parts in wanted.values()])
-        for name in facts.needs:
+        for name in self.needs(conf):
             if not _present(capabilities, name):
                 return _lacking(capabilities, [name])
         files = self.files(handler, host, conf)

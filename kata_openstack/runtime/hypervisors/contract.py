@@ -77,6 +77,12 @@ def capabilities(present: bool, *names: str) -> dict[str, caps.Capability]:
             for name in known}
 
 
+def _files(handler: base.Handler, host: hosts.Host,
+           conf: cfg.ConfigOpts) -> base.Files:
+    return base.Files(runtime_path=pathlib.Path('/shim'),
+                      config_path=pathlib.Path('/config'))
+
+
 class PluginContract:
     """Mix it into a TestCase, and name the plugin's class.
 
@@ -95,6 +101,9 @@ class PluginContract:
         self.conf([], default_config_files=[])
         self.hypervisor = self.plugin()
         self.facts = self.hypervisor.facts
+        # the same with its files in place: only the host is left to judge
+        self.installed = self.plugin()
+        self.installed.files = _files  # type: ignore[method-assign]
 
     def hosts(self) -> list[hosts.Host]:
         return [host(architecture) for architecture in ARCHITECTURES]
@@ -163,33 +172,62 @@ class PluginContract:
                 self.hypervisor.judge(handler, where, {}, self.conf)
                 self.hypervisor.withheld(handler, where, {})
 
+    def test_everything_is_enough(self) -> None:
+        """And the accelerator that is preferred is taken."""
+        for architecture in self.facts.architectures:
+            for handler in self.facts.handlers:
+                verdict = self.installed.judge(
+                    handler, host(architecture), self.everything(),
+                    self.conf)
+                assert verdict.usable, verdict
+                assert verdict.accelerator == self.facts.accelerators[0]
+                assert verdict.files and verdict.reason.strip(), verdict
+
     def test_a_foreign_architecture_is_refused(self) -> None:
+        foreign = {*ARCHITECTURES, 'vax'} - self.facts.architectures
+        for architecture in foreign:
+            for handler in self.facts.handlers:
+                assert not self.installed.judge(
+                    handler, host(architecture), self.everything(),
+                    self.conf).usable, (handler.name, architecture)
+
+    def everything(self, *absent: str) -> dict[str, caps.Capability]:
+        """All that it may ask for, but for ``absent``."""
+        known = capabilities(True, *self.facts.needs, *self.facts.kvm_needs)
+        return {name: dataclasses.replace(found, present=name not in absent)
+                for name, found in known.items()}
+
+    def assert_refused_without(self, *absent: str) -> None:
         for handler in self.facts.handlers:
-            assert not self.hypervisor.judge(
-                handler, host('vax'), capabilities(True),
-                self.conf).usable, handler.name
+            verdict = self.installed.judge(
+                handler, host(sorted(self.facts.architectures)[0]),
+                self.everything(*absent), self.conf)
+            assert not verdict.usable, (handler.name, absent)
+            assert verdict.reason.strip(), (handler.name, absent)
 
     def test_each_need_counts(self) -> None:
         """Without any one of them, the verdict must not be yes."""
-        architecture = sorted(self.facts.architectures)[0]
-        for handler in self.facts.handlers:
-            for need in self.facts.needs:
-                known = capabilities(True, *self.facts.needs)
-                known[need] = dataclasses.replace(known[need], present=False)
-                assert not self.hypervisor.judge(
-                    handler, host(architecture), known,
-                    self.conf).usable, need
+        for need in self.facts.needs:
+            self.assert_refused_without(need)
+
+    def test_an_accelerator_is_needed(self) -> None:
+        self.assert_refused_without(*self.facts.accelerators)
+
+    def test_each_need_of_kvm_counts(self) -> None:
+        others = set(self.facts.accelerators) - {caps.KVM}
+        for need in self.facts.kvm_needs:
+            self.assert_refused_without(need, *others)
 
     def test_more_never_turns_yes_into_no(self) -> None:
         architecture = sorted(self.facts.architectures)[0]
-        everything = capabilities(True, *self.facts.needs)
+        everything = self.everything()
         for handler in self.facts.handlers:
-            best = self.hypervisor.judge(handler, host(architecture),
+            best = self.installed.judge(handler, host(architecture),
                                          everything, self.conf)
             for name in everything:
                 less = {**everything, name: dataclasses.replace(
                     everything[name], present=False)}
-                verdict = self.hypervisor.judge(
+                verdict = self.installed.judge(
                     handler, host(architecture), less, self.conf)
                 assert best.usable or not verdict.usable, name
 

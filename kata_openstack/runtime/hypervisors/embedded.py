@@ -16,6 +16,8 @@ It needs nothing but packages of the distribution, and it is the only one
 that can emulate (TCG), where the operator allows that.
 """
 
+from collections.abc import Mapping
+import dataclasses
 import pathlib
 import shutil
 import sys
@@ -27,6 +29,7 @@ from kata_openstack.runtime.host import host as hosts
 from kata_openstack.runtime.hypervisors import base
 
 _SHIM = 'containerd-shim-kata-embedded-v2'
+_SHM = '/dev/shm'  # noqa: S108 - the tmpfs is meant
 
 
 class Embedded(base.Hypervisor):
@@ -43,6 +46,22 @@ class Embedded(base.Hypervisor):
         # QEMU, virtiofsd and the shim beside the guest's memory
         overhead_mib=128,
         overhead_cpus=0.25)
+
+    def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
+        # templates and the memory of VMs are there; what else an operator
+        # may name is looked at when the guest is prepared
+        shm = conf.embedded.memory_path == _SHM
+        return (*self.facts.needs, *([caps.SHM] if shm else []))
+
+    def judge(self, handler: base.Handler, host: hosts.Host,
+              capabilities: Mapping[str, caps.Capability],
+              conf: cfg.ConfigOpts) -> base.Verdict:
+        verdict = super().judge(handler, host, capabilities, conf)
+        if verdict.usable and not config_path(conf).exists():
+            return dataclasses.replace(
+                verdict, remedy='Make its guest: kata-openstack embedded '
+                f'prepare --accelerator {verdict.accelerator}.')
+        return verdict
 
     def files(self, handler: base.Handler, host: hosts.Host,
               conf: cfg.ConfigOpts) -> base.Files | base.Problem:

@@ -110,23 +110,45 @@ class Careless(qemu.Qemu):
         return {'wings': 'none'}
 
 
+class Sloppy(qemu.Qemu):
+    """Looks for its files and for nothing else."""
+
+    def judge(self, handler, host, capabilities, conf):
+        files = self.files(handler, host, conf)
+        if isinstance(files, hypervisors.Problem):
+            return hypervisors.Verdict(usable=False, reason=files.reason)
+        return hypervisors.Verdict(usable=True, reason='it is installed',
+                                   accelerator='kvm', files=files)
+
+
 class TestTheContractItself(base.TestCase):
-    def test_a_careless_plugin_fails(self):
+    def failures(self, subject):
         class Contract(contract.PluginContract, unittest.TestCase):
-            plugin, name = Careless, 'careless'
+            plugin, name = subject, 'careless'
 
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(Contract)(result)
         self.assertEqual([], result.errors)
-        failed = {case._testMethodName for case, _ in result.failures}
+        return {case._testMethodName for case, _ in result.failures}
+
+    def test_a_sloppy_plugin_fails(self):
+        self.assertEqual({
+            'test_it_is_installed', 'test_no_other_plugin_has_its_handlers',
+            'test_a_foreign_architecture_is_refused',
+            'test_an_accelerator_is_needed', 'test_each_need_counts',
+            'test_each_need_of_kvm_counts'}, self.failures(Sloppy))
+
+    def test_a_careless_plugin_fails(self):
         self.assertEqual({
             'test_it_is_installed', 'test_no_other_plugin_has_its_handlers',
             'test_an_empty_host_is_refused_with_a_reason',
-            'test_no_host_makes_it_raise',
+            'test_no_host_makes_it_raise', 'test_everything_is_enough',
             'test_a_foreign_architecture_is_refused',
-            'test_each_need_counts', 'test_tuning_is_a_drop_in',
+            'test_an_accelerator_is_needed', 'test_each_need_counts',
+            'test_each_need_of_kvm_counts', 'test_tuning_is_a_drop_in',
             'test_withheld_is_a_part_of_what_is_offered',
-            'test_isolation_is_not_claimed_without_hardware'}, failed)
+            'test_isolation_is_not_claimed_without_hardware'},
+            self.failures(Careless))
 
 
 class TestExample(base.TestCase):
