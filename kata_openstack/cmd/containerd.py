@@ -19,11 +19,11 @@ import shlex
 from cliff import command
 
 from kata_openstack.cmd import cli
+from kata_openstack.cmd import nodes
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import install
 from kata_openstack.runtime.containerd import program
-from kata_openstack.runtime import node
 
 DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
 
@@ -52,7 +52,7 @@ class Config(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        handlers = node.Node(self.app.conf).files()
+        handlers = nodes.look(self.app.conf).files()
         version = parsed_args.containerd_version or installed_version()
         self.app.stdout.write(
             config.render(self.app.conf, handlers, version))
@@ -116,7 +116,7 @@ class Configure(command.Command):
         target = install.Target(
             config=path, own=own.absolute(), program=parsed_args.containerd,
             version=program.version(parsed_args.containerd))
-        here = node.Node(self.app.conf)
+        here = nodes.look(self.app.conf)
         plan = install.plan(self.app.conf, target, here.files(),
                             here.tunings())
         say = self.app.stdout.write

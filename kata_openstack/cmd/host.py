@@ -22,12 +22,12 @@ from cliff import lister
 from cliff import show
 
 from kata_openstack.cmd import cli
+from kata_openstack.cmd import nodes
 from kata_openstack import exception
 from kata_openstack import requirements
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
 from kata_openstack.runtime.containerd import cri
-from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
 
@@ -47,27 +47,24 @@ def _look(app: cli.KataOpenstack, *,
 
     :param measure: KVM anew.
     """
-    client = cri.CriClient(app.conf)
-    try:
-        containerd = _ask(client, app)
-        here = node.Node(app.conf, containerd=native.NativeClient(
-            app.conf, client.channel))
-        here.refresh(measure=measure)
-    finally:
-        client.close()
+    containerd = _ask_containerd(app)
+    here = nodes.look(app.conf, measure=measure)
     if app.conf.canary.enabled:
         here.doubt = records.problems(containerd.canaries).get
     return here, containerd
 
 
-def _ask(client: cri.CriClient, app: cli.KataOpenstack) -> _Containerd:
+def _ask_containerd(app: cli.KataOpenstack) -> _Containerd:
     """What containerd has, and what became of kata-compute's canaries."""
     kept = records.load(records.path(app.conf))
+    client = cri.CriClient(app.conf)
     try:
         version = client.version().runtime_version
         keys = sandbox.keys(client)
     except exception.KataError as e:
         return _Containerd({'reachable': False, 'reason': str(e)}, None, kept)
+    finally:
+        client.close()
     return _Containerd(
         {'reachable': True, 'version': version,
          'reason': f'{version} at {client.address}'}, set(keys),

@@ -19,12 +19,12 @@ import sys
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
+from kata_openstack.cmd import nodes
 from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config as containerd_config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.hypervisors import loader
-from kata_openstack.runtime import node
 
 CRI_VERSION = 'v1'
 
@@ -78,7 +78,7 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _handlers(self) -> upgradecheck.Result:
         """At least one handler is usable, else the node takes nothing."""
-        states = node.Node(self._conf).handlers(self._configured)
+        states = nodes.look(self._conf).handlers(self._configured)
         usable = [s.name for s in states if s.usable]
         if usable:
             return upgradecheck.Result(_OK, ', '.join(usable))
