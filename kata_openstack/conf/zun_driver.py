@@ -60,4 +60,20 @@ OPTS = [
         min=0,
         help='Seconds between the stop signal and the kill signal when the '
              'request does not say.'),
+    cfg.IntOpt(
+        'max_stop_timeout',
+        default=300,
+        min=0,
+        help='Most seconds between the stop signal and the kill signal, '
+             'whatever a user asks for; longer times are shortened to it. '
+             'No other operation on the container is possible meanwhile.'),
+    cfg.StrOpt(
+        'forgotten_pods',
+        default='delete',
+        choices=[('delete', 'Delete them, and log it.'),
+                 ('log', 'Only log them, each minute.')],
+        help='What to do with pods of this node that have no record in '
+             "Zun's database, ten minutes after they were made. Nobody can "
+             'ask for their end any more. Choose "log" before zun-compute '
+             'is pointed at another database.'),
 ]

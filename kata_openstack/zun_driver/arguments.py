@@ -54,10 +54,15 @@ def since(value: int | float | str | None) -> float | None:
 
 
 def seconds(timeout: int | str | None) -> int:
-    """Of grace before a container is killed."""
+    """Of grace before a container is killed; shortened if it is too long."""
+    longest = int(CONF.kata_driver.max_stop_timeout)
     if timeout in (None, '', 'None'):
-        return int(CONF.kata_driver.stop_timeout)
-    return int(timeout or 0)
+        timeout = CONF.kata_driver.stop_timeout
+    try:
+        return min(int(timeout or 0), longest)
+    except ValueError:
+        # Zun lets only digits through, and int() refuses thousands of them
+        return longest
 
 
 def words(command: str) -> list[str]:

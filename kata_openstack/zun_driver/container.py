@@ -20,6 +20,7 @@ from typing import Any
 
 from oslo_log import log as logging
 from zun.common import consts
+from zun.common import context as zun_context
 from zun.common import exception as zun_exc
 import zun.conf
 from zun.container import driver
@@ -164,22 +165,36 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     @errors.translated
     def start(self, context: Any, container: Any) -> Any:
-        """A first start that fails takes back all of create()."""
+        """A first start that fails takes back all of create().
+
+        It does not if the node may still have the pod: a later start can
+        do better then.
+        """
         _check_created(container)
-        first = container.status == consts.CREATED
         try:
             self._apply(container, client.api().start_pod(
                 client.context(context), self._host(container),
                 translate.pod(container).to_dict()))
-        except Exception:
-            if first:
+        except Exception as e:
+            if (not isinstance(e, errors.UNREACHABLE)
+                    and _never_started(container)
+                    and self._is_gone(container)):
                 self._clean_up(context, container)
             raise
         if container.status == consts.RUNNING:
             container.status_reason = None
         return container
 
-    @errors.reported
+    def _is_gone(self, container: Any) -> bool:
+        """Whether the node itself says that it does not have the pod."""
+        try:
+            return not self.check_container_exist(container)
+        except Exception as e:
+            LOG.warning('Whether the node has %s is not known: %s',
+                        container.uuid, errors.text(e))
+            return False
+
+    @errors.reported_as_error
     def stop(self, context: Any, container: Any,
              timeout: int | str | None = None) -> Any:
         _check_created(container)
@@ -190,9 +205,12 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         container.status_reason = None
         return container
 
-    @errors.reported
+    @errors.reported_as_error
     def reboot(self, context: Any, container: Any,
                timeout: int | str | None = None) -> Any:
+        if container.container_id is None:
+            # zun-api has set Restarting, which nothing else would end
+            container.status = consts.ERROR
         _check_created(container)
         self._apply(container, client.api().restart_pod(
             client.context(context), self._host(container),
@@ -351,6 +369,22 @@ def _check_created(container: Any) -> None:
             zun_exc.Invalid,
             'The container was never created, or its creation failed. '
             'Delete it and create it again.')
+
+
+def _never_started(container: Any) -> bool:
+    """As the database knows it.
+
+    The record that came with the request was read before it waited for the
+    end of others, such as another start.
+    """
+    try:
+        current = zun_objects.Container.get_by_uuid(
+            zun_context.get_admin_context(all_projects=True), container.uuid)
+    except Exception as e:
+        LOG.warning('Whether %s ever ran is not known: %s', container.uuid,
+                    errors.text(e))
+        return False
+    return bool(current.status == consts.CREATED)
 
 
 def _refuse_options(container: Any) -> None:

@@ -31,6 +31,9 @@ from zun import objects
 from kata_openstack import exception
 
 LOG = logging.getLogger(__name__)
+# These say nothing of the container: the node may have done what it was
+# asked for, or not, and has whatever it had.
+UNREACHABLE = (exception.NodeUnavailable, exception.ContainerdUnavailable)
 
 _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.ImageNotFound, zun_exc.ImageNotFound),
@@ -124,9 +127,31 @@ def reported(method: Callable[..., Any]) -> Callable[..., Any]:
     """For operations that zun-compute runs in the background.
 
     Their errors go no further than zun-compute's log, so the container is
-    told too; zun-compute saves it afterwards. A refusal leaves the status
-    alone, because nothing has happened to the container.
+    told too; zun-compute saves it afterwards. Its status stays: what could
+    not be killed still runs, and in Error nothing could be done to it.
     """
+    return _reporting(method, lambda error: False)
+
+
+def reported_as_error(method: Callable[..., Any]) -> Callable[..., Any]:
+    """As :func:`reported`, for operations that a failure leaves half done.
+
+    A refusal leaves the status alone, because nothing has happened to the
+    container. So does a node that does not answer: sync sees what became of
+    it.
+    """
+    return _reporting(method, _is_failure)
+
+
+def _is_failure(error: Exception) -> bool:
+    if isinstance(error, (*UNREACHABLE, exception.Conflict)):
+        return False
+    return not isinstance(to_zun(error), zun_exc.Invalid)
+
+
+def _reporting(method: Callable[..., Any],
+               failed: Callable[[Exception], bool]) -> Callable[..., Any]:
+    """:param failed: whether the container is in Error after an error."""
 
     @functools.wraps(method)
     def wrapper(self: Any, context: Any, container: Any,
@@ -139,8 +164,7 @@ def reported(method: Callable[..., Any]) -> Callable[..., Any]:
                 _log(method.__name__, e)
             if isinstance(container, objects.container.ContainerBase):
                 container.status_reason = text(error)
-                if not isinstance(error, zun_exc.Invalid) and not isinstance(
-                        e, exception.Conflict):
+                if failed(e):
                     container.status = consts.ERROR
             raise error from e
 

@@ -116,7 +116,9 @@ class Network:
         :raises NetworkFailed: and then no port is left behind.
         """
         requested = list(requested)
-        supplied = {net['port'] for net in requested if net.get('port')}
+        # a rebuild names our own ports too, but not as ones to preserve
+        supplied = {net['port'] for net in requested
+                    if net.get('port') and net.get('preserve_on_delete')}
         try:
             return self._attach(record, requested)
         except Exception as e:
@@ -227,12 +229,13 @@ class Network:
         """Delete our ports of ``record``, and unbind those of the user.
 
         Goes by what Neutron knows, so that nothing stays behind that a
-        crash kept from being recorded.
+        crash kept from being recorded, nor after a rebuild that failed.
 
-        :param supplied: ids of the user's ports; by default, as recorded.
+        :param supplied: ids of ports of the user's, by default as recorded;
+            of the others, the name tells which are ours.
         """
-        preserve = _preserve(record)
-        preserve.update(dict.fromkeys(supplied or (), True))
+        preserve = (_preserve(record) if supplied is None
+                    else dict.fromkeys(supplied, True))
         name = port_name(record.uuid)
         failed = None
         for port in self._ports(record):
@@ -253,12 +256,18 @@ class Network:
             raise errors.network(record.uuid, failed) from failed
 
     def _ports(self, record: Any) -> list[dict[str, Any]]:
+        """Those of its device, and ours that a rebuild left without one."""
+        fields = ['id', 'name', 'device_id', consts.BINDING_PROFILE]
         try:
-            return self._admin.list_ports(
-                device_id=record.uuid,
-                fields=['id', 'name', 'binding:profile'])['ports']
+            bound = self._admin.list_ports(device_id=record.uuid,
+                                           fields=fields)['ports']
+            # Neutron may ignore a filter for an empty device_id
+            named = self._admin.list_ports(
+                name=port_name(record.uuid), tenant_id=record.project_id,
+                fields=fields)['ports']
         except neutron_exc.NeutronException as e:
             raise errors.network(record.uuid, e) from e
+        return [*bound, *(p for p in named if not p['device_id'])]
 
     def _unbind(self, port: dict[str, Any]) -> None:
         profile = dict(port.get(consts.BINDING_PROFILE) or {})

@@ -26,6 +26,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import orphans
 from kata_openstack.zun_driver import status
 
 CONF = zun.conf.CONF
@@ -49,8 +50,12 @@ def pods(context: Any) -> dict[str, objects.PodStatus] | None:
 
 
 def missing(record: Any) -> None:
-    """The node says that it does not have the pod of ``record``."""
-    if record.status in _UNSTABLE or record.task_state:
+    """The node says that it does not have the pod of ``record``.
+
+    A rebuild is what takes it away, for a while.
+    """
+    if (record.status in (*_UNSTABLE, consts.REBUILDING)
+            or record.task_state):
         return
     if record.auto_remove:
         record.status = consts.DELETED
@@ -93,9 +98,12 @@ def containers(context: Any, local: Iterable[Any]) -> list[Any]:
     :returns: those that the node does not have.
     """
     found = pods(context)
-    lost: list[Any] = []
-    if found is None:
-        return lost
+    return [] if found is None else _containers(context, local, found)
+
+
+def _containers(context: Any, local: Iterable[Any],
+                found: dict[str, objects.PodStatus]) -> list[Any]:
+    lost = []
     for record in local:
         if record.status in _UNSTABLE:
             continue
@@ -109,26 +117,28 @@ def containers(context: Any, local: Iterable[Any]) -> list[Any]:
 def update(context: Any, local: list[Any], manager: Any) -> None:
     """Apply and save, for containers and capsules of this host.
 
-    A container that is gone is made again if its auto_heal says so.
+    A container that is gone is made again if its auto_heal says so, and a
+    pod that Zun has forgotten is deleted.
     """
-    if not local:
-        return
-    capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
-    plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
-    for record in containers(context, plain):
-        if not (record.auto_heal and _heal(context, record, manager)):
-            missing(record)
-    if capsules:
-        _capsules(context, capsules)
-    for record in plain:
-        if record.obj_what_changed():
-            record.save(context)
-
-
-def _capsules(context: Any, capsules: list[Any]) -> None:
     found = pods(context)
     if found is None:
         return
+    capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
+    plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
+    for record in _containers(context, plain, found):
+        if not (record.auto_heal and _heal(context, record, manager)):
+            missing(record)
+    _capsules(context, capsules, found)
+    for record in plain:
+        if record.obj_what_changed():
+            record.save(context)
+    known = {record.uuid for record in local}
+    orphans.delete(context, [pod for pod in found.values()
+                             if pod.uuid not in known])
+
+
+def _capsules(context: Any, capsules: list[Any],
+              found: dict[str, objects.PodStatus]) -> None:
     for capsule in capsules:
         if capsule.status in _UNSTABLE or capsule.task_state:
             continue
@@ -149,12 +159,19 @@ def _heal(context: Any, record: Any, manager: Any) -> bool:
     """Rebuild, and run, as it did.
 
     Upstream's own driver leaves out ``run``, which manager.py requires.
+
+    :returns: whether the record is taken care of
     """
+    if record.task_state:  # of a rebuild that takes minutes, for instance
+        return True
     if record.status not in zun_utils.VALID_STATES['rebuild']:
         return False
+    run = record.status == consts.RUNNING
     context.project_id = record.project_id
     zun_objects.ContainerAction.action_start(
         context, record.uuid, container_actions.REBUILD, want_result=False)
-    manager.container_rebuild(context, record,
-                              run=record.status == consts.RUNNING)
+    # as zun-api does it, so that the next minute does not do it again
+    record.status = consts.REBUILDING
+    record.save(context)
+    manager.container_rebuild(context, record, run=run)
     return True

@@ -104,7 +104,15 @@ class ComputeAPI:
         return self._pod(request.uuid).to_dict()
 
     def start_pod(self, ctxt, host, pod):
-        self._called('start_pod', ctxt, host, objects.Pod.from_dict(pod))
+        try:
+            self._called('start_pod', ctxt, host, objects.Pod.from_dict(pod))
+        except (exception.CommandNotFound, exception.NetworkFailed):
+            # a pod whose first start fails is given up by the node
+            if all(c.state == 'created'
+                   for c in self._pod(pod['uuid']).containers):
+                del self.pods[pod['uuid']]
+            raise
+        self._pod(pod['uuid'])
         self.set_state(pod['uuid'], 'running', started_at=1000.0)
         return self._pod(pod['uuid']).to_dict()
 

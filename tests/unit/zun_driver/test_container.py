@@ -13,6 +13,7 @@
 import inspect
 from unittest import mock
 
+from neutronclient.common import exceptions as neutron_exc
 from oslo_utils import uuidutils
 from zun.common import exception as zun_exc
 from zun.compute import manager
@@ -22,6 +23,7 @@ from zun import objects as zun_objects
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack.zun_driver import container as module
+from kata_openstack.zun_driver import network
 from tests.unit.zun_driver import base
 from tests.unit.zun_driver import fakes
 
@@ -228,6 +230,56 @@ class TestLife(ContainerTestCase):
                                    self.context, record)
         self.assertIn('Delete it and create it again', str(raised))
 
+    def test_first_start_without_an_answer_keeps_the_container(self) -> None:
+        for error in (exception.NodeUnavailable(host='h', why='no answer'),
+                      exception.ContainerdUnavailable(address='a', why='x')):
+            record = self.create()
+            before = (record.container_id, record.addresses,
+                      record.cni_metadata)
+            self.api.fail['start_pod'] = error
+            self.assertRaises(zun_exc.Conflict, self.driver.start,
+                              self.context, record)
+            self.assertEqual(before, (record.container_id, record.addresses,
+                                      record.cni_metadata))
+            self.assertIn(record.uuid, self.api.pods)
+            self.assertNotIn('delete_pod', [c[0] for c in self.api.calls])
+            record.status = 'Error'  # as the manager sets it
+            record.save(self.context)
+            del self.api.fail['start_pod']
+            record = self.driver.start(self.context, self.reload(record))
+            self.assertEqual('Running', record.status)
+        self.assertEqual(2, len(self.neutron.ports))
+
+    def test_first_start_is_undone_only_if_the_pod_is_gone(self) -> None:
+        record = self.create()
+        self.api.fail['start_pod'] = exception.RuntimeFailed(
+            operation='start', why='no')
+        self.assertRaises(zun_exc.ZunException, self.driver.start,
+                          self.context, record)
+        self.api.pods.clear()
+        self.api.fail['show_pod'] = exception.ContainerdUnavailable(
+            address='a', why='x')
+        self.assertRaises(zun_exc.ZunException, self.driver.start,
+                          self.context, record)
+        self.assertEqual(1, len(self.neutron.ports))
+        self.assertIsNotNone(record.container_id)
+        del self.api.fail['show_pod']
+        self.assertRaises(zun_exc.ZunException, self.driver.start,
+                          self.context, record)
+        self.assertEqual({}, self.neutron.ports)
+        self.assertIsNone(record.container_id)
+
+    def test_second_start_is_not_the_first(self) -> None:
+        record = self.create()
+        stale = self.reload(record)  # waits while the first one runs
+        self.driver.start(self.context, record)
+        record.save(self.context)
+        self.api.pods.clear()
+        self.assertRaises(zun_exc.Conflict, self.driver.start, self.context,
+                          stale)
+        self.assertEqual('Created', stale.status)
+        self.assertEqual(1, len(self.neutron.ports))
+
     def test_failed_later_start_keeps_the_container(self) -> None:
         record = self.run_container()
         self.driver.stop(self.context, record, None)
@@ -260,6 +312,19 @@ class TestLife(ContainerTestCase):
                       self.api.calls)
         self.assertEqual('Running', record.status)
 
+    def test_the_grace_is_limited(self) -> None:
+        record = self.run_container()
+        self.config(group='kata_driver', max_stop_timeout=60)
+        for timeout, seconds in (('60', 60), (61, 60), (2 ** 63, 60),
+                                 ('9' * 20, 60), ('9' * 5000, 60)):
+            self.driver.reboot(self.context, record, timeout)
+            self.assertEqual(('restart_pod', base.HOST, record.uuid, seconds),
+                             self.api.calls[-1])
+        self.config(group='kata_driver', stop_timeout=100)
+        self.driver.stop(self.context, record, None)
+        self.assertEqual(('stop_pod', base.HOST, record.uuid, 60),
+                         self.api.calls[-1])
+
     def test_kill(self) -> None:
         record = self.run_container()
         self.driver.kill(self.context, record, 'SIGHUP')
@@ -271,14 +336,55 @@ class TestLife(ContainerTestCase):
         self.assertIn('Exited(137)', record.status_detail)
 
     def test_background_errors_are_told_to_the_container(self) -> None:
+        for name in ('stop', 'reboot'):
+            record = self.run_container()
+            self.api.fail = dict.fromkeys(
+                ('stop_pod', 'restart_pod'),
+                exception.RuntimeFailed(operation='x', why='y'))
+            self.assertRaises(zun_exc.ZunException,
+                              getattr(self.driver, name), self.context,
+                              record, None)
+            self.assertEqual('Error', record.status)
+            self.assertIn('x', record.status_reason)
+            self.api.fail.clear()
+
+    def test_no_answer_leaves_the_status_alone(self) -> None:
+        for name in ('stop', 'reboot'):
+            for error in (exception.NodeUnavailable(host='h', why='x'),
+                          exception.ContainerdUnavailable(address='h',
+                                                          why='x')):
+                record = self.run_container()
+                self.api.fail = dict.fromkeys(('stop_pod', 'restart_pod'),
+                                              error)
+                self.assertRaises(zun_exc.Conflict,
+                                  getattr(self.driver, name), self.context,
+                                  record, None)
+                self.assertEqual('Running', record.status)
+                self.assertIn('h does not answer', record.status_reason)
+                self.api.fail.clear()
+
+    def test_failed_signals_and_groups_leave_the_status_alone(self) -> None:
         record = self.run_container()
-        self.api.fail['stop_pod'] = exception.NodeUnavailable(
-            host='h', why='no answer')
-        self.assertRaises(zun_exc.Conflict, self.driver.stop, self.context,
+        self.api.fail['kill_container'] = exception.RuntimeFailed(
+            operation='kill', why='no')
+        self.neutron.fail['list_ports'] = neutron_exc.InternalServerError()
+        for name, argument in (('kill', 'SIGTERM'),
+                               ('add_security_group', 'a'),
+                               ('remove_security_group', 'a')):
+            record.status_reason = None
+            self.assertRaises(zun_exc.ZunException,
+                              getattr(self.driver, name), self.context,
+                              record, argument)
+            self.assertEqual('Running', record.status)
+            self.assertTrue(record.status_reason)
+
+    def test_reboot_of_what_was_never_created(self) -> None:
+        """zun-api has set Restarting, and sync asks nothing of it."""
+        record = self.container(status='Restarting')
+        self.assertRaises(zun_exc.Invalid, self.driver.reboot, self.context,
                           record, None)
         self.assertEqual('Error', record.status)
-        self.assertIn('kata-compute on h does not answer',
-                      record.status_reason)
+        self.assertIn('never created', record.status_reason)
 
     def test_refusals_leave_the_status_alone(self) -> None:
         record = self.run_container()
@@ -330,6 +436,71 @@ class TestLife(ContainerTestCase):
         self.assertEqual('Running', record.status)
         self.driver.delete(self.context, record, True)
         self.assertEqual({}, self.neutron.ports)
+
+
+    def prepare_rebuild(self, **requested):
+        """What the manager does before it pulls the image."""
+        self._networks = self.requested(**requested)
+        record = self.run_container()
+        record.save(self.context)
+        (addr,) = record.addresses[self.neutron.NETWORK]
+        networks = self.requested(
+            port=addr['port'],
+            preserve_on_delete=addr['preserve_on_delete'])
+        addr['preserve_on_delete'] = True
+        self.driver.delete(self.context, record, True)
+        (port,) = self.neutron.ports.values()
+        self.assertEqual('', port['device_id'])
+        return record, networks
+
+    def rebuild(self, record, networks):
+        return self.driver.create(
+            self.context, record,
+            {'repo': 'app', 'tag': '1', 'kata': {}}, networks, {})
+
+    def test_rebuild_whose_pull_fails_leaves_no_port(self) -> None:
+        record, _ = self.prepare_rebuild()
+        record = self.reload(record)
+        other = self.create()
+        self.driver.delete(self.context, record, False)
+        (port,) = self.neutron.ports.values()
+        self.assertEqual(other.uuid, port['device_id'])
+
+    def test_rebuild_whose_pull_fails_can_be_done_again(self) -> None:
+        record, networks = self.prepare_rebuild()
+        record = self.rebuild(self.reload(record), networks)
+        (port,) = self.neutron.ports.values()
+        self.assertEqual(record.uuid, port['device_id'])
+
+    def test_rebuild_whose_create_fails_leaves_no_port(self) -> None:
+        """Zun unsets the host then: no later delete gets here."""
+        for method, error in (
+                ('create_pod', exception.NoHandler(why='none')),
+                ('show_network', neutron_exc.InternalServerError())):
+            record, networks = self.prepare_rebuild()
+            network._networks.clear()
+            self.api.fail[method] = self.neutron.fail[method] = error
+            self.assertRaises(zun_exc.Conflict, self.rebuild, record,
+                              networks)
+            self.assertEqual({}, self.neutron.ports)
+            self.api.fail.clear()
+            self.neutron.fail.clear()
+
+    def test_failed_rebuild_keeps_the_users_port(self) -> None:
+        for method, error in (
+                ('create_pod', exception.NoHandler(why='none')),
+                ('show_network', neutron_exc.InternalServerError())):
+            mine = self.user_port()
+            record, networks = self.prepare_rebuild(port=mine,
+                                                    preserve_on_delete=True)
+            network._networks.clear()
+            self.api.fail[method] = self.neutron.fail[method] = error
+            self.assertRaises(zun_exc.Conflict, self.rebuild, record,
+                              networks)
+            self.assertEqual('', self.neutron.ports.pop(mine)['device_id'])
+            self.assertEqual({}, self.neutron.ports)
+            self.api.fail.clear()
+            self.neutron.fail.clear()
 
 
 class TestShow(ContainerTestCase):

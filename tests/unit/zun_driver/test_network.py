@@ -153,6 +153,43 @@ class TestNetwork(base.DriverTestCase):
         self.assertNothingLeft(record)
         self.assertEqual([port_id], list(self.neutron.ports))
 
+    def test_release_finds_ours_without_a_device(self) -> None:
+        """As a rebuild that failed leaves them."""
+        record = self.container()
+        for values in ({'name': module.port_name(record.uuid)},
+                       {'name': module.port_name(record.uuid),
+                        'tenant_id': 'p2'},
+                       {'name': module.port_name(record.uuid),
+                        'device_id': 'a server'},
+                       {'name': 'mine'}):
+            self.neutron.create_port({'port': {
+                'network_id': self.neutron.NETWORK, 'device_id': '',
+                'tenant_id': record.project_id, **values}})
+        first, *others = self.neutron.ports
+        self.network.release(record)
+        self.assertEqual(others, list(self.neutron.ports))
+
+    def test_failure_with_ports_of_a_rebuild(self) -> None:
+        """It names ours too, and has marked all of them in the record."""
+        record = self.container()
+        port_id = self.user_port()
+        record.addresses = self.network.attach(
+            record, self.requested() + self.requested(
+                port=port_id, preserve_on_delete=True)).addresses
+        networks = []
+        for addr in record.addresses[self.neutron.NETWORK]:
+            networks += self.requested(
+                port=addr['port'],
+                preserve_on_delete=addr['preserve_on_delete'])
+            addr['preserve_on_delete'] = True
+        self.network.release(record)
+        self.assertEqual(2, len(self.neutron.ports))
+        self.neutron.vif_type = 'binding_failed'
+        self.assertRaises(exception.NetworkFailed, self.network.attach,
+                          record, networks)
+        self.assertNothingLeft(record)
+        self.assertEqual([port_id], list(self.neutron.ports))
+
     def test_release_goes_on_after_a_failure(self) -> None:
         record = self.container()
         port_id = self.user_port()

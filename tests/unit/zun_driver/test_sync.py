@@ -62,10 +62,42 @@ class TestSync(base.DriverTestCase):
     def test_auto_heal(self) -> None:
         record = self.run_container(auto_heal=True)
         self.api.pods.clear()
-        self.assertEqual(['Running'], self.sync(record))
+        self.assertEqual(['Rebuilding'], self.sync(record))
+        self.assertEqual(['Rebuilding'], self.sync(record))
         (call,) = self.manager.container_rebuild.call_args_list
         self.assertEqual(record.uuid, call.args[1].uuid)
         self.assertTrue(call.kwargs['run'])
+
+    def test_auto_heal_does_not_disturb_a_task(self) -> None:
+        record = self.run_container(auto_heal=True)
+        record.task_state = 'container_rebuilding'
+        record.save(self.context)
+        self.api.pods.clear()
+        self.assertEqual(['Running'], self.sync(record))
+        self.manager.container_rebuild.assert_not_called()
+
+    def test_what_did_not_run_is_not_run_by_auto_heal(self) -> None:
+        record = self.run_container(auto_heal=True)
+        self.driver.stop(self.context, record, None)
+        record.save(self.context)
+        self.api.pods.clear()
+        self.assertEqual(['Rebuilding'], self.sync(record))
+        (call,) = self.manager.container_rebuild.call_args_list
+        self.assertFalse(call.kwargs['run'])
+
+    def test_rebuilding_is_no_error_for_show(self) -> None:
+        record = self.run_container()
+        record.status = 'Rebuilding'
+        self.api.pods.clear()
+        self.driver.show(self.context, record)
+        self.assertEqual('Rebuilding', record.status)
+
+    def test_restarting_ends_when_the_node_answers(self) -> None:
+        """A reboot that got no answer leaves it."""
+        record = self.run_container()
+        record.status = 'Restarting'
+        record.save(self.context)
+        self.assertEqual(['Running'], self.sync(record))
 
     def test_transitions_and_other_hosts_are_left_alone(self) -> None:
         creating = self.container(status='Creating')
@@ -89,9 +121,11 @@ class TestSync(base.DriverTestCase):
         self.sync()
         self.assertIn(failed.uuid, self.allocated)
 
-    def test_nothing_asked_when_there_is_nothing_here(self) -> None:
+    def test_node_is_asked_once(self) -> None:
+        self.run_container()
+        self.api.calls.clear()
         self.sync()
-        self.assertEqual([], self.api.calls)
+        self.assertEqual([('list_pods', base.HOST)], self.api.calls)
 
     def test_list_holds_every_container_of_this_host(self) -> None:
         """Or zun-compute's start dies with a KeyError."""

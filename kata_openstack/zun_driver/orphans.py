@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Pods that the node has and Zun has forgotten.
+
+Zun drops the record of a container that is deleted by force while
+kata-compute does not answer, and the host of one whose create failed. What
+is on the node then would run for ever, because nobody can ask for its end.
+"""
+
+from collections.abc import Iterable
+import time
+from typing import Any
+
+from oslo_log import log as logging
+from zun.common import consts
+from zun.common import context as zun_context
+import zun.conf
+from zun import objects as zun_objects
+
+from kata_openstack import objects
+from kata_openstack.zun_driver import client
+from kata_openstack.zun_driver import errors
+
+CONF = zun.conf.CONF
+LOG = logging.getLogger(__name__)
+_MIN_AGE = 600  # seconds; a younger one may be in the making
+
+
+def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
+    """Delete those of ``pods`` that Zun has forgotten. Never raises.
+
+    :param pods: of this node
+    """
+    old = time.time() - _MIN_AGE
+    candidates = {pod.uuid: pod for pod in pods
+                  if pod.created_at is not None and pod.created_at < old}
+    if not candidates:
+        return
+    try:
+        kept = _kept(list(candidates))
+    except Exception as e:
+        LOG.warning('Whether Zun still knows all pods is not known: %s',
+                    errors.text(e))
+        return
+    for uuid, pod in candidates.items():
+        if uuid not in kept:
+            _delete(context, pod)
+
+
+def _kept(uuids: list[str]) -> set[str]:
+    """Those that Zun has a record of, on whichever host.
+
+    Not those whose create failed: Zun has unset their host, and calls no
+    driver when they are deleted.
+    """
+    # the caller's context may see the records of one project only
+    context = zun_context.get_admin_context(all_projects=True)
+    return {record.uuid
+            for kind in (zun_objects.Container, zun_objects.Capsule)
+            for record in kind.list(context, filters={'uuid': uuids})
+            if record.host is not None or record.status != consts.ERROR}
+
+
+def _delete(context: Any, pod: objects.PodStatus) -> None:
+    LOG.warning('The %s %s is on this node, but Zun has forgotten it.',
+                pod.kind or 'pod', pod.uuid)
+    if CONF.kata_driver.forgotten_pods != 'delete':
+        return
+    try:
+        client.api().delete_pod(client.context(context), CONF.host, pod.uuid,
+                                True)
+    except Exception as e:
+        LOG.warning('It could not be deleted yet: %s', errors.text(e))
