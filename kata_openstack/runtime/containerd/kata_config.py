@@ -18,6 +18,7 @@ copy of upstream's file, copies of the operator's drop-ins, and our own.
 """
 
 from collections.abc import Mapping
+import logging
 import pathlib
 from typing import Any
 
@@ -25,6 +26,8 @@ from oslo_config import cfg
 import tomli_w
 
 from kata_openstack.runtime.hypervisors import base
+
+LOG = logging.getLogger(__name__)
 
 # drop-ins are read in the order of their names; the operator's may follow
 _DROP_IN = '50-kata-openstack.toml'
@@ -40,22 +43,41 @@ def files(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
           ) -> tuple[dict[base.Handler, base.Files], dict[pathlib.Path, str]]:
     """What containerd is to name instead, and what must be written.
 
-    A handler that has nothing to tune keeps its file.
-
-    :raises OSError: upstream's files cannot be read.
+    A handler that has nothing to tune keeps its file. One whose files
+    cannot be read is left out, and one line says why.
     """
-    named, written = dict(handlers), {}
+    named: dict[base.Handler, base.Files] = {}
+    written: dict[pathlib.Path, str] = {}
     for handler, found in handlers.items():
         tuning = tunings.get(handler)
         if not tuning:
+            named[handler] = found
             continue
         own = folder(conf) / handler.shim
-        copy = own / found.config_path.name
-        written[copy] = found.config_path.read_text()
-        for drop_in in sorted(found.config_path.parent.glob(
-                'config.d/*.toml')):
-            written[own / 'config.d' / drop_in.name] = drop_in.read_text()
+        copies = _copies(handler, found.config_path, own)
+        if copies is None:
+            continue
+        written |= copies
         written[own / 'config.d' / _DROP_IN] = tomli_w.dumps(tuning)
-        named[handler] = base.Files(runtime_path=found.runtime_path,
-                                    config_path=copy)
+        named[handler] = base.Files(
+            runtime_path=found.runtime_path,
+            config_path=own / found.config_path.name)
     return named, written
+
+
+def _copies(handler: base.Handler, path: pathlib.Path,
+            own: pathlib.Path) -> dict[pathlib.Path, str] | None:
+    """Upstream's file and the operator's drop-ins; None if one is not to
+    be read: without it, the handler would be another than it seems."""
+    drop_ins = sorted(path.parent.glob('config.d/*.toml'))
+    copies = {}
+    for file, copy in ((path, own / path.name), *(
+            (drop_in, own / 'config.d' / drop_in.name)
+            for drop_in in drop_ins)):
+        try:
+            copies[copy] = file.read_text()
+        except (OSError, UnicodeDecodeError) as e:
+            LOG.error('Handler %s is left out, because %s cannot be read: '
+                      '%s.', handler.name, file, e)
+            return None
+    return copies

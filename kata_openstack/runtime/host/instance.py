@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import http.client
 import urllib.error
 import urllib.request
 
@@ -54,7 +55,7 @@ def ask_metadata() -> bool:
     try:
         with opener.open(_METADATA, timeout=_TIMEOUT) as answer:
             return answer.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

@@ -47,19 +47,50 @@ def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _parse(roots: host_roots.Roots, path: pathlib.Path) -> dict[str, Any]:
+    """:raises ValueError: why the file cannot be used, in one line."""
+    text = roots.read(path)
+    complaint = f'{path} cannot be read'
+    for line in roots.unreadable:
+        if line.startswith(complaint):
+            raise ValueError(line)
+    if '\N{REPLACEMENT CHARACTER}' in text:  # put there by roots.read
+        raise ValueError(f'{path} is not UTF-8')
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ValueError(f'{path} is not TOML: {e}') from e
+
+
 def _configuration(roots: host_roots.Roots,
                    path: pathlib.Path) -> tuple[dict[str, Any], str]:
     """The file with its drop-ins over it; and what is wrong with them."""
-    content: dict[str, Any] = {}
     folder = path.with_name('config.d')
     drop_ins = [folder / name for name in roots.names(folder)
                 if name.endswith('.toml')]
-    for file in (path, *drop_ins):
-        try:
-            content = _merge(content, tomllib.loads(roots.read(file)))
-        except tomllib.TOMLDecodeError as e:
-            return {}, f'{file} is not TOML: {e}'
+    try:
+        content = _parse(roots, path)
+        if not content:
+            return {}, f'{path} is empty'
+        for file in drop_ins:
+            content = _merge(content, _parse(roots, file))
+    except ValueError as e:
+        return {}, str(e)
     return content, ''
+
+
+def _missing(files: dict[str, pathlib.Path]) -> list[str]:
+    """Those that are not there, or cannot be, in words."""
+    missing = []
+    for name, file in files.items():
+        try:
+            if not file.is_file():
+                missing.append(f'{name} {file}')
+        except OSError as e:
+            # without the path, which may be very long
+            words = (e.strerror or str(e)).lower()
+            missing.append(f'{name} ({words})')
+    return missing
 
 
 def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
@@ -72,8 +103,7 @@ def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
              if isinstance(value := hypervisor.get(key), str) and value}
     if hypervisor.get('shared_fs') in ('none', 'inline-virtio-fs'):
         found.pop('virtiofsd', None)  # named, and never started
-    missing = [f'{name} {file}' for name, file in found.items()
-               if not file.is_file()]
+    missing = _missing(found)
     if missing and not problem:
         problem = f'{path} names what is not there: {", ".join(missing)}'
     static = _table(content.get('runtime')).get(
@@ -102,8 +132,9 @@ def check(roots: host_roots.Roots,
           known: versions.Known) -> tuple[facts.KataShim, ...]:
     """A handler counts as installed with its shim and its configuration.
 
-    An unreadable folder counts as empty. A configuration that is malformed
-    or names files that are not there is reported with its handler.
+    An unreadable folder counts as empty. A configuration that is empty,
+    unreadable or malformed, or names files that are not there, is reported
+    with its handler.
 
     :param known: see :func:`.versions.check`.
     """
@@ -112,8 +143,8 @@ def check(roots: host_roots.Roots,
                                   ('rust', _RUST_CONFIG, _RUST_SHIM)):
         try:
             found.update(_folder(roots, runtime, config, shim))
-        except OSError:
-            continue
+        except OSError as e:
+            roots.note(pathlib.Path(e.filename or roots.kata), e)
     programs = [s.runtime_path for s in found.values()]
     programs += [s.files['hypervisor'] for s in found.values()
                  if 'hypervisor' in s.files]

@@ -16,7 +16,7 @@ A /dev/kvm that opens and creates VMs proves little: on some hosts guest
 code is interpreted and a kernel never boots. So a counted loop runs in a
 test guest and natively in a process of its own; the ratio of the two speeds
 decides. Hardware gives nearly 1, SVM emulated by QEMU about 0.4, an
-interpreting KVM 0.001.
+interpreting KVM less than 0.001.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,10 @@ from typing import Any
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 
-# Between the slowest KVM that is worth having and the fastest that is not,
-# there is a factor of several hundred; a loaded host moves the figure by a
-# factor of two or three.
+# An eighth of the slowest KVM that is worth having, and fifty times the
+# fastest that is not. With two to four busy processes for each CPU, the
+# figure was moved by a factor of up to four, either way. A single stall may
+# move it by thousands: kvm_guest takes the shortest of several runs.
 USABLE_RATIO = 0.05
 # Where no native loop can be run (executable memory is forbidden).
 USABLE_SPEED = 20_000_000

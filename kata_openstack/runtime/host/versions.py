@@ -17,13 +17,17 @@ file's identity, in this process and in the probe's cache.
 """
 
 from collections.abc import Iterable
+import contextlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import time
 
 TIMEOUT = 2.0  # seconds for all of them
+# Seconds to fetch what was answered in time, and to see a killed program end.
+_GRACE = 0.01
 _VERSION = re.compile(r'\bv?(\d+\.\d+(?:\.\d+)*(?:[-~+][0-9A-Za-z.~+-]+)?)')
 
 Known = dict[str, str]
@@ -33,7 +37,7 @@ def identity(path: pathlib.Path) -> str:
     """Changes when the file does; empty if there is none."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path with a null byte
         return ''
     return f'{path}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}'
 
@@ -59,11 +63,13 @@ def check(paths: Iterable[pathlib.Path], known: Known) -> Known:
 
 
 def _start(path: pathlib.Path) -> subprocess.Popen[bytes] | None:
+    """In a session of its own: see :func:`_kill`."""
     try:
         return subprocess.Popen(
             [str(path), '--version'], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={'PATH': os.defpath, 'LC_ALL': 'C'})
+            env={'PATH': os.defpath, 'LC_ALL': 'C'},
+            start_new_session=True)
     except OSError:
         return None
 
@@ -74,9 +80,21 @@ def _answer(process: subprocess.Popen[bytes] | None,
         return ''
     try:
         out, _ = process.communicate(
-            timeout=max(0.0, deadline - time.monotonic()))
+            timeout=max(_GRACE, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        _kill(process)
         return ''
     return find(out[:4096].decode(errors='replace'))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With all that it started: a wrapper is not what hangs.
+
+    The end of its output is not waited for: somebody may still hold it.
+    """
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.stdout:
+        process.stdout.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE)

@@ -46,7 +46,8 @@ class RecordedHost:
     :param measured: what the test guest would answer on it.
     :param devices: device nodes (plain files here) below /dev.
     :param programs: programs in PATH.
-    :param kata: files below the root of Kata.
+    :param kata: files below the root of Kata; those of the configuration
+        say nothing of interest.
     :param shm_mib: size of /dev/shm; None if it is not there.
     :param files: more files, such as sys/hypervisor/type, with their text.
     :param cpuid: signatures of hypervisors, by leaf.
@@ -83,7 +84,8 @@ class RecordedHost:
         for name in programs:
             self._write(f'bin/{name}').chmod(0o755)
         for name in kata:
-            self._write(f'kata/{name}')
+            self._write(f'kata/{name}',
+                        '[runtime]\n' if name.endswith('.toml') else '')
         for name, text in (files or {}).items():
             self._write(name, text)
         for name, target in (links or {}).items():
@@ -135,8 +137,9 @@ class RecordedHost:
         return self.measured
 
     def probe(self, **kwargs: Any) -> host.Host:
-        return probe.probe(self.roots, measure=self.measure,
-                           architecture=self.architecture, **kwargs)
+        return probe.probe(self.roots, **{
+            'measure': self.measure, 'architecture': self.architecture,
+            **kwargs})
 
 
 KATA_GO = ('bin/containerd-shim-kata-v2',

@@ -16,6 +16,7 @@ import http.server
 import pathlib
 import socket
 import threading
+import time
 
 import fixtures
 
@@ -192,6 +193,27 @@ class TestInstance(CheckTestCase):
             thread.join()
         self.assertFalse(instance.ask_metadata())  # nobody listens now
 
+    def test_ask_metadata_of_what_is_not_http(self):
+        for line in (b'SSH-2.0-OpenSSH_9.2\r\n', b'HTTP/1.1 x\r\n',
+                     b'HTTP/9 200 OK\r\n\r\n'):
+            with (self.subTest(line),
+                  socket.create_server(('127.0.0.1', 0)) as server):
+                thread = threading.Thread(target=answer, args=(server, line))
+                thread.start()
+                self.useFixture(fixtures.MockPatchObject(
+                    instance, '_METADATA',
+                    f'http://127.0.0.1:{server.getsockname()[1]}/'))
+                self.assertFalse(instance.ask_metadata())
+                thread.join()
+
+
+def answer(server, line):
+    """To one client, after its question."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(line)
+
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -310,6 +332,57 @@ class TestKata(CheckTestCase):
         self.assertIn('is not TOML', self.clh().problem)
         self.assertEqual('', self.record.probe().kata_shim('qemu').problem)
 
+    def problem_of_bytes(self, name, content):
+        """What is told of clh; all others are as they were."""
+        self.write(name, '').write_bytes(content)
+        host = self.record.probe()
+        self.assertEqual(['qemu'], [s.name for s in host.kata
+                                    if not s.problem])
+        return host.kata_shim('clh').problem
+
+    def test_an_empty_configuration(self):
+        name = f'{_FOLDER}/configuration-clh.toml'
+        for content in (b'', b'\n# nothing\n'):
+            self.assertEqual(f'{self.root / name} is empty',
+                             self.problem_of_bytes(name, content))
+
+    def test_a_configuration_that_is_not_utf_8(self):
+        name = f'{_FOLDER}/configuration-clh.toml'
+        self.assertEqual(
+            f'{self.root / name} is not UTF-8', self.problem_of_bytes(
+                name, b'[hypervisor.clh]\nkernel = "/caf\xe9"\n'))
+
+    def test_an_unreadable_configuration(self):
+        path = self.root / _FOLDER / 'configuration-clh.toml'
+        path.unlink()
+        path.mkdir()  # root can read any file, but no folder as one
+        host = self.record.probe()
+        self.assertEqual(f'{path} cannot be read: is a directory',
+                         host.kata_shim('clh').problem)
+        self.assertEqual('', host.kata_shim('qemu').problem)
+
+    def test_a_drop_in_that_is_of_no_use_is_a_problem_of_all(self):
+        path = self.write(f'{_FOLDER}/config.d/10-ours.toml', '# nothing')
+        self.assertEqual('', self.clh().problem)
+        path.write_bytes(b'a = "\xe9"')
+        for shim in self.record.probe().kata:
+            self.assertEqual(f'{path} is not UTF-8', shim.problem)
+        path.unlink()
+        path.mkdir()
+        for shim in self.record.probe().kata:
+            self.assertEqual(f'{path} cannot be read: is a directory',
+                             shim.problem)
+
+    def test_paths_that_cannot_be(self):
+        name = f'{_FOLDER}/configuration-clh.toml'
+        for path in ('/x' * 3000, '/' + 'x' * 300, r'/a\u0000b'):
+            for key in ('path', 'kernel'):
+                problem = self.problem_of_bytes(name, (
+                    f'[hypervisor.clh]\n{key} = "{path}"\n').encode())
+                self.assertIn(f'{self.root / name} names what is not there',
+                              problem)
+                self.assertLess(len(problem), 300)
+
     def test_strange_types_are_no_crash(self):
         self.write(f'{_FOLDER}/configuration-clh.toml',
                    'hypervisor = 3\nruntime = [1]\n')
@@ -337,9 +410,39 @@ class TestKata(CheckTestCase):
             self.assertEqual(version, versions.find(text))
 
     def test_a_program_that_hangs(self):
-        self.useFixture(fixtures.MockPatchObject(versions, 'TIMEOUT', 0.1))
-        self.write('bin/clh', '#!/bin/sh\nexec sleep 60\n').chmod(0o755)
-        self.assertEqual('', self.clh().hypervisor_version)
+        self.useFixture(fixtures.MockPatchObject(versions, 'TIMEOUT', 0.5))
+        pids = self.root / 'pids'
+        # the wrapper, what it starts, and what leaves its session and
+        # holds its output
+        for line in ('exec sleep 6', 'sleep 6 & echo $! > {}; wait',
+                     'setsid sleep 6'):
+            with self.subTest(line):
+                self.write('bin/clh', f'#!/bin/sh\n{line.format(pids)}\n'
+                           ).chmod(0o755)
+                begin = time.monotonic()
+                self.assertEqual('', self.clh().hypervisor_version)
+                self.assertLess(time.monotonic() - begin, 3.0)
+        self.assertFalse(running(int(pids.read_text())))
+
+    def test_what_is_answered_while_another_program_hangs(self):
+        self.useFixture(fixtures.MockPatchObject(versions, 'TIMEOUT', 0.5))
+        hanging = [self.write(f'bin/{name}', '#!/bin/sh\nsleep 6\n')
+                   for name in 'abcd']
+        clh = self.root / 'bin/clh'
+        for path in hanging:
+            path.chmod(0o755)
+        told = versions.check([*hanging, clh], {})
+        self.assertEqual('51.1.0', told.pop(str(clh)))
+        self.assertEqual({''}, set(told.values()))
+
+
+def running(pid):
+    """A process that was killed may be left as a zombie."""
+    try:
+        stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(')')[2].split()[0] not in 'ZX'
 
 
 class TestUnreadable(base.TestCase):

@@ -17,6 +17,8 @@ import pathlib
 import signal
 import time
 
+import fixtures
+
 from kata_openstack.runtime.host import kvm_guest
 from tests.unit import base
 
@@ -37,6 +39,18 @@ class Guest:
         return 0
 
 
+class StallingGuest(Guest):
+    """Has to wait for a CPU in some of its loops, counted from 0."""
+
+    def __init__(self, speed, stalls):
+        super().__init__(speed)
+        self.stalls = stalls
+
+    def loop(self, iterations):
+        stall = self.stalls.get(len(self.loops), 0.0)
+        return super().loop(iterations) + stall
+
+
 class HangingGuest(Guest):
     """Uses CPU time until it is interrupted, at the first long loop."""
 
@@ -50,6 +64,16 @@ class HangingGuest(Guest):
         return kvm_guest.FIRST_LOOP - 7
 
 
+class SlowGuest(HangingGuest):
+    """Ends one long loop, in time; the next one does not end."""
+
+    def loop(self, iterations):
+        if iterations > 1 and not self.loops:
+            self.loops.append(iterations)
+            return iterations / self.speed
+        return super().loop(iterations)
+
+
 class TestGuestSpeed(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -61,7 +85,27 @@ class TestGuestSpeed(base.TestCase):
         answer = kvm_guest.guest_speed(guest)
         self.assertAlmostEqual(
             500_000, answer['iterations'] / answer['seconds'], delta=1e3)
-        self.assertEqual([1, 1, 1, 1, kvm_guest.FIRST_LOOP], guest.loops)
+        self.assertEqual(
+            [1] * 4 + [kvm_guest.FIRST_LOOP] * kvm_guest.RUNS, guest.loops)
+
+    def test_a_stall_makes_no_guest_slow(self):
+        # the first long loop, one in between, and the one that is long
+        # enough: where a fast guest is to wait
+        for at in (4, 7, 10, 11):
+            with self.subTest(at=at):
+                guest = StallingGuest(3e9, {at: 0.005})
+                answer = kvm_guest.guest_speed(guest)
+                self.assertAlmostEqual(
+                    3e9, answer['iterations'] / answer['seconds'],
+                    delta=1e6)
+                self.assertGreaterEqual(answer['seconds'],
+                                        kvm_guest.LONG_ENOUGH)
+
+    def test_two_stalls_in_a_row(self):
+        answer = kvm_guest.guest_speed(
+            StallingGuest(3e9, {4: 0.02, 5: 0.02}))
+        self.assertAlmostEqual(
+            3e9, answer['iterations'] / answer['seconds'], delta=1e6)
 
     def test_the_cost_of_an_entry_does_not_count(self):
         answer = kvm_guest.guest_speed(Guest(speed=150e6, entry=0.015))
@@ -82,6 +126,15 @@ class TestGuestSpeed(base.TestCase):
         self.assertEqual((0.0, 0.0), signal.getitimer(signal.ITIMER_PROF))
 
 
+    def test_a_run_that_ended_counts_if_the_next_is_interrupted(self):
+        self.useFixture(fixtures.MockPatchObject(
+            kvm_guest, 'TIME_LIMIT', 0.05))
+        answer = kvm_guest.guest_speed(SlowGuest(30_000))
+        self.assertAlmostEqual(
+            30_000, answer['iterations'] / answer['seconds'], delta=1)
+        self.assertEqual((0.0, 0.0), signal.getitimer(signal.ITIMER_PROF))
+
+
 class TestNative(base.TestCase):
     def test_the_loop_counts(self):
         loop = kvm_guest.native_loop()
@@ -94,6 +147,14 @@ class TestNative(base.TestCase):
         answer = kvm_guest.native_speed()
         self.assertGreater(answer['iterations'], 0)
         self.assertGreater(answer['seconds'], 0)
+
+    def test_a_stall_makes_it_no_slower(self):
+        guest = StallingGuest(3e9, {0: 0.005})
+        self.useFixture(fixtures.MockPatchObject(
+            kvm_guest, 'native_loop', lambda: guest.loop))
+        answer = kvm_guest.native_speed()
+        self.assertAlmostEqual(
+            3e9, answer['iterations'] / answer['seconds'], delta=1e6)
 
 
 class TestMeasure(base.TestCase):

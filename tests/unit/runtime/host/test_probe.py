@@ -227,7 +227,37 @@ class TestCache(base.TestCase):
         self.record.measured = hosts.INTERPRETING
         self.assertEqual('emulated', self.probe(refresh=True).kvm.state)
         self.assertEqual('emulated', self.probe().kvm.state)
-        self.assertEqual(2, self.record.measurements)
+        # that it is emulated, two measurements have to say
+        self.assertEqual(3, self.record.measurements)
+
+    def measured(self, *answers):
+        """Probe with one answer after the other."""
+        left = list(answers)
+        found = self.probe(measure=lambda path: left.pop(0)).kvm
+        self.assertEqual([], left)
+        return found
+
+    def test_emulated_is_kept_if_a_second_measurement_agrees(self):
+        better = {**hosts.INTERPRETING, 'guest': {
+            **hosts.INTERPRETING['guest'], 'iterations': 12000}}
+        for answers in ((hosts.INTERPRETING, better),
+                        (better, hosts.INTERPRETING)):
+            self.cache.unlink(missing_ok=True)
+            found = self.measured(*answers)
+            self.assertEqual(('emulated', 1153846), (
+                found.state, found.iterations_per_second))
+            self.assertEqual(found, self.measured())
+
+    def test_emulated_by_a_busy_moment_only(self):
+        found = self.measured(hosts.INTERPRETING, hosts.HARDWARE)
+        self.assertEqual('hardware', found.state)
+        self.assertEqual(found, self.measured())
+
+    def test_emulated_is_not_kept_if_the_second_measurement_fails(self):
+        found = self.measured(hosts.INTERPRETING, hosts.NEVER)
+        self.assertEqual('emulated', found.state)
+        self.assertFalse(self.cache.exists())
+        self.assertEqual('hardware', self.measured(hosts.HARDWARE).state)
 
     def test_measured_again_for_another_device_node(self):
         self.probe()

@@ -1,0 +1,103 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""One handler whose files are of no use takes no other with it."""
+
+import pathlib
+import tomllib
+
+import fixtures
+from oslo_config import cfg
+from oslo_config import fixture as config_fixture
+
+from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd import kata_config
+from kata_openstack.runtime.hypervisors import base as hypervisors
+from tests.unit import base
+
+CLH = hypervisors.kata_handler('clh')
+QEMU = hypervisors.kata_handler('qemu')
+FC = hypervisors.kata_handler('fc')
+
+
+class TestFiles(base.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.conf = cfg.ConfigOpts()
+        opts.register_opts(self.conf)
+        options = self.useFixture(config_fixture.Config(self.conf))
+        self.conf([], default_config_files=[])
+        options.config(state_path=str(self.root / 'lib'))
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.handlers = {}
+        for handler in (CLH, QEMU, FC):
+            folder = self.root / handler.shim
+            (folder / 'config.d').mkdir(parents=True)
+            (folder / 'config.d/10-site.toml').write_text('a = 1\n')
+            path = folder / f'configuration-{handler.shim}.toml'
+            path.write_text(f'[hypervisor.{handler.shim}]\n')
+            self.handlers[handler] = hypervisors.Files(
+                runtime_path=self.root / 'shim', config_path=path)
+        self.tunings = {handler: {'agent': {'kata': {'dial_timeout': 180}}}
+                        for handler in (CLH, QEMU)}
+
+    def files(self):
+        return kata_config.files(self.conf, self.handlers, self.tunings)
+
+    def test_copies(self):
+        named, written = self.files()
+        self.assertEqual([CLH, QEMU, FC], list(named))
+        own = self.root / 'lib/kata/clh'
+        self.assertEqual(own / 'configuration-clh.toml',
+                         named[CLH].config_path)
+        self.assertEqual('[hypervisor.clh]\n',
+                         written[own / 'configuration-clh.toml'])
+        self.assertEqual('a = 1\n', written[own / 'config.d/10-site.toml'])
+        self.assertEqual(self.tunings[CLH], tomllib.loads(
+            written[own / 'config.d/50-kata-openstack.toml']))
+        # nothing to tune: upstream's own file
+        self.assertEqual(self.handlers[FC], named[FC])
+        self.assertEqual('', self.log.output)
+
+    def check_left_out(self, path, cause):
+        """One line says so; and nothing of clh is written."""
+        named, written = self.files()
+        self.assertEqual([QEMU, FC], list(named))
+        own = self.root / 'lib/kata'
+        self.assertEqual(
+            {own / 'qemu/configuration-qemu.toml',
+             own / 'qemu/config.d/10-site.toml',
+             own / 'qemu/config.d/50-kata-openstack.toml'}, set(written))
+        self.assertEqual(1, len(self.log.output.splitlines()))
+        for words in ('kata-clh', str(path), cause):
+            self.assertIn(words, self.log.output)
+
+    def test_a_configuration_that_is_not_utf_8(self):
+        path = self.handlers[CLH].config_path
+        path.write_bytes(b'kernel = "/caf\xe9"\n')
+        self.check_left_out(path, "can't decode byte 0xe9")
+
+    def test_a_configuration_that_has_gone(self):
+        path = self.handlers[CLH].config_path
+        path.unlink()
+        self.check_left_out(path, 'No such file')
+
+    def test_a_drop_in_that_cannot_be_read(self):
+        path = self.root / 'clh/config.d/10-site.toml'
+        path.unlink()
+        path.mkdir()  # root can read any file, but no folder as one
+        self.check_left_out(path, 'Is a directory')
+
+    def test_a_drop_in_that_is_not_utf_8(self):
+        path = self.root / 'clh/config.d/20-site.toml'
+        path.write_bytes(b'\xff')
+        self.check_left_out(path, "can't decode byte 0xff")
