@@ -70,13 +70,14 @@ class Configure(command.Command):
     files, the tables of its handlers in containerd's own file, whose
     comments and order stay. A handler that the file has already is left
     alone. containerd must accept the result (config dump), with everything
-    else in it as before, before anything is written. The file as it was is
-    kept beside it, with the suffix .before-kata-openstack.
+    else in it as before, before anything is written. The file as it was
+    without ours is kept beside it, with the suffix .before-kata-openstack.
 
     Exit codes: 0 if all is in order or was brought in order; 1 on any
-    error, with everything as before; 2 for wrong arguments; 3 if --check or
-    --diff found something to change; 4 if no handler is usable here, so
-    that containerd now has none of ours.
+    error, with everything as before, but for files that are named as not
+    undone; 2 for wrong arguments; 3 if --check or --diff found something to
+    change; 4 if no handler is usable here, so that containerd now has none
+    of ours.
     """
 
     app: cli.KataOpenstack
@@ -131,7 +132,7 @@ class Configure(command.Command):
         if plan.changes:
             self._apply(plan, target, parsed_args.restart)
         say(f'handlers: {", ".join(plan.handlers) or "none"}\n')
-        return 0 if plan.handlers or plan.kept else 4
+        return 0 if plan.handlers or plan.theirs else 4
 
     def _apply(self, plan: install.Plan, target: install.Target,
                restart: list[str] | None) -> None:
@@ -141,8 +142,18 @@ class Configure(command.Command):
             return
         try:
             install.restart(self.app.conf, restart, plan.handlers)
-        except exception.RuntimeFailed:
-            install.undo(plan.changes)
-            self.app.LOG.error('All changes are undone.')
-            install.restart(self.app.conf, restart, ())
+        except BaseException:  # Ctrl-C, too
+            self._undo(plan, restart)
             raise
+
+    def _undo(self, plan: install.Plan, restart: list[str]) -> None:
+        left = install.undo(plan.changes)
+        if left:
+            self.app.LOG.error('Not undone: %s', '; '.join(left))
+        else:
+            self.app.LOG.error('All changes are undone.')
+        try:
+            install.restart(self.app.conf, restart, ())
+        except exception.RuntimeFailed as e:
+            # not raised: what failed first is the cause
+            self.app.LOG.error('With the former configuration: %s', e)

@@ -20,6 +20,7 @@ out by asking containerd, not by its version.
 
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 import copy
 import fnmatch
 import os
@@ -29,6 +30,7 @@ from typing import Any
 import tomli_w
 import tomlkit
 from tomlkit import exceptions as tomlkit_exceptions
+from tomlkit import items
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
@@ -40,19 +42,58 @@ MARK = ('# Written by "kata-openstack containerd configure", which replaces '
 
 
 def parse(text: str, path: pathlib.Path) -> tomlkit.TOMLDocument:
-    """:raises InvalidInput: it is not TOML, or of a too old format."""
+    """:raises InvalidInput: not TOML, a wrong type, or a too old format."""
     try:
         document = tomlkit.parse(text)
     except tomlkit_exceptions.ParseError as e:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(path), why=e,
             remedy='Correct it; nothing was changed.') from e
+    wrong = _wrong_type(document)
+    if wrong:
+        raise exception.InvalidInput(
+            field="containerd's configuration", value=str(path), why=wrong,
+            remedy='Correct it; nothing was changed.')
     if document.get('plugins') and file_version(document) < 2:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(path),
             why='it is of version 1',
             remedy='Convert it to version 2 (containerd config migrate).')
     return document
+
+
+def _wrong_type(document: Mapping[str, Any]) -> str:
+    """What we could not add to, in words; '' if there is nothing.
+
+    containerd itself checks types only for the plugins that it has.
+    """
+    imports = document.get('imports', [])
+    if not isinstance(imports, list) or not all(
+            isinstance(pattern, str) for pattern in imports):
+        return 'imports is not a list of strings'
+    for version in (2, 3):
+        for path in (*_handler_tables(version), _registry_table(version)):
+            table: Any = document
+            for depth, key in enumerate(path, 1):
+                table = table.get(key, {})
+                if not isinstance(table, dict):
+                    return f'{_dotted(path[:depth])} is not a table'
+    return ''
+
+
+def _handler_tables(version: int) -> tuple[tuple[str, ...], ...]:
+    """The tables that have a key for each handler."""
+    return (
+        ('plugins', config.runtime_plugin(version), 'containerd', 'runtimes'),
+        ('plugins', config.images_plugin(version), 'runtime_platforms'))
+
+
+def _registry_table(version: int) -> tuple[str, ...]:
+    return ('plugins', config.images_plugin(version), 'registry')
+
+
+def _dotted(path: Sequence[str]) -> str:
+    return tomlkit.key(path).as_string()
 
 
 def file_version(document: Mapping[str, Any]) -> int:
@@ -83,14 +124,11 @@ def without(document: tomlkit.TOMLDocument, handlers: Collection[str],
         if not stripped['imports']:
             del stripped['imports']
     for version in (2, 3):
-        for path in (
-                (config.runtime_plugin(version), 'containerd', 'runtimes'),
-                (config.images_plugin(version), 'runtime_platforms')):
+        for path in _handler_tables(version):
             for name in handlers:
-                _remove(stripped, ('plugins', *path, name))
+                _remove(stripped, (*path, name))
         if registry:
-            _remove(stripped, ('plugins', config.images_plugin(version),
-                               'registry', 'config_path'))
+            _remove(stripped, (*_registry_table(version), 'config_path'))
     return stripped
 
 
@@ -129,6 +167,20 @@ def inline(document: tomlkit.TOMLDocument,
     edited = copy.deepcopy(document)
     _merge(edited, {'plugins': plugins})
     return edited
+
+
+def inline_table(document: tomlkit.TOMLDocument, plugins: Tables) -> str:
+    """The table that ours cannot go into, as it is on one line; '' if none."""
+    return _inline_table(document, {'plugins': plugins}, ())
+
+
+def _inline_table(table: Any, ours: Tables, path: tuple[str, ...]) -> str:
+    inner = {k: v for k, v in ours.items() if isinstance(v, dict)}
+    if inner and isinstance(table, items.InlineTable):
+        return _dotted(path)
+    found = (_inline_table(table[key], value, (*path, key))
+             for key, value in inner.items() if key in table)
+    return next(filter(None, found), '')
 
 
 def _merge(table: Any, ours: Tables) -> None:
@@ -194,14 +246,11 @@ def _pruned(dump: Mapping[str, Any], ours: Collection[str],
     left = copy.deepcopy(dict(dump))
     left.pop('imports', None)
     for version in (2, 3):
-        for path in (
-                (config.runtime_plugin(version), 'containerd', 'runtimes'),
-                (config.images_plugin(version), 'runtime_platforms')):
+        for path in _handler_tables(version):
             for name in ours:
-                _remove(left, ('plugins', *path, name))
+                _remove(left, (*path, name))
         if registry:
-            _remove(left, ('plugins', config.images_plugin(version),
-                           'registry', 'config_path'))
+            _remove(left, (*_registry_table(version), 'config_path'))
     return _without_empty(left)
 
 

@@ -13,7 +13,6 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 import copy
 import dataclasses
 import difflib
@@ -44,11 +43,15 @@ _UP = 60.0  # seconds for a restarted containerd
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One file; None: it is not there."""
+    """One file; None: it is not there.
+
+    ``original``: it is the operator's, and nothing of ours is in it.
+    """
 
     path: pathlib.Path
     before: str | None
     after: str | None
+    original: bool = False
 
     def diff(self) -> str:
         return ''.join(difflib.unified_diff(
@@ -61,11 +64,13 @@ class Change:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """``changes`` in the order in which they are made; ``handlers`` are
-    those that containerd has of us afterwards; ``kept``: what is left as
-    somebody else made it, in words."""
+    those that containerd has of us afterwards, ``theirs`` those that it has
+    of somebody else under our names; ``kept``: what is left as somebody else
+    made it, in words."""
 
     changes: Sequence[Change]
     handlers: Sequence[str]
+    theirs: Sequence[str]
     kept: Sequence[str]
 
 
@@ -100,6 +105,7 @@ def plan(conf: cfg.ConfigOpts, target: Target,
     document = edit.parse(text or '', target.config)
     bare = edit.without(document, record['handlers'], target.own,
                         record['registry'])
+    original = bare.unwrap() == document.unwrap()
     bare = edit.with_version(bare, config.format_version(target.version))
     plain = _dumped(target, bare, None)
     theirs = edit.runtimes(plain)
@@ -123,55 +129,77 @@ def plan(conf: cfg.ConfigOpts, target: Target,
         else:
             kept.append(str(path))
 
-    names = [h.name for h in ours]
+    names = [h.name for h in named]
     edited, own = bare, None
-    added: list[str] = []
     if names or registry:
-        edited, own, added = _add(target, bare, plain, plugins, names,
-                                  registry)
+        edited, own = _add(target, bare, plain, plugins, names, registry)
     in_main = own is None
     if own is not None:
         files[target.own] = own
     if edited.unwrap() != document.unwrap() or text is None:
         files[target.config] = edited.as_string()
     files[record_path] = json.dumps({
-        'handlers': added if in_main else [],
+        'handlers': names if in_main else [],
         'registry': registry and in_main,
         'files': sorted(str(f) for f in files
                         if f not in (target.config, record_path))}) + '\n'
-    changes = [Change(path=pathlib.Path(path), before=_read(
-        pathlib.Path(path)), after=None) for path in record['files']
-        if pathlib.Path(path) not in files]
-    changes += [Change(path=path, before=_read(path), after=after)
+    changes = []
+    for path in map(pathlib.Path, record['files']):
+        before = _read(path)
+        if path in files or before is None:
+            continue
+        if _is_ours(conf, path, before):
+            changes.append(Change(path=path, before=before, after=None))
+        elif str(path) not in kept:
+            kept.append(str(path))
+    changes += [Change(path=path, before=_read(path), after=after,
+                       original=original and path == target.config)
                 for path, after in files.items()]
     return Plan(changes=[c for c in changes if c.before != c.after],
-                handlers=names, kept=kept)
+                handlers=names, kept=kept,
+                theirs=[h.name for h in handlers if h.name in theirs])
+
+
+def _is_ours(conf: cfg.ConfigOpts, path: pathlib.Path, text: str) -> bool:
+    """Whether a file that we wrote is not the operator's by now."""
+    return (path.is_relative_to(kata_config.folder(conf))
+            or text.startswith((edit.MARK, mirrors.MARK)))
 
 
 def _add(target: Target, bare: Any, plain: Mapping[str, Any],
          plugins: dict[str, Any], names: Sequence[str], registry: bool,
-         ) -> tuple[Any, str | None, list[str]]:
+         ) -> tuple[Any, str | None]:
     """The first way that adds ours and changes nothing else.
 
-    :returns: the operator's file, ours, if there is to be one, and the
-        handlers that were added
+    :returns: the operator's file, and ours, if there is to be one
+    :raises InvalidInput: a table on one line is in the way.
+    :raises RuntimeFailed: there is no such way.
     """
     version = edit.file_version(bare)
     plugin = config.runtime_plugin(version)
     whole = copy.deepcopy(plugins)
-    # containerd has runc by default, as long as nothing else is named
-    added = whole[plugin]['containerd']['runtimes'] | edit.runtimes(plain)
-    whole[plugin]['containerd']['runtimes'] = added
+    # containerd has runc by default, as long as nothing else is named; in
+    # the operator's file it is the operator's from then on
+    whole[plugin]['containerd']['runtimes'] |= edit.runtimes(plain)
     for tables in (plugins, whole):
         own = edit.own_text(tables, version)
-        for document, content in (
-                (edit.with_import(bare, target.own, target.conf_d), own),
-                (edit.inline(bare, tables), None)):
+        ways: list[tuple[Any, str | None]] = [
+            (edit.with_import(bare, target.own, target.conf_d), own)]
+        in_the_way = edit.inline_table(bare, tables)
+        if not in_the_way:
+            ways.append((edit.inline(bare, tables), None))
+        for document, content in ways:
             dump = _dumped(target, document, content)
             if (set(names) <= edit.runtimes(dump).keys()
                     and edit.is_base(plain, dump, names, registry)):
-                return document, content, list(
-                    tables[plugin]['containerd']['runtimes'])
+                return document, content
+    if in_the_way:
+        raise exception.InvalidInput(
+            field="containerd's configuration", value=str(target.config),
+            why=f'{in_the_way} is an inline table, to which no table can be '
+                'added',
+            remedy='Write it under a header, as [table]; nothing was '
+                   'changed.')
     raise exception.RuntimeFailed(
         operation=f'Adding handlers to {target.config}',
         why='containerd would lose other settings; nothing was changed. '
@@ -218,13 +246,19 @@ def _imports(target: Target, document: Mapping[str, Any]) -> list[str]:
 def _read(path: pathlib.Path) -> str | None:
     """:raises InvalidInput: it is there, and not readable."""
     try:
-        return path.read_text()
+        return _text(path)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as e:
         raise exception.InvalidInput(
             field='file', value=str(path), why=e,
             remedy='Correct it; nothing was changed.') from e
+
+
+def _text(path: pathlib.Path) -> str:
+    """With its line ends as they are, to be written again."""
+    with path.open(newline='') as file:
+        return file.read()
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
@@ -242,29 +276,51 @@ def _read_record(path: pathlib.Path) -> dict[str, Any]:
 def apply(changes: Sequence[Change], target: Target) -> None:
     """Make them; on an error none is made.
 
-    The operator's file is kept beside itself, as it was before.
+    The operator's file is kept beside itself, as it was without us.
 
-    :raises RuntimeFailed:
+    :raises RuntimeFailed: it names what could not be undone, if any.
     """
     done: list[Change] = []
     try:
         for change in changes:
-            if change.path == target.config and change.before is not None:
+            if change.original and change.before is not None:
                 _write(target.config.with_name(
                     target.config.name + BACKUP), change.before,
                     target.config)
             done.append(change)
             _make(change.path, change.after)
-    except OSError as e:
-        undo(done)
+    except BaseException as e:  # Ctrl-C, too
+        left = undo(done)
+        if not left and not isinstance(e, OSError):
+            raise
         raise exception.RuntimeFailed(
-            operation='Writing the configuration', why=e) from e
+            operation='Writing the configuration', why='; not undone: '.join(
+                [str(e) or type(e).__name__, *left])) from e
 
 
-def undo(changes: Sequence[Change]) -> None:
+def undo(changes: Sequence[Change]) -> list[str]:
+    """Undo as many of them as possible.
+
+    :returns: the files that are not as before, each with the reason
+    """
+    left = []
     for change in reversed(changes):
-        with contextlib.suppress(OSError):
-            _make(change.path, change.before)
+        try:
+            # what could not be written need not, and cannot, be again
+            if not _has(change.path, change.before):
+                _make(change.path, change.before)
+        except OSError as e:
+            left.append(f'{change.path} ({e})')
+    return left
+
+
+def _has(path: pathlib.Path, content: str | None) -> bool:
+    try:
+        return _text(path) == content
+    except FileNotFoundError:
+        return content is None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _make(path: pathlib.Path, content: str | None) -> None:
@@ -275,18 +331,34 @@ def _make(path: pathlib.Path, content: str | None) -> None:
 
 
 def _write(path: pathlib.Path, content: str, like: pathlib.Path) -> None:
-    """In one step, with mode and owner of ``like``: it may hold secrets."""
+    """In one step, with mode and owner of ``like``: it may hold secrets.
+
+    A link stays one: the file that it names is written.
+    """
+    path = pathlib.Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False,
                                      prefix=f'.{path.name}') as file:
-        file.write(content)
+        new = pathlib.Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            # else the name may be on the disk before what is in the file
+            os.fsync(file.fileno())
+            _make_alike(new, like)
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+
+
+def _make_alike(path: pathlib.Path, like: pathlib.Path) -> None:
     try:
         old = like.stat()
-        os.chown(file.name, old.st_uid, old.st_gid)
-        os.chmod(file.name, old.st_mode & 0o7777)
+        os.chown(path, old.st_uid, old.st_gid)
+        path.chmod(old.st_mode & 0o7777)
     except FileNotFoundError:
-        os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+        path.chmod(0o644)
 
 
 def restart(conf: cfg.ConfigOpts, command: Sequence[str],

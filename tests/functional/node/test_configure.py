@@ -19,10 +19,14 @@ import textwrap
 import tomllib
 
 import fixtures
+from oslo_config import cfg
 
 from kata_openstack.cmd import cli
+from kata_openstack.conf import opts
 from kata_openstack.runtime.containerd import config
+from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
+from kata_openstack.runtime.containerd import install
 from kata_openstack.runtime.containerd import program
 from tests.functional import kata
 from tests.unit import base
@@ -107,6 +111,15 @@ class TestConfigure(base.TestCase):
                         str(self.config), *argv])
         return code, app.stdout.getvalue()
 
+    def handlers(self):
+        """Those of the running containerd."""
+        conf = cfg.ConfigOpts()
+        opts.register_opts(conf)
+        conf([], default_config_files=[str(self.root / 'node.conf')])
+        client = cri.CriClient(conf)
+        self.addCleanup(client.close)
+        return client.handlers()
+
     def files(self):
         return {p: (p.stat().st_mtime_ns, p.read_text())
                 for folder in ('etc', 'lib')
@@ -138,6 +151,33 @@ class TestConfigure(base.TestCase):
         self.assertEqual(0, self.run_cli()[0])
         self.assertEqual(before, self.files())
 
+    def test_the_default_runtime_is_the_operators(self):
+        """Of what naming ours made necessary, nothing is taken back."""
+        self.assertEqual(0, self.run_cli()[0])
+        text = self.config.read_text().replace(
+            'SystemdCgroup = false', 'SystemdCgroup = true') + (
+            f'[plugins."{self.plugin}".containerd.runtimes.other]\n'
+            'runtime_type = "io.containerd.runc.v2"\n')
+        self.config.write_text(text)
+        self.assertEqual(0, self.run_cli()[0])
+        self.assertEqual(text, self.config.read_text())
+        # 'runc' is in it only for a containerd that does not merge imports
+        runtimes = edit.runtimes(program.dump(self.config))
+        self.assertLessEqual({'other', 'kata-embedded'}, runtimes.keys())
+        if '.runtimes.runc' in text:
+            self.assertTrue(runtimes['runc']['options']['SystemdCgroup'])
+        self.assertEqual(0, self.run_cli('--check')[0])
+
+    def test_a_link_stays(self):
+        real = self.root / 'real.toml'
+        self.config.rename(real)
+        self.config.symlink_to(real)
+        self.assertEqual(0, self.run_cli()[0])
+        self.assertTrue(self.config.is_symlink())
+        self.assertIn('kata-embedded',
+                      edit.runtimes(program.dump(self.config)))
+        self.assertEqual(0, self.run_cli('--check')[0])
+
     def test_containerd_has_the_handlers_after_its_restart(self):
         code, out = self.run_cli('--restart', str(self.root / 'restart'))
         self.assertEqual(0, code, out)
@@ -166,9 +206,29 @@ class TestConfigure(base.TestCase):
         self.assertTrue((self.root / 'pid').exists())  # it runs as before
         self.assertEqual(3, self.run_cli('--check')[0])
 
+    def test_rollback_without_the_handlers(self):
+        """containerd comes up, but as if nothing had been configured."""
+        other = self.root / 'other.toml'
+        other.write_text(self.before)
+        script = self.root / 'restart'
+        script.write_text(script.read_text().replace(
+            str(self.config), str(other)))
+        self.useFixture(fixtures.MockPatchObject(install, '_UP', 5.0))
+        with self.assertLogs('run', 'ERROR') as logs:
+            self.assertEqual(1, self.run_cli('--restart', str(script))[0])
+        undone, why = [r.getMessage() for r in logs.records]
+        self.assertEqual('All changes are undone.', undone)
+        self.assertIn('it has no kata-embedded', why)
+        self.assertEqual(self.before, self.config.read_text())
+        self.assertNotIn('kata-embedded', self.handlers())
+        self.assertEqual(3, self.run_cli('--check')[0])
+
     def test_a_malformed_configuration(self):
         for text in ('version = 2\n[plugins\n', 'version = 1\n[plugins.x]\n'
-                     'a = 1\n', 'version = 2\noom_score = "x"\n'):
+                     'a = 1\n', 'version = 2\noom_score = "x"\n',
+                     'version = 2\nimports = [1]\n',
+                     f'version = 2\n[plugins."{self.plugin}"]\n'
+                     'containerd = 1\n'):
             self.config.write_text(text)
             with self.assertLogs('run', 'ERROR') as logs:
                 self.assertEqual(1, self.run_cli()[0])
