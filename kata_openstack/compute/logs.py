@@ -19,9 +19,11 @@ of F the text goes on in the next line of the same stream.
 import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
+import contextlib
 import datetime
 import os
 import pathlib
+from typing import BinaryIO
 from typing import NamedTuple
 
 
@@ -59,9 +61,11 @@ def read(path: pathlib.Path, *, stdout: bool = True, stderr: bool = True,
          since: float | None = None, limit: int = 4 << 20) -> str:
     """The log as Docker would give it; no file is an empty log.
 
+    It goes on, backwards, in what was set aside.
+
     :param tail: this many lines from the end; None: all
     :param since: Unix seconds
-    :param limit: at most this many bytes of the file, from its end
+    :param limit: at most this many bytes, from the end
     """
     streams = {name for name, wanted in
                (('stdout', stdout), ('stderr', stderr)) if wanted}
@@ -77,16 +81,30 @@ def read(path: pathlib.Path, *, stdout: bool = True, stderr: bool = True,
                    for r in records)
 
 
+def older(path: pathlib.Path) -> pathlib.Path:
+    """Where a log that has grown too large is set aside."""
+    return path.with_name(f'{path.name}.1')
+
+
 def _lines(path: pathlib.Path, limit: int) -> Iterator[bytes]:
-    try:
-        with path.open('rb') as log:
-            size = os.fstat(log.fileno()).st_size
-            if size > limit:
-                log.seek(size - limit)
-                log.readline()  # the rest of a line that was cut
-            yield from log
-    except FileNotFoundError:
-        return
+    with contextlib.ExitStack() as stack:
+        files: list[tuple[BinaryIO, os.stat_result]] = []
+        # the newest first: what is set aside meanwhile is then seen twice,
+        # and not missed
+        for file in (path, older(path)):
+            with contextlib.suppress(FileNotFoundError):
+                opened = stack.enter_context(file.open('rb'))
+                status = os.fstat(opened.fileno())
+                if not any(os.path.samestat(status, s) for _, s in files):
+                    files.append((opened, status))
+        skip = sum(status.st_size for _, status in files) - limit
+        for log, status in reversed(files):
+            if skip < status.st_size:
+                if skip > 0:
+                    log.seek(skip)
+                    log.readline()  # the rest of a line that was cut
+                yield from log
+            skip -= status.st_size
 
 
 def _rfc3339(seconds: float) -> str:

@@ -26,6 +26,7 @@ from kata_openstack.compute import containers
 from kata_openstack.compute import events
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
+from kata_openstack.compute import log_rotation
 from kata_openstack.compute import manager
 from kata_openstack.compute import network
 from kata_openstack.compute import pods
@@ -63,6 +64,7 @@ class Service:
         self._events = events.EventFollower(
             conf, self.client, self.native, tell,
             release=self.pods.release, resynced=self._resynced)
+        self._logs = log_rotation.LogRotation(conf, self.client)
         self._cni = cni_server.CniServer(conf.cni.socket_path, self.network)
         self._own = transport is None
         self._transport = transport or messaging.get_rpc_transport(
@@ -84,6 +86,7 @@ class Service:
         if self.canaries.start():
             self.inventory.get()  # says in the log what the node can run
         self._events.start()
+        self._logs.start()
         self._server.start()
         LOG.info('kata-compute serves %s', self._conf.host)
 
@@ -99,6 +102,7 @@ class Service:
         self._server.stop()
         self._server.wait()
         self._events.stop()
+        self._logs.stop()
         self._cni.stop()
         self._emitter.stop()
         if self._own:

@@ -29,6 +29,13 @@ OPTS = [
         help='The most that one request for logs returns, in MiB, counted '
              'from the end. Logs travel through the message broker.'),
     cfg.IntOpt(
+        'max_log_file_mib',
+        default=64, min=1,
+        help="The size, in MiB, at which a container's log is set aside and "
+             'a new one begun. The one that was set aside before is removed '
+             'then, so that a container has twice this on disk, and what it '
+             'writes in some seconds.'),
+    cfg.IntOpt(
         'max_exec_output_mib',
         default=4, min=1, max=14,
         help='The most that one exec returns, in MiB. The rest is cut off.'),

@@ -139,6 +139,12 @@ class CriClient:
                    kind='Container', ident=container_id,
                    timeout=self._conf.sandbox_timeout + grace)
 
+    def reopen_log(self, container_id: str) -> None:
+        """Let it write into a new file, where its log's name is free."""
+        self._call(self._runtime.ReopenContainerLog,
+                   pb.ReopenContainerLogRequest(container_id=container_id),
+                   kind='Container', ident=container_id)
+
     def remove_container(self, container_id: str) -> None:
         """Kills it when needed; an unknown one is fine."""
         self._call(self._runtime.RemoveContainer,

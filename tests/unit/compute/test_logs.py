@@ -83,6 +83,20 @@ class LogsTest(base.TestCase):
         self.assertEqual('\nopen end',
                          logs.read(self.path, limit=len(LOG) // 4))
 
+    def test_what_was_set_aside_goes_before(self):
+        lines = LOG.splitlines(keepends=True)
+        # in the middle of a line of stdout
+        logs.older(self.path).write_text(''.join(lines[:3]))
+        self.path.write_text(''.join(lines[3:]))
+        self.assertEqual('one\noops\ntwo\npartial\n\nopen end',
+                         logs.read(self.path))
+        self.assertEqual('\nopen end', logs.read(self.path, tail=2))
+        self.assertEqual('\nopen end',
+                         logs.read(self.path, limit=len(LOG) // 4))
+        # the new one is not there yet
+        self.path.unlink()
+        self.assertEqual('one\noops\ntw', logs.read(self.path))
+
     def test_no_file(self):
         self.assertEqual('', logs.read(self.path.with_name('none')))
 

@@ -79,6 +79,11 @@ class RuntimeServiceStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.FromString,
                 )
+        self.ReopenContainerLog = channel.unary_unary(
+                '/runtime.v1.RuntimeService/ReopenContainerLog',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogResponse.FromString,
+                )
         self.ExecSync = channel.unary_unary(
                 '/runtime.v1.RuntimeService/ExecSync',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncRequest.SerializeToString,
@@ -172,6 +177,12 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReopenContainerLog(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExecSync(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -251,6 +262,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ContainerStatus,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.SerializeToString,
+            ),
+            'ReopenContainerLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenContainerLog,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogResponse.SerializeToString,
             ),
             'ExecSync': grpc.unary_unary_rpc_method_handler(
                     servicer.ExecSync,
@@ -490,6 +506,23 @@ class RuntimeService(object):
         return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/ContainerStatus',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ReopenContainerLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/ReopenContainerLog',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Keeps the logs of containers from filling the host's disk.
+
+containerd writes a CRI log without a limit; it is for the kubelet to rotate
+them in Kubernetes, and for us here. A tenant's "yes" writes some 30 MiB a
+second, so the sizes are looked at every few seconds.
+"""
+
+import os
+import pathlib
+import threading
+
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from kata_openstack.compute import labels
+from kata_openstack.compute import logs
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+LOG = logging.getLogger(__name__)
+
+_INTERVAL = 3.0  # seconds
+_MIB = 1024 * 1024
+
+
+class LogRotation:
+    """A thread between start and stop."""
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
+        self._limit = conf.compute.max_log_file_mib * _MIB
+        self._folder = pathlib.Path(conf.state_path) / 'logs'
+        self._client = client
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name='logs',
+                                        daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.ident:
+            self._thread.join(10)
+
+    def _repeat(self) -> None:
+        while not self._stopped.wait(_INTERVAL):
+            try:
+                self.rotate()
+            except Exception:
+                LOG.exception('Logs could not be rotated')
+
+    def rotate(self) -> None:
+        """Set aside each log that is too large; the one before it goes."""
+        for path in self._folder.glob('*/*.log'):
+            try:
+                if path.stat().st_size > self._limit:
+                    self._rotate(path)
+            except FileNotFoundError:  # deleted since
+                continue
+            except exception.KataError as e:
+                LOG.warning('The log %s goes on growing: %s', path, e)
+
+    def _rotate(self, path: pathlib.Path) -> None:
+        """:raises KataError: containerd did not open it again"""
+        writers = [c for c in self._client.list_containers(
+            {labels.CONTAINER: path.stem})
+            if c.state == pb.CONTAINER_RUNNING]
+        if not writers:
+            return
+        aside = logs.older(path)
+        os.replace(path, aside)
+        try:
+            for container in writers:
+                self._client.reopen_log(container.id)
+        except exception.KataError:
+            # it still writes there, and must be found by the next round
+            os.replace(aside, path)
+            raise
