@@ -56,6 +56,12 @@ def signal_number(name: str) -> int:
         ) from None
 
 
+def _not_running(container_uuid: str) -> exception.Conflict:
+    return exception.Conflict(
+        kind='Container', id=container_uuid, state='not running',
+        remedy='Start it first.')
+
+
 class Containers:
     """Threads may share it."""
 
@@ -80,9 +86,7 @@ class Containers:
         """:raises Conflict: if it does not run"""
         container = self._find(container_uuid)
         if container.state != pb.CONTAINER_RUNNING:
-            raise exception.Conflict(
-                kind='Container', id=container_uuid, state='not running',
-                remedy='Start it first.')
+            raise _not_running(container_uuid)
         return container
 
     def kill(self, container_uuid: str, signal: str) -> None:
@@ -93,7 +97,10 @@ class Containers:
         """
         number = signal_number(signal)
         container_id = self._running(container_uuid).id
-        self._native.kill(container_id, number)
+        try:
+            self._native.kill(container_id, number)
+        except exception.NotFound:  # it ended just now
+            raise _not_running(container_uuid) from None
         deadline = time.monotonic() + _KILL_WAIT
         while number == signals.SIGKILL and time.monotonic() < deadline:
             found = self._client.list_containers(container_id=container_id)

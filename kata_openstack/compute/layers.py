@@ -15,6 +15,10 @@
 CRI cannot start a container a second time; Docker, and so Zun, can. So the
 new container takes over the upper folder of the old one's overlay, while
 neither is mounted. That is a rename in one file system, whatever the size.
+
+kata-compute may die at any step of it. So a mark beside the new container's
+folder tells, from before the first step, which folder has the files: by its
+inode, which no rename changes.
 """
 
 import os
@@ -23,22 +27,71 @@ from kata_openstack import exception
 from kata_openstack.runtime.containerd import native
 
 
-def swap(client: native.NativeClient, one: str, other: str) -> None:
-    """Exchange the writable layers of two containers that do not run.
+class Handover:
+    """The writable layers of a container and of the one that replaces it.
 
-    Doing it again undoes it.
-
-    :raises Unsupported: if the snapshotter has no folder to rename
+    Neither may run meanwhile. What was interrupted at any point is completed
+    when it is called again, by this process or by another.
     """
-    folders = [_folder(client, one), _folder(client, other)]
-    aside = f'{folders[1]}.kata-swap'
-    os.rename(folders[1], aside)
+
+    def __init__(self, client: native.NativeClient, old: str,
+                 new: str) -> None:
+        """:raises Unsupported: if the snapshotter has no folder to rename"""
+        self._old = _folder(client, old)
+        self._new = _folder(client, new)
+        # in the new one's snapshot, with which they end
+        self._mark = f'{self._new}.kata-files'
+        self._aside = f'{self._new}.kata-swap'
+
+    def give(self) -> None:
+        """Let the new one have the files of the old one."""
+        files = self._marked()
+        if files is None:
+            files = os.stat(self._old).st_ino
+            # unlike a file, a symlink is never there without its content
+            os.symlink(str(files), self._mark)
+        self._move(files, self._old, self._new)
+
+    def take_back(self) -> None:
+        """Let the old one have its files again."""
+        files = self._marked()
+        if files is not None:
+            self._move(files, self._new, self._old)
+            self.forget()
+
+    def forget(self) -> None:
+        """Remove the mark, once nobody asks any more who has the files."""
+        if os.path.lexists(self._mark):
+            os.unlink(self._mark)
+
+    def _marked(self) -> int | None:
+        """The inode of the files; None if nothing was moved yet."""
+        try:
+            return int(os.readlink(self._mark))
+        except FileNotFoundError:
+            return None
+
+    def _move(self, files: int, source: str, target: str) -> None:
+        """Exchange them, unless the target has the files.
+
+        Only what is no one's files is ever put aside, and then one of the
+        two is missing.
+        """
+        if _inode(target) != files:
+            if _inode(source) != files:
+                return  # they were handed on, to a still newer one
+            if os.path.exists(target):
+                os.rename(target, self._aside)
+            os.rename(source, target)
+        if os.path.exists(self._aside):
+            os.rename(self._aside, source)
+
+
+def _inode(folder: str) -> int | None:
     try:
-        os.rename(folders[0], folders[1])
-    except OSError:
-        os.rename(aside, folders[1])
-        raise
-    os.rename(aside, folders[0])
+        return os.stat(folder).st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _folder(client: native.NativeClient, container_id: str) -> str:

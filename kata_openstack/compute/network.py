@@ -12,6 +12,7 @@
 
 """The interfaces of pods: which, whose, and what CNI is told of them."""
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -159,6 +160,46 @@ class Network:
                             e)
                 self._unclean = True
 
+    def release(self, pod_uuid: str, sandbox_ids: Collection[str],
+                vifs: Sequence[objects.Vif]) -> None:
+        """Unplug what a pod that is deleted still has. Never raises.
+
+        Another pod may use its ports by now.
+
+        :param sandbox_ids: the pod's
+        """
+        for vif in vifs:
+            owner = link.alias(base.device_name(vif.port_id))
+            if owner in sandbox_ids or (
+                    not owner and self._is_free(vif, pod_uuid)):
+                self.unplug([vif])
+            else:
+                # or it is of a sandbox that containerd never listed
+                self._unclean = True
+
+    def _is_free(self, vif: objects.Vif, pod_uuid: str) -> bool:
+        """Whether no other pod has the port, for certain."""
+        try:
+            return vif.port_id not in self._port_ids(but=pod_uuid)
+        except exception.KataError as e:
+            LOG.warning('Something may be left of port %s: %s', vif.port_id,
+                        e)
+            return False
+
+    def _port_ids(self, but: str = '') -> set[str]:
+        """Those of all pods of this node.
+
+        :param but: a pod that does not count
+        """
+        # those that are being made first: then they cannot be missed
+        with self._lock:
+            ports = {vif.port_id for pod_uuid, vifs in self._expected.items()
+                     for vif in vifs if pod_uuid != but}
+        return ports | {vif.port_id
+                        for pod in view.read_all(self._client).values()
+                        for sandbox in pod.sandboxes if pod.uuid != but
+                        for vif in view.vifs(sandbox.annotations)}
+
     def traffic(self, vifs: Sequence[objects.Vif]) -> tuple[int, int]:
         """Bytes (received, sent) by the pod, since its last start."""
         pairs = [link.traffic(base.device_name(v.port_id)) for v in vifs]
@@ -173,22 +214,9 @@ class Network:
         if not self._unclean:
             return
         self._unclean = False
-        try:
-            # those that are being made first: then they cannot be missed
-            with self._lock:
-                ports = {vif.port_id for vifs in self._expected.values()
-                         for vif in vifs}
-            ports |= {vif.port_id
-                      for pod in view.read_all(self._client).values()
-                      for sandbox in pod.sandboxes
-                      for vif in view.vifs(sandbox.annotations)}
-        except exception.KataError as e:
-            self._unclean = True
-            LOG.warning('Interfaces of former pods are not looked for: %s', e)
-            return
         for name, plugin in self._plugins.items():
             try:
-                for device in plugin.reconcile(ports):
+                for device in plugin.reconcile(self._port_ids):
                     LOG.info('Removed interface %s of a former pod', device)
             except exception.KataError as e:
                 self._unclean = True

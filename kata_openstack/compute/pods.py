@@ -30,8 +30,9 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute import images
-from kata_openstack.compute import layers
+from kata_openstack.compute import labels
 from kata_openstack.compute import network
+from kata_openstack.compute import replacement
 from kata_openstack.compute import starterror
 from kata_openstack.compute import translate
 from kata_openstack.compute import view
@@ -169,9 +170,7 @@ class Pods:
         translate.check(pod)
         with self._lock(pod.uuid):
             found = self._read(pod.uuid)
-            fresh = found.ready and all(
-                c.state == pb.CONTAINER_CREATED
-                for c in found.current_containers())
+            fresh = _is_fresh(found)
             try:
                 if found.ready:
                     self._start_in(pod, found)
@@ -187,13 +186,12 @@ class Pods:
         """Start what does not run, in the sandbox that is there."""
         handler = found.sandbox.runtime_handler
         config = self._config_of(pod, found.sandbox)
-        replaced = _Replacement(self._client, self._native)
+        idle = all(c.state != pb.CONTAINER_RUNNING
+                   for c in found.current_containers())
+        replaced = replacement.Replacement(self._client, self._native)
         try:
             for container in pod.containers:
-                current = found.current(container.uuid)
-                if current is None:
-                    raise exception.NotFound(kind='Container',
-                                             id=container.uuid)
+                current = self._settled(container, found, replaced)
                 if current.state == pb.CONTAINER_RUNNING:
                     continue
                 container_id = current.id
@@ -204,15 +202,17 @@ class Pods:
                         handler, replaced)
                 self._start_one(pod, container, container_id)
         except BaseException:
+            if idle:  # also those that were started before the error
+                self._stop_quietly(found.sandbox.id)
             replaced.undo()
             raise
-        replaced.finish()
+        replaced.finish(found.sandboxes[:-1])
 
     def _start_anew(self, pod: objects.Pod, found: view.PodView) -> None:
         """A new sandbox for a pod that was stopped."""
         choice = self._choose(pod)
         attempt = found.sandbox.metadata.attempt + 1
-        replaced = _Replacement(self._client, self._native)
+        replaced = replacement.Replacement(self._client, self._native)
         sandbox_id = ''
         for sandbox in found.sandboxes:
             # one whose VM died by itself still holds its network
@@ -220,23 +220,37 @@ class Pods:
         try:
             sandbox_id, config = self._run_sandbox(pod, choice, attempt)
             for container in pod.containers:
-                current = found.current(container.uuid)
-                if current is None:
-                    raise exception.NotFound(kind='Container',
-                                             id=container.uuid)
+                current = self._settled(container, found, replaced)
                 container_id = self._replace(
                     pod, container, current, sandbox_id, config,
                     choice.handler, replaced)
                 self._start_one(pod, container, container_id)
         except BaseException:
             if sandbox_id:
-                self._client.stop_pod_sandbox(sandbox_id)
-            replaced.undo()
-            if sandbox_id:
-                self._client.remove_pod_sandbox(sandbox_id)
+                self._stop_quietly(sandbox_id)
+            if replaced.undo() and sandbox_id:
+                with replacement.going_on(f'Sandbox {sandbox_id}'):
+                    self._client.remove_pod_sandbox(sandbox_id)
             raise
-        for sandbox in found.sandboxes:  # and with them the old containers
-            self._client.remove_pod_sandbox(sandbox.id)
+        replaced.finish(found.sandboxes)
+
+    def _stop_quietly(self, sandbox_id: str) -> None:
+        with replacement.going_on(f'The VM of sandbox {sandbox_id}'):
+            self._client.stop_pod_sandbox(sandbox_id)
+
+    @staticmethod
+    def _settled(container: objects.Container, found: view.PodView,
+                 replaced: replacement.Replacement) -> pb.Container:
+        """The newest of a container, which has its files.
+
+        :raises NotFound: if there is none
+        """
+        siblings = [c for c in found.containers
+                    if c.labels.get(labels.CONTAINER) == container.uuid]
+        if not siblings:
+            raise exception.NotFound(kind='Container', id=container.uuid)
+        replaced.settle(siblings)
+        return siblings[-1]
 
     def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
                    ) -> pb.PodSandboxConfig:
@@ -249,7 +263,7 @@ class Pods:
     def _replace(self, pod: objects.Pod, container: objects.Container,
                  old: pb.Container, sandbox_id: str,
                  config: pb.PodSandboxConfig, handler: str,
-                 replaced: '_Replacement') -> str:
+                 replaced: replacement.Replacement) -> str:
         """:returns: the id of the new CRI container, with the old's files"""
         new_id = self._client.create_container(
             sandbox_id, translate.container_config(
@@ -343,7 +357,9 @@ class Pods:
                 LOG.warning('Removing sandbox %s of pod %s although it '
                             'cannot be stopped: %s', sandbox.id, pod_uuid, e)
             self._client.remove_pod_sandbox(sandbox.id)
-        self._network.unplug(list(plugged.values()))
+        self._network.release(
+            pod_uuid, {s.id for s in found.sandboxes} if found else set(),
+            list(plugged.values()))
         shutil.rmtree(log_folder(self._conf, pod_uuid), ignore_errors=True)
         LOG.info('Deleted pod %s', pod_uuid)
 
@@ -358,31 +374,9 @@ def _identity(pod: objects.Pod) -> dict[str, Any]:
             'project_id': pod.project_id, 'user_id': pod.user_id}
 
 
-class _Replacement:
-    """Containers that took over the writable layers of others."""
-
-    def __init__(self, client: cri.CriClient,
-                 native_: native.NativeClient) -> None:
-        self._client = client
-        self._native = native_
-        self._pairs: list[tuple[str, str]] = []
-
-    def add(self, old_id: str, new_id: str) -> None:
-        try:
-            layers.swap(self._native, old_id, new_id)
-        except BaseException:
-            self._client.remove_container(new_id)
-            raise
-        self._pairs.append((old_id, new_id))
-
-    def undo(self) -> None:
-        """Give the layers back, and remove the new ones."""
-        for old_id, new_id in reversed(self._pairs):
-            self._client.stop_container(new_id, 0)
-            layers.swap(self._native, old_id, new_id)
-            self._client.remove_container(new_id)
-
-    def finish(self) -> None:
-        """Remove the old ones."""
-        for old_id, _ in self._pairs:
-            self._client.remove_container(old_id)
+def _is_fresh(found: view.PodView) -> bool:
+    """Whether it was never started, so that it has no files to lose."""
+    newest = found.current_containers()
+    return (found.ready and len(found.sandboxes) == 1
+            and len(found.containers) == len(newest)
+            and all(c.state == pb.CONTAINER_CREATED for c in newest))

@@ -50,6 +50,7 @@ class State:
     """What the services share.
 
     fail: by method name, (status code, details) of its next calls;
+    fail_after: by method name, what else fails from its next call on;
     calls: (method, request) of every call; images: by reference, an id;
     metadata: of the last call of a native service.
     """
@@ -57,6 +58,8 @@ class State:
     def __init__(self, root: pathlib.Path) -> None:
         self.root = root
         self.fail: dict[str, tuple[grpc.StatusCode, str]] = {}
+        self.fail_after: dict[str, dict[
+            str, tuple[grpc.StatusCode, str]]] = {}
         self.calls: list[tuple[str, object]] = []
         self.sandboxes: dict[str, pb.PodSandbox] = {}
         self.containers: dict[str, pb.Container] = {}
@@ -71,6 +74,7 @@ class State:
               context: grpc.ServicerContext) -> None:
         self.calls.append((method, request))
         self.metadata = dict(context.invocation_metadata())
+        self.fail.update(self.fail_after.pop(method, {}))
         if method in self.fail:
             context.abort(*self.fail[method])
 
@@ -78,7 +82,12 @@ class State:
         return f'{len(self.calls):064x}'
 
     def upper(self, container_id: str) -> pathlib.Path:
-        return self.root / f'upper-{container_id}'
+        return self.root / f'upper-{container_id}' / 'fs'
+
+    def remove(self, container_id: str) -> None:
+        """With its snapshot, as containerd does."""
+        if self.containers.pop(container_id, None):
+            shutil.rmtree(self.upper(container_id).parent)
 
 
 def _matches(labels, selector) -> bool:
@@ -125,7 +134,7 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
         self.state.sandboxes.pop(request.pod_sandbox_id, None)
         for ident, container in list(self.state.containers.items()):
             if container.pod_sandbox_id == request.pod_sandbox_id:
-                del self.state.containers[ident]
+                self.state.remove(ident)
         return pb.RemovePodSandboxResponse()
 
     def ListPodSandbox(self, request, context):
@@ -139,7 +148,7 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
         self.state.enter('CreateContainer', request, context)
         ident = self.state.new_id()
         config = request.config
-        self.state.upper(ident).mkdir()
+        self.state.upper(ident).mkdir(parents=True)
         self.state.containers[ident] = pb.Container(
             id=ident, pod_sandbox_id=request.pod_sandbox_id,
             metadata=config.metadata, image=config.image,
@@ -161,7 +170,7 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
 
     def RemoveContainer(self, request, context):
         self.state.enter('RemoveContainer', request, context)
-        self.state.containers.pop(request.container_id, None)
+        self.state.remove(request.container_id)
         return pb.RemoveContainerResponse()
 
     def ListContainers(self, request, context):

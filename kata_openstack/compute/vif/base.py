@@ -18,6 +18,7 @@ but this class.
 """
 
 import abc
+from collections.abc import Callable
 
 from oslo_config import cfg
 
@@ -61,9 +62,11 @@ class VifPlugin(abc.ABC):
         """
 
     @abc.abstractmethod
-    def reconcile(self, port_ids: set[str]) -> list[str]:
+    def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
         """Remove what no pod has any more, from the death of kata-compute.
 
-        :param port_ids: of all pods of this node
+        :param port_ids: returns those of all pods of this node, at that
+            moment. To be called after the interfaces are listed: so the
+            port of each that was found is among them, if a pod has it.
         :returns: names of the interfaces that were removed
         """

@@ -12,6 +12,8 @@
 
 """VIF type bridge: a veth on a Linux bridge that is there already."""
 
+from collections.abc import Callable
+
 from kata_openstack.compute.vif import base
 from kata_openstack.compute.vif import link
 from kata_openstack import exception
@@ -44,7 +46,7 @@ class BridgePlugin(base.VifPlugin):
         device = base.device_name(vif.port_id)
         link.delete(vif.port_id, device, self.conf.cni.timeout)
 
-    def reconcile(self, port_ids: set[str]) -> list[str]:
+    def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
         # Our veths end with their namespace, that is with their sandbox,
         # and a bridge keeps no record of a port that is gone.
         return []

@@ -17,6 +17,8 @@ bridge is the agent's: it is never made or changed here. os-vif, which does,
 sets the datapath type back to "system", and that ends a userspace switch.
 """
 
+from collections.abc import Callable
+
 from kata_openstack.compute.vif import base
 from kata_openstack.compute.vif import link
 from kata_openstack import exception
@@ -70,16 +72,17 @@ class OvsPlugin(base.VifPlugin):
         link.delete(device, device, self.conf.cni.timeout)
         self._vsctl(device, '--if-exists', 'del-port', device)
 
-    def reconcile(self, port_ids: set[str]) -> list[str]:
+    def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
         listed = self._vsctl(
             'reconciliation', '--bare', '--columns=name,external_ids',
             'find', 'Interface', f'external_ids:{_OURS}!=""')
+        known = port_ids()
         removed = []
         for record in listed.split('\n\n'):
             name, _, ids = record.strip().partition('\n')
             ours = [item.partition('=')[2] for item in ids.split()
                     if item.startswith(f'{_OURS}=')]
-            if ours and ours[0] not in port_ids:
+            if ours and ours[0] not in known:
                 self._remove(name)
                 removed.append(name)
         return removed

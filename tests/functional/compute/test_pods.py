@@ -17,9 +17,11 @@ import platform
 import time
 import uuid
 
+import fixtures
 from tests.functional import kata
 from tests.unit import base
 
+from kata_openstack.compute import layers
 from kata_openstack import exception
 
 
@@ -156,6 +158,36 @@ class PodsTest(base.TestCase):
             pod = {**self.node.pod(), **fields}
             self.assertRaises(error, self.node.call, 'create_pod', pod)
         self.assertEqual([], self.leftovers())
+
+    def test_death_in_a_restart_loses_no_file(self):
+        """Of containerd, before or after the layers are exchanged."""
+        give = layers.Handover.give
+        pod = self.node.run()
+        self.node.execute(pod, 'sh', '-c', 'echo kept > /root/file')
+        for handed_over in (False, True):
+            self.node.call('stop_pod', pod['uuid'], 0)
+
+            def die(handover, handed_over=handed_over):
+                if handed_over:
+                    give(handover)
+                self.node.containerd.stop(9)
+                raise exception.RuntimeFailed(operation='o', why='injected')
+            with fixtures.MonkeyPatch(
+                    'kata_openstack.compute.layers.Handover.give', die):
+                error = self.assertRaises(exception.RuntimeFailed,
+                                          self.node.call, 'start_pod', pod)
+            self.assertIn('injected', str(error))
+            self.node.containerd.start()
+            client = self.node.containerd.client
+            self.assertEqual(2, len(client.list_containers()))
+            self.node.call('start_pod', pod)
+            self.assertEqual('kept\n',
+                             self.node.execute(pod, 'cat', '/root/file'))
+            self.assertEqual(1, len(client.list_containers()))
+            self.assertEqual(1, len(client.list_pod_sandboxes()))
+        self.node.call('restart_pod', pod, 0)
+        self.assertEqual('kept\n',
+                         self.node.execute(pod, 'cat', '/root/file'))
 
     def test_restarts_lose_nothing(self):
         pod = self.node.run()

@@ -150,7 +150,8 @@ class OvsTest(base.TestCase):
                           'Interface', 'kt-other', 'type=internal')
         subprocess.run(['ip', 'netns', 'del', namespace.name], check=True)
         device = vif_base.device_name(gone.port_id)
-        self.assertEqual([device], self.plugin.reconcile({kept.port_id}))
+        self.assertEqual(
+            [device], self.plugin.reconcile(lambda: {kept.port_id}))
         self.assertEqual(
             sorted([vif_base.device_name(kept.port_id), 'kt-other']),
             sorted(self.switch.vsctl('list-ports', ovs.BRIDGE).split()))

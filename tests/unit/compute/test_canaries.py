@@ -135,12 +135,12 @@ class TestCanaries(base.TestCase):
     def test_a_handler_that_appears_later(self):
         self.fake.state.handlers = []
         found = self.canaries()
-        found.start()
+        found._look()
         self.assertEqual([], self.info()['runtimes'])
         self.fake.state.handlers = ['kata-embedded']
         # in doubt from its first moment on
         self.assertEqual([], self.info()['runtimes'])
-        found.wake()
+        found.start()
         self.wait_for(lambda: self.info()['runtimes'] == [
             'kata', 'kata-embedded'])
         self.assertEqual(1, len(self.runs()))

@@ -18,6 +18,7 @@ import sys
 import uuid
 
 import fixtures
+import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
@@ -25,6 +26,7 @@ from kata_openstack.compute import cni_server
 from kata_openstack.compute import labels
 from kata_openstack.compute import network
 from kata_openstack.compute.vif import base as vif_base
+from kata_openstack.compute.vif import ovs
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
@@ -51,7 +53,7 @@ class Plugin(vif_base.VifPlugin):
         self.calls.append(('unplug', vif.port_id))
 
     def reconcile(self, port_ids):
-        self.calls.append(('reconcile', port_ids))
+        self.calls.append(('reconcile', port_ids()))
         return []
 
 
@@ -144,6 +146,45 @@ class NetworkTest(Case):
     def test_delete_of_the_unknown(self):
         self.network.delete('pod', 'sandbox')
 
+    def aliases(self, **aliases):
+        """By port, whose interface it is."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.vif.link.alias',
+            lambda device: aliases.get(device.removeprefix('tap'), '')))
+
+    def test_release_leaves_what_another_sandbox_has(self):
+        self.aliases(a='s', b='other')
+        self.network.release('pod', {'s'}, [
+            make_vif('a'), make_vif('b'), make_vif('c')])
+        self.assertEqual([('unplug', 'a'), ('unplug', 'c')],
+                         self.plugin.calls)
+        self.network._unclean = False
+        self.network.release('pod', {'s'}, [make_vif('b')])
+        self.assertTrue(self.network._unclean)  # looked for later
+
+    def test_release_leaves_what_another_pod_waits_for(self):
+        self.sandbox('s', 'pod', make_vif('a'))
+        self.sandbox('t', 'stopped', make_vif('b'))
+        with self.network.expect('made', [make_vif('c')]):
+            self.network.release('pod', {'s'}, [
+                make_vif('a'), make_vif('b'), make_vif('c')])
+        self.assertEqual([('unplug', 'a')], self.plugin.calls)
+
+    def test_release_while_containerd_is_down(self):
+        """Nobody knows then whose the port is."""
+        self.fake.state.fail['ListPodSandbox'] = (
+            grpc.StatusCode.UNAVAILABLE, 'injected')
+        self.network._unclean = False
+        self.network.release('pod', {'s'}, [make_vif('a')])
+        self.assertEqual([], self.plugin.calls)
+        self.assertTrue(self.network._unclean)
+
+    def test_reconcile_while_containerd_is_down(self):
+        self.fake.state.fail['ListPodSandbox'] = (
+            grpc.StatusCode.UNAVAILABLE, 'injected')
+        self.network.reconcile()
+        self.assertTrue(self.network._unclean)
+
     def test_reconcile_spares_what_is_there_or_being_made(self):
         self.sandbox('s', 'pod', make_vif('a'))
         with self.network.expect('other', [make_vif('b')]):
@@ -155,6 +196,24 @@ class NetworkTest(Case):
         self.network.unplug([make_vif('c')])
         self.network.reconcile()
         self.assertEqual(2, len(self.plugin.calls))
+
+
+class OvsReconcileTest(base.TestCase):
+
+    def test_pod_that_is_made_while_ports_are_listed(self):
+        """Its port is asked for after the list, not before."""
+        known = set()
+        plugin = ovs.OvsPlugin(None)
+
+        def vsctl(what, *command):
+            known.add('new')
+            return ('tapnew\nkata-openstack-port=new\n\n'
+                    'tapgone\nkata-openstack-port=gone\n')
+        plugin._vsctl = vsctl
+        removed = []
+        plugin._remove = removed.append
+        self.assertEqual(['tapgone'], plugin.reconcile(lambda: set(known)))
+        self.assertEqual(['tapgone'], removed)
 
 
 class CniTest(Case):

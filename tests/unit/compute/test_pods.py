@@ -16,11 +16,14 @@ import dataclasses
 import pathlib
 import uuid
 
+import fixtures
 import grpc
 from tests.unit import base
+from tests.unit.compute import test_network
 from tests.unit import fake_containerd
 
 from kata_openstack.compute import images
+from kata_openstack.compute import layers
 from kata_openstack.compute import network
 from kata_openstack.compute import pods
 from kata_openstack import exception
@@ -31,6 +34,9 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
 _FAILED = (grpc.StatusCode.UNKNOWN, 'injected')
+# What is called after an error
+_CLEANUP = ('StopPodSandbox', 'StopContainer', 'RemoveContainer',
+            'RemovePodSandbox')
 
 
 class FakeNode:
@@ -221,6 +227,120 @@ class StartTest(Case):
     def test_unknown(self):
         self.assertRaises(exception.NotFound, self.pods.start, self.pod())
 
+    def assert_kept(self, pod):
+        """It runs, with its file, and nothing else of it is there."""
+        status = self.pods.show(pod.uuid)
+        self.assertEqual(['running'] * len(pod.containers),
+                         [c.state for c in status.containers])
+        self.assertEqual(1, len(self.state.sandboxes))
+        self.assertEqual(len(pod.containers), len(self.state.containers))
+        current, = (c.container_id for c in status.containers
+                    if c.uuid == pod.uuid)
+        self.assertEqual(
+            'kept', (self.state.upper(current) / 'file').read_text())
+
+    def _die(self, handed_over):
+        """Fail around the hand-over, and whatever is called after that."""
+        give = layers.Handover.give
+
+        def broken(handover):
+            if handed_over:
+                give(handover)
+            self.state.fail = dict.fromkeys(_CLEANUP, (
+                grpc.StatusCode.UNKNOWN, 'second'))
+            raise OSError('injected')
+        return fixtures.MonkeyPatch(
+            'kata_openstack.compute.layers.Handover.give', broken)
+
+    def _interrupted(self, handed_over):
+        pod, _ = self._stopped()
+        with self._die(handed_over):
+            error = self.assertRaises(OSError, self.pods.start, pod)
+        self.assertIn('injected', str(error))
+        self.state.fail = {}
+        self.assertTrue(self.pods.show(pod.uuid).ready)
+        return pod
+
+    def test_again_after_an_interrupted_start(self):
+        for handed_over in (False, True):
+            pod = self._interrupted(handed_over)
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.stop(pod.uuid, 0)
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_stop_after_an_interrupted_start(self):
+        for handed_over in (False, True):
+            pod = self._interrupted(handed_over)
+            self.pods.stop(pod.uuid, 0)
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_interrupted_start_that_fails_again_is_stopped(self):
+        for handed_over in (False, True):
+            pod = self._interrupted(handed_over)
+            self.state.fail = {'StartContainer': _FAILED}
+            self.assertRaises(exception.RuntimeFailed, self.pods.start, pod)
+            self.assertFalse(self.pods.show(pod.uuid).ready)
+            self.state.fail = {}
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_interrupted_many_times(self):
+        pod = self._interrupted(False)
+        for handed_over in (True, False, False, True):
+            self.pods.stop(pod.uuid, 0)
+            with self._die(handed_over):
+                self.assertRaises(OSError, self.pods.start, pod)
+            self.state.fail = {}
+        self.pods.start(pod)
+        self.assert_kept(pod)
+
+    def test_interrupted_in_a_sandbox_that_is_there(self):
+        for handed_over in (False, True):
+            pod = self.pod(2)
+            self.pods.create(pod)
+            self.pods.start(pod)
+            first, _ = self.state.containers
+            self.state.containers[first].state = pb.CONTAINER_EXITED
+            (self.state.upper(first) / 'file').write_text('kept')
+            with self._die(handed_over):
+                self.assertRaises(OSError, self.pods.start, pod)
+            self.state.fail = {}
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_cleanup_that_fails_anywhere_loses_nothing(self):
+        for method in _CLEANUP:
+            pod, _ = self._stopped()
+            self.state.fail = {'StartContainer': _FAILED}
+            self.state.fail_after['StartContainer'] = {method: (
+                grpc.StatusCode.UNKNOWN, 'second')}
+            error = self.assertRaises(exception.RuntimeFailed,
+                                      self.pods.start, pod)
+            self.assertIn('injected', str(error), method)
+            self.state.fail = {}
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+
+    def test_old_one_that_cannot_be_removed(self):
+        """What was asked for is there; the rest has time."""
+        pod, _ = self._stopped()
+        self.state.fail = {'RemovePodSandbox': _FAILED,
+                           'RemoveContainer': _FAILED}
+        status = self.pods.start(pod)
+        self.assertEqual('running', status.containers[0].state)
+        self.state.fail = {}
+        self.pods.stop(pod.uuid, 0)
+        self.pods.start(pod)
+        self.assert_kept(pod)
+
 
 class StopDeleteTest(Case):
 
@@ -260,6 +380,18 @@ class StopDeleteTest(Case):
         self.pods.create(two)
         self.pods.delete(one.uuid, False)
         self.assertEqual([two.uuid], [p.uuid for p in self.pods.list()])
+
+    def test_delete_leaves_a_port_that_another_pod_has(self):
+        plugin = test_network.Plugin()
+        self.pods._network._plugins = {'test': plugin}
+        vifs = [test_network.make_vif('lo-port')]
+        one, two = self.pod(vifs=vifs), self.pod(vifs=vifs)
+        for pod in (one, two):
+            self.pods.create(pod)
+        self.pods.delete(one.uuid, False)
+        self.assertEqual([], plugin.calls)
+        self.pods.delete(two.uuid, False)
+        self.assertEqual([('unplug', 'lo-port')], plugin.calls)
 
     def test_release(self):
         pod = self.pod(2)
