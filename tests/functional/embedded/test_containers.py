@@ -80,6 +80,17 @@ class TestProcesses(base.EmbeddedTestCase):
         self.assertEqual((3, b'out\n', b'err\n'),
                          (done.exit_code, done.stdout, done.stderr))
 
+    def test_a_megabyte_of_output_at_once(self):
+        # more than a window, and sooner than the start is answered
+        pod = self.pod()
+        script = f"head -c {MIB} /dev/zero | tr '\\0' x"
+        container = pod.run('sh', '-c', script)
+        self.assertEqual(0, pod.wait(container).exit_code)
+        self.assertEqual(MIB, sum(len(text)
+                                  for _, text in pod.log(container)))
+        output = pod.execute(pod.run(), 'sh', '-c', script)
+        self.assertTrue('x' * MIB == output)
+
     def test_a_signal_reaches_the_process(self):
         pod = self.pod()
         container = pod.run(

@@ -50,15 +50,20 @@ class Process:
         self.ident = 0  # the agent's; 0 until it is started
         self.size = (0, 0)
         self.spec: dict[str, Any] = {}  # of an exec, until it is started
+        self.exited = asyncio.Event()  # its output may still be on its way
         self.done = asyncio.Event()
         self._on_stopped = on_stopped
         self._streams = streams.Streams(self.paths)
         self._starting = False
-        self._exit: tuple[int, bool] | None = None
 
     @property
     def has_stdin(self) -> bool:
         return self._streams.has_stdin
+
+    @property
+    def starting(self) -> bool:
+        """The guest has been asked to start it, and has not answered."""
+        return self._starting
 
     async def start(self, agent: channel.Channel,
                     call: Callable[[int], Awaitable[Any]],
@@ -72,6 +77,7 @@ class Process:
         self._starting = True
         self.ident = agent.new_id()
         agent.receive(self.ident, self)
+        self._streams.attach(agent, self.ident)
         try:
             await call(self.ident)
         except channel.AgentError:
@@ -80,11 +86,11 @@ class Process:
             self.fail(127)
             raise
         self.status = RUNNING
-        self._streams.connect(agent, self.ident)
+        self._streams.connect()
         announce()
         self._starting = False
-        if self._exit:
-            self.on_exit(*self._exit)
+        if self.exited.is_set():
+            self._streams.finish(self._stopped)
 
     # What the agent says
 
@@ -95,14 +101,13 @@ class Process:
         self._streams.consumed(count)
 
     def on_exit(self, code: int, oom: bool) -> None:
-        if self._starting:
-            self._exit = (code, oom)
+        if self.exited.is_set():
             return
-        if self.done.is_set():
-            return
+        self.exited.set()
         self.exit_status, self.oom = code, oom
         self.exited_at = time.time()
-        self._streams.finish(self._stopped)
+        if not self._starting:
+            self._streams.finish(self._stopped)
 
     def _stopped(self) -> None:
         self.status = STOPPED
@@ -116,6 +121,7 @@ class Process:
         if not self.done.is_set():
             self.status = STOPPED
             self.exit_status, self.exited_at = code, time.time()
+            self.exited.set()
             self.done.set()
             self._streams.close()
 

@@ -15,6 +15,7 @@
 import asyncio
 import json
 import os
+import signal
 from typing import Any
 
 from kata_openstack.runtime.embedded.shim import log
@@ -27,6 +28,9 @@ from kata_openstack.runtime.embedded.shim import ttrpc
 from kata_openstack.runtime.embedded.vm import channel
 
 _START_SECONDS = 120  # crun under emulation, with the node overloaded
+_KILL_SECONDS = 15  # from SIGKILL to the exit, the same
+_PIDS_SECONDS = 1  # containerd gives 2 s when it looks for its shims
+_MAX_PID = 1 << 22  # Linux's own
 
 
 def _not_found(what: str) -> ttrpc.RpcError:
@@ -41,6 +45,7 @@ class TaskService:
 
     def __init__(self, pod: sandbox.Sandbox) -> None:
         self._pod = pod
+        self._tasks: set[asyncio.Task[None]] = set()
         self.stopped = asyncio.Event()
 
     async def handle(self, service: str, method: str,
@@ -134,6 +139,9 @@ class TaskService:
                                         pid=self._pid, **more)
         try:
             await self._pod.until_ready()
+            if wanted.done.is_set():
+                raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
+                                     'it was killed or deleted meanwhile')
             if container.guest is None:
                 wanted.status = process.RUNNING
                 announce()
@@ -190,19 +198,53 @@ class TaskService:
         elif not wanted.ident:
             wanted.on_exit(128 + request['signal'], False)
         else:
-            try:
-                await self._ask('kill', ident=wanted.ident,
-                                number=request['signal'],
-                                everyone=bool(request['all']))
-            except ttrpc.RpcError as e:
-                if wanted.done.is_set() or 'finished' in str(e):
-                    raise _not_found('the process has finished; it') from e
-                raise
+            if request['signal'] == signal.SIGKILL:
+                task = asyncio.create_task(self._see_it_end(wanted, request))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            await self._signal(wanted, request)
+
+    async def _signal(self, wanted: process.Process,
+                      request: dict[str, Any]) -> None:
+        try:
+            await self._ask('kill', ident=wanted.ident,
+                            number=request['signal'],
+                            everyone=bool(request['all']))
+        except ttrpc.RpcError as e:
+            if wanted.exited.is_set() or 'finished' in str(e):
+                raise _not_found('the process has finished; it') from e
+            raise
+
+    async def _see_it_end(self, wanted: process.Process,
+                          request: dict[str, Any]) -> None:
+        """End the VM of a guest that does not obey a SIGKILL.
+
+        containerd waits for the exit before it ends the sandbox, for ever:
+        a guest must not be able to keep it from that.
+        """
+        if wanted.starting:
+            while wanted.starting:  # which has a limit of its own
+                await asyncio.sleep(0.1)
+            await self._signal_again(wanted, request)
+        try:
+            async with asyncio.timeout(_KILL_SECONDS):
+                await wanted.exited.wait()
+        except TimeoutError:
+            self._pod.agent.close('the guest does not end a process')
+
+    async def _signal_again(self, wanted: process.Process,
+                            request: dict[str, Any]) -> None:
+        """The first one came before there was a process to kill."""
+        try:
+            await self._signal(wanted, request)
+        except ttrpc.RpcError as e:
+            log.debug(f'no signal for {wanted.container}: {e}')
 
     async def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         wanted = self._process(request)
-        if wanted.status not in (process.STOPPED, process.CREATED):
+        if wanted.starting or wanted.status not in (
+                process.STOPPED, process.CREATED):
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  'it must be stopped first')
         wanted.fail(0)
@@ -235,15 +277,29 @@ class TaskService:
         return wanted.ended()
 
     async def _pids(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What stands for the VM, then the guest's, if it answers soon.
+
+        A containerd that restarts takes a shim that names none for a
+        leaked one, and ends it.
+        """
         container = self._container(request)
-        if container.guest is None or container.first.status != (
+        pids = [self._pid]
+        if container.guest is not None and container.first.status == (
                 process.RUNNING):
-            return {'processes': [{'pid': self._pid}]}
-        answer = await self._ask('pids', container=container.id)
+            pids += await self._guest_pids(container.id)
+        return {'processes': [{'pid': pid} for pid in pids]}
+
+    async def _guest_pids(self, ident: str) -> list[int]:
+        try:
+            answer = await self._pod.agent.call(
+                'pids', seconds=_PIDS_SECONDS, container=ident)
+        except channel.AgentError:
+            return []
         pids = answer.get('pids')
-        return {'processes': [
-            {'pid': pid} for pid in pids if isinstance(pid, int) and pid > 0
-            ] if isinstance(pids, list) else []}
+        if not isinstance(pids, list):
+            return []
+        return [pid for pid in pids
+                if isinstance(pid, int) and 0 < pid <= _MAX_PID]
 
     async def _stats(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)

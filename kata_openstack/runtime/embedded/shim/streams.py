@@ -14,7 +14,6 @@
 channel on the other. Flow control both ways is by credit, see protocol."""
 
 import asyncio
-import collections
 from collections.abc import Callable
 import os
 
@@ -34,13 +33,14 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         self._agent: channel.Channel | None = None
         self._ident = 0
+        self._connected = False
         self._stdin = -1
         self._unconsumed = 0
         self._reading = False
         self._closing = False
         self._outputs: dict[int, int] = {}  # frame type: fd
-        self._queues: dict[int, collections.deque[bytes]] = {}
-        self._queued = 0
+        # not frame by frame: that a guest sends tiny ones must cost nothing
+        self._queues: dict[int, bytearray] = {}
         self._drained: Callable[[], None] | None = None
         flags = os.O_NONBLOCK | os.O_CLOEXEC
         try:
@@ -52,7 +52,7 @@ class Streams:
                     # read-write: a reader that comes and goes (containerd
                     # restarts) must not break the pipe
                     self._outputs[kind] = os.open(path, os.O_RDWR | flags)
-                self._queues[kind] = collections.deque()
+                self._queues[kind] = bytearray()
         except OSError:
             self.close()
             raise
@@ -61,15 +61,21 @@ class Streams:
     def has_stdin(self) -> bool:
         return self._stdin >= 0
 
-    def connect(self, agent: channel.Channel, ident: int) -> None:
-        """The process exists in the guest: let input flow."""
+    def attach(self, agent: channel.Channel, ident: int) -> None:
+        """Output may come from now on: it can be there before the guest
+        says that the process is."""
         self._agent, self._ident = agent, ident
+
+    def connect(self) -> None:
+        """The process exists in the guest: let input flow."""
+        self._connected = True
         self._watch_stdin()
 
     # Input
 
     def _watch_stdin(self) -> None:
-        wanted = (self._stdin >= 0 and self._agent is not None
+        wanted = (self._stdin >= 0 and self._connected
+                  and self._agent is not None
                   and self._unconsumed < protocol.WINDOW)
         if wanted and not self._reading:
             # epoll tells the end only once a writer has been there
@@ -125,28 +131,27 @@ class Streams:
             return
         if self._queued + len(data) > _MAX_QUEUED:
             raise protocol.ProtocolError('output beyond the window')
-        self._queued += len(data)
         queue = self._queues[kind]
-        queue.append(data)
-        if len(queue) == 1:
+        queue += data
+        if data and len(queue) == len(data):
             self._write(kind)
+
+    @property
+    def _queued(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
 
     def _write(self, kind: int) -> None:
         fd, queue = self._outputs[kind], self._queues[kind]
         written = 0
         try:
             while queue:
-                count = os.write(fd, queue[0])
+                count = os.write(fd, queue)
                 written += count
-                if count == len(queue[0]):
-                    queue.popleft()
-                else:
-                    queue[0] = queue[0][count:]
+                del queue[:count]
         except BlockingIOError:
             self._loop.add_writer(fd, self._write, kind)
         else:
             self._loop.remove_writer(fd)
-        self._queued -= written
         self._acknowledge(written)
         if self._drained and not self._queued:
             self._finish()

@@ -14,6 +14,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 import unittest
 
@@ -85,7 +86,8 @@ class TestStreams(FifoTestCase):
         self.addCleanup(self.streams.close)
 
     async def test_input_waits_for_a_writer_and_ends_with_it(self):
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         await asyncio.sleep(0.02)
         self.assertEqual([], self.agent.sent)
         writer = os.open(self.paths[0], os.O_WRONLY)
@@ -97,7 +99,8 @@ class TestStreams(FifoTestCase):
                           (protocol.STDIN_EOF, b'')], self.agent.sent)
 
     async def test_input_stops_at_the_window(self):
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         writer = self.open(0, os.O_WRONLY)
         data = os.urandom(2 * protocol.WINDOW)
         written = 0
@@ -121,14 +124,16 @@ class TestStreams(FifoTestCase):
         writer = self.open(0, os.O_WRONLY)
         os.write(writer, b'last words')
         self.streams.close_stdin()
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         await self.turn(lambda: len(self.agent.sent) == 2)
         self.assertEqual(b'last words', self.agent.input())
         self.assertEqual((protocol.STDIN_EOF, b''), self.agent.sent[-1])
 
     async def test_output_is_acknowledged_when_it_is_delivered(self):
         reader = self.open(1, os.O_RDONLY)
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         chunk = os.urandom(protocol.CHUNK)
         for _ in range(4):  # a FIFO takes two of them
             self.streams.output(protocol.STDOUT, chunk)
@@ -147,20 +152,42 @@ class TestStreams(FifoTestCase):
         self.assertEqual(len(got), self.agent.acknowledged())
 
     async def test_a_guest_that_ignores_the_window(self):
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         with self.assertRaises(protocol.ProtocolError):
             for _ in range(1000):
                 self.streams.output(protocol.STDERR, bytes(protocol.CHUNK))
 
+    async def test_frames_of_no_size_leave_nothing_behind(self):
+        self.streams.attach(self.agent, 3)
+        self.streams.output(protocol.STDOUT, bytes(100_000))
+        for data in (b'', b'x'):
+            before = sys.getsizeof(self.streams._queues[protocol.STDOUT])
+            for _ in range(50_000):
+                self.streams.output(protocol.STDOUT, data)
+            after = sys.getsizeof(self.streams._queues[protocol.STDOUT])
+            self.assertLessEqual(after - before, 100_000 * len(data))
+        self.assertEqual(1, len(self.agent.sent))
+
+    async def test_no_input_before_the_process_is_there(self):
+        os.write(self.open(0, os.O_WRONLY), b'words')
+        self.streams.attach(self.agent, 3)
+        self.streams.consumed(0)
+        await asyncio.sleep(0.02)
+        self.assertEqual([], self.agent.sent)
+        self.streams.connect()
+        await self.turn(lambda: self.agent.input() == b'words')
+
     async def test_output_that_nobody_wants(self):
         self.streams.close()
         quiet = streams.Streams(('', '', ''))
-        quiet.connect(self.agent, 3)
+        quiet.attach(self.agent, 3)
         quiet.output(protocol.STDOUT, b'12345')
         self.assertEqual(5, self.agent.acknowledged())
 
     async def test_the_end_comes_after_the_last_output(self):
-        self.streams.connect(self.agent, 3)
+        self.streams.attach(self.agent, 3)
+        self.streams.connect()
         data = bytes(100_000)  # more than the FIFO takes
         self.streams.output(protocol.STDOUT, data)
         self.streams.finish(lambda: self.finished.append(True))
@@ -211,6 +238,45 @@ class TestProcess(FifoTestCase):
         self.process.on_exit(2, True)
         self.assertEqual([self.process], self.stopped)
         self.assertEqual(1, self.process.exit_status)
+
+    async def test_an_exit_is_final_while_output_drains(self):
+        async def call(ident):
+            self.process.on_output(protocol.STDOUT, bytes(100_000))
+            self.process.on_exit(3, True)
+        await self.process.start(self.agent, call, self.announce)
+        self.process.on_exit(137, False)
+        self.assertFalse(self.process.done.is_set())
+        reader = self.open(1, os.O_RDONLY)
+
+        def read():
+            try:
+                os.read(reader, 65536)
+            except BlockingIOError:
+                pass
+            return self.process.done.is_set()
+        await self.turn(read)
+        self.assertEqual([self.process], self.stopped)
+        self.assertEqual((3, True),
+                         (self.process.exit_status, self.process.oom))
+
+    async def test_output_that_comes_before_the_start_is_answered(self):
+        reader = self.open(1, os.O_RDONLY)
+        left = 300 * 1024
+
+        def read():
+            nonlocal left
+            try:
+                left -= len(os.read(reader, 65536))
+            except BlockingIOError:
+                pass
+            return not left
+
+        async def call(ident):
+            for _ in range(left // 1024):
+                self.agent.receiver.on_output(protocol.STDOUT, bytes(1024))
+            await self.turn(read)
+        await self.process.start(self.agent, call, self.announce)
+        self.assertEqual(300 * 1024, self.agent.acknowledged())
 
     async def test_a_start_that_fails(self):
         async def call(ident):

@@ -1,0 +1,183 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The task service, with a guest that does not do as it is told."""
+
+import asyncio
+import types
+import unittest
+from unittest import mock
+
+from kata_openstack.runtime.embedded.shim import messages
+from kata_openstack.runtime.embedded.shim import process
+from kata_openstack.runtime.embedded.shim import sandbox
+from kata_openstack.runtime.embedded.shim import service
+from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.vm import channel
+
+_QEMU = 4711
+
+
+class Agent:
+    """A guest: answers are what it gives, None for none at all."""
+
+    def __init__(self):
+        self.answers = {}
+        self.calls = []
+        self.receivers = {}
+        self.closed = ''
+
+    def new_id(self):
+        return len(self.receivers) + 1
+
+    def receive(self, ident, receiver):
+        self.receivers[ident] = receiver
+
+    def forget(self, ident):
+        del self.receivers[ident]
+
+    def send(self, kind, ident, payload=b''):
+        pass
+
+    async def call(self, method, *, seconds=30, **arguments):
+        self.calls.append((method, arguments))
+        answer = self.answers.get(method, {})
+        if answer is None:
+            await asyncio.sleep(seconds)
+            raise channel.AgentGone('no answer')
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self, reason):
+        self.closed = reason
+        for receiver in self.receivers.values():
+            receiver.on_exit(137, False)
+
+
+class TestTaskService(unittest.IsolatedAsyncioTestCase):
+    async def asyncSetUp(self):
+        self.agent = Agent()
+        self.first = process.Process(
+            'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
+                      'stderr': ''}, lambda stopped: None)
+        container = sandbox.Container('c', '/bundle', {})
+        container.first = self.first
+        self.service = service.TaskService(types.SimpleNamespace(
+            agent=self.agent, pid=_QEMU, containers={'c': container}))
+        await self.first.start(self.agent, self.nothing, lambda: None)
+
+    async def nothing(self, ident):
+        pass
+
+    async def ask(self, method, **request):
+        taken, given = messages.TASK_METHODS[method]
+        return given.decode(await self.service.handle(
+            messages.TASK_SERVICE, method,
+            taken.encode({'id': 'c', **request})))
+
+    async def pids(self):
+        answer = await self.ask('Pids')
+        return [found['pid'] for found in answer['processes']]
+
+    def seconds(self, name, value):
+        patch = mock.patch.object(service, name, value)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    async def test_pids_are_the_vms_and_the_guests(self):
+        self.agent.answers['pids'] = {'pids': [1, 7]}
+        self.assertEqual([_QEMU, 1, 7], await self.pids())
+
+    async def test_pids_do_not_depend_on_the_guest(self):
+        self.seconds('_PIDS_SECONDS', 0.01)
+        for answer in (None, channel.AgentGone('gone'),
+                       channel.AgentError('no'), {}, {'pids': 7},
+                       {'pids': ['1', -1, 0, 1 << 80, None]}):
+            self.agent.answers['pids'] = answer
+            self.assertEqual([_QEMU], await self.pids(), answer)
+
+    async def test_a_guest_that_ends_the_process_is_left_alone(self):
+        self.seconds('_KILL_SECONDS', 0.01)
+        await self.ask('Kill', signal=9)
+        self.first.on_exit(137, False)
+        await asyncio.sleep(0.05)
+        self.assertEqual('', self.agent.closed)
+        self.assertEqual(set(), self.service._tasks)
+
+    async def test_other_signals_may_be_ignored(self):
+        self.seconds('_KILL_SECONDS', 0.01)
+        await self.ask('Kill', signal=15)
+        await asyncio.sleep(0.05)
+        self.assertEqual('', self.agent.closed)
+
+    async def test_a_guest_that_does_not_end_the_process_is_ended(self):
+        self.seconds('_KILL_SECONDS', 0.01)
+        for answer in ({}, channel.AgentError('I will not'), None):
+            with self.subTest(answer=answer):
+                await self.asyncSetUp()
+                self.agent.answers['kill'] = answer
+                asking = asyncio.create_task(self.ask('Kill', signal=9))
+                async with asyncio.timeout(5):
+                    ended = await self.ask('Wait')
+                self.assertEqual(137, ended['exit_status'])
+                self.assertIn('does not end', self.agent.closed)
+                asking.cancel()
+                await asyncio.wait([asking])
+
+    async def test_a_kill_during_the_start_is_not_lost(self):
+        self.seconds('_KILL_SECONDS', 5)
+        answered = asyncio.Event()
+
+        async def call(ident):
+            await answered.wait()
+        starting = asyncio.create_task(self.first.start(
+            self.agent, call, lambda: None))
+        await asyncio.sleep(0)
+        self.agent.answers['kill'] = channel.AgentError('finished')
+        with self.assertRaises(ttrpc.RpcError):
+            await self.ask('Kill', signal=9)
+        self.agent.answers['kill'] = {}
+        answered.set()
+        await starting
+        async with asyncio.timeout(5):
+            while len(self.agent.calls) < 2:
+                await asyncio.sleep(0.01)
+        self.first.on_exit(137, False)
+        self.assertEqual('', self.agent.closed)
+
+
+class TestBeforeTheStart(unittest.IsolatedAsyncioTestCase):
+    async def test_what_was_killed_meanwhile_is_not_started(self):
+        agent, ready = Agent(), asyncio.Event()
+        first = process.Process(
+            'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
+                      'stderr': ''}, lambda stopped: None)
+        container = sandbox.Container('c', '/bundle', {})
+        container.first = first
+        tasks = service.TaskService(types.SimpleNamespace(
+            agent=agent, pid=_QEMU, containers={'c': container},
+            until_ready=ready.wait, publisher=mock.Mock()))
+
+        def ask(method, **request):
+            taken, _ = messages.TASK_METHODS[method]
+            return tasks.handle(messages.TASK_SERVICE, method,
+                                taken.encode({'id': 'c', **request}))
+
+        start = asyncio.create_task(ask('Start'))
+        await asyncio.sleep(0)
+        await ask('Kill', signal=9)
+        ready.set()
+        with self.assertRaisesRegex(ttrpc.RpcError, 'killed or deleted'):
+            await start
+        self.assertEqual([], agent.calls)
+        self.assertEqual(137, first.exit_status)
