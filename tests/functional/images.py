@@ -68,26 +68,32 @@ def _tar(entries: Iterable[Entry]) -> bytes:
 def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
           command: Sequence[str], entrypoint: Sequence[str] = (),
           env: Sequence[str] = ('PATH=/bin:/usr/bin',),
-          labels: Mapping[str, str] | None = None) -> None:
-    """Write a docker-archive of one layer."""
-    layer = _tar(entries)
-    digest = hashlib.sha256(layer).hexdigest()
+          labels: Mapping[str, str] | None = None,
+          more: Iterable[Iterable[Entry]] = ()) -> None:
+    """Write a docker-archive.
+
+    :param more: entries of layers upon the first.
+    """
+    layers = {hashlib.sha256(layer).hexdigest(): layer
+              for layer in map(_tar, (entries, *more))}
     config = json.dumps({
         'architecture': 'amd64', 'os': 'linux',
         'created': '1970-01-01T00:00:00Z',
         'config': {'Env': list(env), 'Cmd': list(command),
                    'Entrypoint': list(entrypoint),
                    'Labels': dict(labels or {})},
-        'rootfs': {'type': 'layers', 'diff_ids': [f'sha256:{digest}']},
-        'history': [{'created': '1970-01-01T00:00:00Z'}],
+        'rootfs': {'type': 'layers',
+                   'diff_ids': [f'sha256:{digest}' for digest in layers]},
+        'history': [{'created': '1970-01-01T00:00:00Z'}] * len(layers),
     }).encode()
     config_name = f'{hashlib.sha256(config).hexdigest()}.json'
     manifest = json.dumps([{
         'Config': config_name, 'RepoTags': [reference],
-        'Layers': [f'{digest}/layer.tar']}]).encode()
+        'Layers': [f'{digest}/layer.tar' for digest in layers]}]).encode()
     path.write_bytes(_tar([
         (config_name, config, 0o644),
-        (f'{digest}/layer.tar', layer, 0o644),
+        *((f'{digest}/layer.tar', layer, 0o644)
+          for digest, layer in layers.items()),
         ('manifest.json', manifest, 0o644)]))
 
 

@@ -41,7 +41,6 @@ CLONE_NEWNET: Final = 0x40000000
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_PR_SET_DUMPABLE: Final = 4
 _FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -86,11 +85,6 @@ def die_with_parent(signal: int) -> None:
 
 def no_new_privileges() -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl')
-
-
-def not_dumpable() -> None:
-    """Keep memory out of core files and away from ptrace."""
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), 'prctl')
 
 
 def load_module(fd: int) -> None:

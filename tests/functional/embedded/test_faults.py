@@ -26,6 +26,7 @@ from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size
 from kata_openstack.runtime.embedded.vm import template
 from tests.functional.embedded import base
+from tests.functional import images
 
 
 class TestFaults(base.EmbeddedTestCase):
@@ -135,6 +136,39 @@ class TestConfinement(base.EmbeddedTestCase):
             self.assertIn(pod.state['cgroup'], pathlib.Path(
                 f'/proc/{pid}/cgroup').read_text())
         self.assertEqual(2, len(uids))
+
+    def test_the_root_of_a_guest_writes_only_into_containers(self):
+        """Where the host makes mount points, nothing can be planted."""
+        folder = self.folder()
+        (folder / 'file').write_text('of the host\n')
+        pod = self.pod(security_context=pb.LinuxSandboxSecurityContext(
+            privileged=True))
+        container = self.client.create_container(pod.id, pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name='root'),
+            image=pb.ImageSpec(image=images.BUSYBOX),
+            command=['sleep', '1000'], log_path='root.log',
+            mounts=[pb.Mount(container_path='/data', readonly=True,
+                             host_path=str(folder))],
+            linux=pb.LinuxContainerConfig(
+                security_context=pb.LinuxContainerSecurityContext(
+                    privileged=True))), pod.config)
+        self.client.start_container(container)
+        pod.execute(container, 'mkdir', '/mnt')
+        pod.execute(container, 'mount', '-t', 'virtiofs', 'share', '/mnt')
+        for attempt in ('ln -s /dev /mnt/link', 'touch /mnt/file',
+                        f'mv /mnt/{container} /mnt/other',
+                        f'mkdir /mnt/{container}/m99',
+                        f'for m in /mnt/{container}/m*; do '
+                        '[ ! -f $m/file ] || echo evil >$m/file || exit 1; '
+                        'done'):
+            done = self.client.exec_sync(container, ['sh', '-c', attempt],
+                                         60)
+            self.assertNotEqual(0, done.exit_code, attempt)
+            self.assertIn(b'Read-only file system', done.stderr, attempt)
+        self.assertEqual('of the host\n', (folder / 'file').read_text())
+        # and a container can still be added
+        self.assertEqual('ok\n', pod.execute(pod.run(), 'echo', 'ok'))
+        pod.remove()
 
     def test_secrets_are_not_on_the_host(self):
         pod = self.pod()

@@ -16,6 +16,7 @@ import os
 import shutil
 
 from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.vm import cgroup
 from kata_openstack.runtime.embedded.vm import machine
@@ -32,19 +33,29 @@ def clean_up(config: settings.Settings, sandbox: str,
     folder = config.sandbox_path(sandbox)
     note = state.State.load(config, sandbox)
     group = cgroup.Cgroup(note.cgroup if note else cgroup_path)
+    steps = [
+        lambda: group.kill(spare=os.getpid()),
+        lambda: machine.remove_file(f'{config.memory_path}/{sandbox}.ram'),
+        share.Share(folder).remove]
     if note:
         _end_recorded(note)
-    group.kill(spare=os.getpid())
-    machine.remove_file(f'{config.memory_path}/{sandbox}.ram')
-    if os.path.isdir(folder):
-        share.Share(folder).remove()
-    if note:
-        machine.remove_file(note.socket)
-        users.release(config, note.uid)
-    # the note goes last: whoever comes after an interruption needs it
+        steps += [lambda: machine.remove_file(note.socket),
+                  lambda: users.release(config, note.uid)]
+    # the note goes late: whoever comes after an interruption needs it
+    steps += [lambda: _remove_folder(folder),
+              lambda: group.remove(
+                  move=os.getpid() if os.getpid() in group.pids() else 0)]
+    for step in steps:
+        try:
+            step()
+        except OSError as e:  # one that fails keeps no other from its work
+            log.error(f'something is left of {sandbox}: {e}')
+
+
+def _remove_folder(folder: str) -> None:
+    """Unless something is mounted in it, which must not be touched."""
     if not share.mounts_below(folder):
         shutil.rmtree(folder, ignore_errors=True)
-    group.remove(move=os.getpid() if os.getpid() in group.pids() else 0)
 
 
 def _end_recorded(note: state.State) -> None:

@@ -16,9 +16,12 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import os
+import resource
 import signal
 
 from kata_openstack.runtime.embedded import syscalls
+
+_OOM_SCORE = '/proc/self/oom_score_adj'
 
 
 class LaunchFailed(Exception):
@@ -68,9 +71,28 @@ def _become(argv: Sequence[str], fds: Iterable[int], log: str,
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM,
                    signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    # a core file would hold what is a tenant's
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _be_expendable()
     confine()
     syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         raise RuntimeError('the shim is gone')
     os.execve(  # noqa: S606 - a shell is what we do not want
         argv[0], list(argv), {'PATH': '/usr/sbin:/usr/bin'})
+
+
+def _be_expendable() -> None:
+    """Let the kernel kill this process when the node is out of memory.
+
+    containerd's unit protects containerd, and all that it starts inherits
+    that: the node's own services would have to end before a tenant's VM.
+    """
+    try:
+        with open(_OOM_SCORE) as file:
+            protected = int(file.read()) < 0
+        if protected:
+            with open(_OOM_SCORE, 'w') as file:
+                file.write('0')
+    except OSError:
+        pass  # not ours to change; it runs all the same

@@ -53,6 +53,7 @@ class Machine:
         self.ram_path = f'{config.memory_path}/{name}.ram'
         self._folder = folder
         self._copied: threading.Thread | None = None
+        self._problem: OSError | None = None  # of the copy
 
     def launch(self, namespace: str) -> None:
         """Start the processes; the RAM is copied in the background.
@@ -80,15 +81,32 @@ class Machine:
                  *(nic.tap for nic in self.network.nics)])
         self.network.close()
         self._copied = threading.Thread(
-            target=_copy, args=(source, target), daemon=True)
+            target=self._copy, args=(source, target), daemon=True)
         self._copied.start()
 
     def wait_for_ram(self) -> None:
-        """The RAM is complete, and QEMU alone keeps it: end its name."""
+        """The RAM is complete, and QEMU alone keeps it: end its name.
+
+        :raises OSError: it is not, mostly because the tmpfs is full.
+        """
         if self._copied:
             self._copied.join()
             self._copied = None
         remove_file(self.ram_path)
+        if self._problem:
+            raise OSError(
+                self._problem.errno, 'the memory of the VM cannot be copied '
+                f'({self._problem.strerror}): enlarge the tmpfs of '
+                '[embedded] memory_path', self.config.memory_path)
+
+    def _copy(self, source: int, target: int) -> None:
+        try:
+            ram.copy(source, target)
+        except OSError as e:
+            self._problem = e
+        finally:
+            os.close(source)
+            os.close(target)
 
     def kill(self) -> None:
         """End QEMU and virtiofsd and wait for them. Idempotent."""
@@ -144,11 +162,3 @@ def remove_file(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-def _copy(source: int, target: int) -> None:
-    try:
-        ram.copy(source, target)
-    finally:
-        os.close(source)
-        os.close(target)

@@ -32,7 +32,7 @@ from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import size as sizes
 
 _MACHINE = ('q35,hpet=off,smm=off,vmport=off,sata=off,smbus=off,usb=off,'
-            'graphics=off,memory-backend=ram')
+            'graphics=off,memory-backend=ram,dump-guest-core=off')
 _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
             'resourcecontrol=deny')
 _KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '

@@ -12,14 +12,20 @@
 
 """What a sandbox shares with its VM: one folder, through virtiofsd.
 
-``<sandbox>/share/<container>/rootfs`` holds a container's root file
+``<sandbox>/mounts/<container>/rootfs`` holds a container's root file
 system, ``.../m<n>`` its bind mounts. The folder is a shared mount, so that
 what is mounted in it later reaches virtiofsd's own mount namespace.
+
+The guest is hostile, and virtiofsd is root. So it gets ``<sandbox>/share``,
+a view of the folder that is read-only but for what is mounted in it: where
+we make mount points, and remove them, the guest can plant nothing.
 """
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import errno
 import os
+import re
 import socket
 from typing import Any
 
@@ -34,6 +40,8 @@ _FLAGS = {
     'noatime': syscalls.MS_NOATIME, 'nosuid': syscalls.MS_NOSUID,
     'nodev': syscalls.MS_NODEV, 'noexec': syscalls.MS_NOEXEC,
     'rprivate': 0, 'private': 0, 'suid': 0, 'dev': 0, 'exec': 0}
+_PATHS = ('lowerdir', 'upperdir', 'workdir')
+_PAGE = 4096  # bytes
 
 
 class Share:
@@ -41,11 +49,20 @@ class Share:
 
     def __init__(self, folder: str) -> None:
         self.path = f'{folder}/share'
+        self._mounts = f'{folder}/mounts'
+        self._stage = f'{folder}/stage'
 
     def create(self) -> None:
-        os.mkdir(self.path, 0o700)
-        syscalls.mount(self.path, self.path, flags=syscalls.MS_BIND)
-        syscalls.mount('', self.path, flags=syscalls.MS_SHARED)
+        for folder in (self._mounts, self.path, self._stage):
+            os.mkdir(folder, 0o700)
+        syscalls.mount(self._mounts, self._mounts, flags=syscalls.MS_BIND)
+        syscalls.mount('', self._mounts, flags=syscalls.MS_SHARED)
+        syscalls.mount(self._mounts, self.path, flags=syscalls.MS_BIND)
+        syscalls.mount('', self.path, flags=syscalls.MS_REMOUNT
+                       | syscalls.MS_BIND | syscalls.MS_RDONLY | _GUARDS)
+        # a mount can be moved away only from where it is private
+        syscalls.mount(self._stage, self._stage, flags=syscalls.MS_BIND)
+        syscalls.mount('', self._stage, flags=syscalls.MS_PRIVATE)
 
     def serve(self, program: str, log: str) -> tuple[int, socket.socket]:
         """Start virtiofsd; return its pid and a socket connected to it.
@@ -68,35 +85,63 @@ class Share:
     def add_rootfs(self, container: str,
                    mounts: Iterable[Mapping[str, Any]]) -> None:
         """:param mounts: containerd's: type, source, options."""
-        target = f'{self.path}/{container}/rootfs'
+        target = f'{self._mounts}/{container}/rootfs'
         os.makedirs(target)
         for item in mounts:
-            _mount(item['type'], item['source'], target, item['options'])
+            self._mount(item['type'], item['source'], target,
+                        item['options'])
 
     def add_bind(self, container: str, number: int, source: str,
                  readonly: bool) -> str:
         """Share a file or a folder; return its name in the container's."""
         name = f'm{number}'
-        target = f'{self.path}/{container}/{name}'
-        if os.path.isdir(source):
-            os.mkdir(target)
-        else:
-            open(target, 'w').close()
-        _mount('', source, target, ['rbind', *(['ro'] if readonly else [])])
+        target = f'{self._mounts}/{container}/{name}'
+        _mount_point(target, source)
+        self._mount('', source, target,
+                    ['rbind', *(['ro'] if readonly else [])])
         return name
+
+    def _mount(self, kind: str, source: str, target: str,
+               options: Iterable[str]) -> None:
+        """With all its flags from the first moment that virtiofsd sees it.
+
+        A bind mount gets them only by a second call, which would not reach
+        the copy that virtiofsd has by then. So it is made elsewhere.
+        """
+        flags, data = _parse(options)
+        if not flags & syscalls.MS_BIND:
+            folder, data = _compact(data)
+            os.chdir(folder)
+            try:
+                syscalls.mount(source, target, kind, flags | _GUARDS,
+                               ','.join(data))
+            finally:
+                os.chdir('/')
+            return
+        stage = f'{self._stage}/{os.path.basename(target)}'
+        _mount_point(stage, source)
+        try:
+            syscalls.mount(source, stage, kind, flags, ','.join(data))
+            # what is mounted on a private mount takes after its source
+            syscalls.mount('', stage, flags=syscalls.MS_REC
+                           | syscalls.MS_PRIVATE)
+            syscalls.mount('', stage, flags=_GUARDS | syscalls.MS_REMOUNT
+                           | syscalls.MS_BIND | flags & syscalls.MS_RDONLY)
+            syscalls.mount(stage, target, flags=syscalls.MS_MOVE)
+        finally:
+            _unmount_below(stage)
+            _remove(stage)
 
     def remove_container(self, container: str) -> None:
         """Unmount and remove; does nothing when it is not there."""
-        folder = f'{self.path}/{container}'
+        folder = f'{self._mounts}/{container}'
         _unmount_below(folder)
         _remove_tree(folder)
 
     def remove(self) -> None:
-        _unmount_below(self.path)
-        if os.path.isdir(self.path):
-            for name in os.listdir(self.path):
-                _remove_tree(f'{self.path}/{name}')
-            os.rmdir(self.path)
+        """Unmount all. The folders are empty then, and left."""
+        for folder in (self._stage, self._mounts, self.path):
+            _unmount_below(folder)
 
 
 def _confine() -> None:
@@ -106,28 +151,65 @@ def _confine() -> None:
     syscalls.no_new_privileges()
 
 
-def _mount(kind: str, source: str, target: str,
-           options: Iterable[str]) -> None:
+def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
+    """Flags of mount(2), and what is left for the file system."""
     flags, data = 0, []
     for option in options:
         if option in _FLAGS:
             flags |= _FLAGS[option]
         else:
             data.append(option)
-    if not flags & syscalls.MS_BIND:
-        flags |= _GUARDS
-    syscalls.mount(source, target, kind, flags, ','.join(data))
-    if flags & syscalls.MS_BIND:  # its own flags need a second call
-        syscalls.mount('', target, flags=_GUARDS | syscalls.MS_REMOUNT
-                       | syscalls.MS_BIND | flags & syscalls.MS_RDONLY)
+    return flags, data
+
+
+def _compact(data: list[str]) -> tuple[str, list[str]]:
+    """An overlay's options, short enough for many layers.
+
+    mount(2) takes one page of them and cuts off the rest without a word; so
+    paths are given relative to the folder that all of them are in.
+
+    :returns: that folder, to be the current one, and the options.
+    :raises OSError: they are too long even so.
+    """
+    paths = {key: value.split(':') for key, _, value in
+             (option.partition('=') for option in data) if key in _PATHS}
+    found = [path for several in paths.values() for path in several]
+    folder = (os.path.commonpath(found)
+              if found and all(map(os.path.isabs, found)) else '/')
+    if folder != '/':
+        data = [option for option in data
+                if option.partition('=')[0] not in paths]
+        data += [f'{key}=' + ':'.join(os.path.relpath(p, folder)
+                                      for p in several)
+                 for key, several in paths.items()]
+    if len(','.join(data)) >= _PAGE:
+        raise OSError(errno.E2BIG, 'the image has too many layers')
+    return folder, data
+
+
+def _mount_point(path: str, source: str) -> None:
+    """Make a folder or a file, as ``source`` is one."""
+    if os.path.isdir(source):
+        os.mkdir(path)
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
 
 
 def mounts_below(folder: str) -> list[str]:
     """Mount points at or below ``folder``, innermost first."""
     found = []
-    with open('/proc/self/mountinfo') as file:
+    # the names of others need not be UTF-8
+    with open('/proc/self/mountinfo', errors='surrogateescape') as file:
         for line in file:
-            point = line.split()[4].encode().decode('unicode_escape')
+            point = re.sub(r'\\([0-7]{3})', lambda m: chr(int(m[1], 8)),
+                           line.split(' ')[4])
             if point == folder or point.startswith(folder + '/'):
                 found.append(point)
     return found[::-1]

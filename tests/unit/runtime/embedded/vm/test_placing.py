@@ -128,6 +128,11 @@ class TestQemu(base.TestCase):
         self.assertEqual(['/dev/kvm'], qemu.devices('kvm'))
         self.assertEqual([], qemu.devices('tcg'))
 
+    def test_no_core_file_holds_the_guests_memory(self):
+        argv = qemu.base('qemu', 'kvm', size.Size(256, 2), 3, 4)
+        self.assertIn('dump-guest-core=off',
+                      argv[argv.index('-machine') + 1].split(','))
+
     def test_a_shared_host_keeps_the_guests_protections(self):
         weak = ('mitigations=off', 'nokaslr', 'norandmaps',
                 'init_on_alloc=0')

@@ -1,0 +1,40 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Images of unusual forms."""
+
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from tests.functional.embedded import base
+from tests.functional import images
+
+LAYERS = 100
+
+
+class TestImages(base.EmbeddedTestCase):
+    def test_many_layers(self):
+        """Their names are more than a page, which is what mount takes."""
+        archive = self.containerd.root / 'many.tar'
+        images.write(
+            archive, 'registry.test/many:1', images.busybox_entries(), ['sh'],
+            more=[[(f'layer-{number}', f'{number}'.encode(), 0o644)]
+                  for number in range(LAYERS)])
+        self.containerd.ctr('images', 'import', str(archive))
+        pod = self.pod()
+        container = self.client.create_container(pod.id, pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name='many'),
+            image=pb.ImageSpec(image='registry.test/many:1'),
+            command=['sleep', '1000'], log_path='many.log',
+            linux=pb.LinuxContainerConfig()), pod.config)
+        self.client.start_container(container)
+        self.assertEqual(f'{LAYERS}\n', pod.execute(
+            container, 'sh', '-c', 'ls -d /layer-* | wc -l'))
+        self.assertEqual('0', pod.execute(container, 'cat', '/layer-0'))

@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import errno
+import os
+import threading
+from unittest import mock
+
+from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import share
+from tests.unit import base
+
+SNAPSHOTS = '/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs'
+
+
+class TestCompact(base.TestCase):
+    def test_relative_to_the_common_folder(self):
+        folder, data = share._compact([
+            'index=off', f'workdir={SNAPSHOTS}/3/work',
+            f'upperdir={SNAPSHOTS}/3/fs',
+            f'lowerdir={SNAPSHOTS}/2/fs:{SNAPSHOTS}/1/fs'])
+        self.assertEqual(SNAPSHOTS, folder)
+        self.assertEqual(['index=off', 'workdir=3/work', 'upperdir=3/fs',
+                          'lowerdir=2/fs:1/fs'], data)
+
+    def test_what_has_no_common_folder_stays(self):
+        for data in (['lowerdir=/a/fs:/b/fs'], ['size=64k'], [],
+                     ['lowerdir=a:b']):
+            self.assertEqual(('/', data), share._compact(data))
+
+    def test_never_cut_off(self):
+        layers = ':'.join(f'/x/{number}/fs' for number in range(1000))
+        error = self.assertRaises(OSError, share._compact,
+                                  [f'lowerdir={layers}'])
+        self.assertEqual(errno.E2BIG, error.errno)
+
+
+class TestMountsBelow(base.TestCase):
+    def test_names_of_all_kinds(self):
+        lines = [f'{number} 1 0:1 / {point} rw - tmpfs tmpfs rw\n'
+                 for number, point in enumerate((
+                     '/s', r'/s/a\040b', '/s2', '/other\udcff', '/s/c'))]
+        with mock.patch('builtins.open', mock.mock_open(
+                read_data=''.join(lines))):
+            self.assertEqual(['/s/c', '/s/a b', '/s'],
+                             share.mounts_below('/s'))
+
+
+class TestRam(base.TestCase):
+    def test_a_full_tmpfs_is_named(self):
+        vm = machine.Machine.__new__(machine.Machine)
+        vm.config = mock.Mock(memory_path='/dev/shm')
+        vm.ram_path = '/nowhere/ram'
+        vm._problem = None
+        reader, writer = os.pipe()
+        with mock.patch.object(machine.ram, 'copy', side_effect=OSError(
+                errno.ENOSPC, 'No space left on device')):
+            vm._copied = threading.Thread(target=vm._copy,
+                                          args=(reader, writer))
+            vm._copied.start()
+            error = self.assertRaises(OSError, vm.wait_for_ram)
+        self.assertEqual(errno.ENOSPC, error.errno)
+        self.assertIn('memory_path', str(error))
+        self.assertIn('No space left', str(error))
