@@ -30,6 +30,7 @@ SEV_SNP = 'sev-snp'
 TDX = 'tdx'
 SE = 'se'
 DEVMAPPER = 'devmapper'
+NYDUS = 'nydus'
 REMOTE = 'remote'
 KVM_IRQCHIP = 'kvm-irqchip'
 KVM_SPLIT_IRQCHIP = 'kvm-split-irqchip'
@@ -63,7 +64,12 @@ def capabilities(host: hosts.Host, *,
                         reason=host.kvm.summary,
                         remedy=host.kvm.remedy),
              _emulation(host, allow_emulation),
-             _vhost_vsock(host), _shm(host), _devmapper(host), _gpu(host)]
+             _vhost_vsock(host), _shm(host), _gpu(host),
+             _snapshotter(host, DEVMAPPER, 'Set up a thin pool, and name it '
+                          'in the devmapper section of the configuration of '
+                          'containerd.'),
+             _snapshotter(host, NYDUS, 'Set up nydus-snapshotter, and name '
+                          'it among the proxy_plugins of containerd.')]
     for name, fact in ((MSHV, host.mshv), (TUN, host.tun),
                        (QEMU, host.qemu), (VIRTIOFSD, host.virtiofsd),
                        (VFIO, host.iommu), (REMOTE, host.peer_pods)):
@@ -96,19 +102,18 @@ def _shm(host: hosts.Host) -> Capability:
         remedy=host.memory.remedy)
 
 
-def _devmapper(host: hosts.Host) -> Capability:
-    """A snapshotter that gives block devices; only containerd knows."""
+def _snapshotter(host: hosts.Host, name: str, remedy: str) -> Capability:
+    """One that gives what the default one cannot; only containerd knows."""
     containerd = host.containerd
     if containerd is None or containerd.snapshotters is None:
-        return Capability(name=DEVMAPPER, present=True,
+        return Capability(name=name, present=True,
                           reason='containerd was not asked for snapshotters')
-    present = DEVMAPPER in containerd.snapshotters
+    present = name in containerd.snapshotters
     return Capability(
-        name=DEVMAPPER, present=present,
-        reason=f'containerd has {"the" if present else "no"} devmapper '
+        name=name, present=present,
+        reason=f'containerd has {"the" if present else "no"} {name} '
                'snapshotter',
-        remedy='' if present else 'Set up a thin pool, and name it in the '
-        'devmapper section of the configuration of containerd.')
+        remedy='' if present else remedy)
 
 
 def _gpu(host: hosts.Host) -> Capability:

@@ -168,6 +168,7 @@ class KataShim:
     configuration's [hypervisor.<table>]; ``files`` are those that it names:
     hypervisor, kernel, image, initrd, virtiofsd. ``static_sizing``: a VM
     keeps the size that it started with; None if nothing is said.
+    ``template``: VMs are cloned from one.
     ``problem``: why it cannot start, in one line.
     """
 
@@ -181,6 +182,7 @@ class KataShim:
     hypervisor_version: str = ''
     shared_fs: str = ''
     static_sizing: bool | None = None
+    template: bool = False
     problem: str = ''
 
 

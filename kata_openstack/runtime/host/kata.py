@@ -113,7 +113,9 @@ def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
         runtime_path=runtime_path, config_path=path, table=table,
         files=found, problem=problem,
         shared_fs=str(hypervisor.get('shared_fs', '')),
-        static_sizing=static if isinstance(static, bool) else None)
+        static_sizing=static if isinstance(static, bool) else None,
+        template=_table(content.get('factory')).get(
+            'enable_template') is True)
 
 
 def _folder(roots: host_roots.Roots, runtime: str, config: str,

@@ -87,7 +87,9 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
             state=facts.KvmState.UNKNOWN,
             reason=f'{path} is there, but the test guest that judges it '
                    f'runs on {", ".join(_ARCHITECTURES)} only, not on '
-                   f'{cpu.architecture}')
+                   f'{cpu.architecture}',
+            remedy='Nothing proves this KVM yet: help to port the test guest '
+                   '(kata_openstack/runtime/host/kvm_guest.py).')
     answer = measure(path)
     if answer.get('errno') in (errno.EACCES, errno.EPERM):
         return facts.Kvm(

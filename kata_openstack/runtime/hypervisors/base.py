@@ -35,7 +35,8 @@ from kata_openstack.runtime.host import host as hosts
 OFFERS = requirements.NEEDS
 
 # Offers that a hypervisor can keep only on a host with a capability.
-_HOST_OFFERS = {'vfio': caps.VFIO, 'gpu': caps.NVIDIA_GPU}
+_HOST_OFFERS = {'vfio': caps.VFIO, 'gpu': caps.NVIDIA_GPU,
+                'block-rootfs': caps.DEVMAPPER, 'nydus': caps.NYDUS}
 # Offers that a VM of fixed size cannot keep.
 _DYNAMIC = ('cpu-hotplug', 'memory-hotplug', 'resize')
 
@@ -248,13 +249,16 @@ class UpstreamKata(Hypervisor):
     def withheld(self, handler: Handler, host: hosts.Host,
                  capabilities: Mapping[str, caps.Capability],
                  ) -> dict[str, str]:
-        """Upstream sizes VMs once unless its configuration says else."""
+        """Upstream's configuration has much switched off at first."""
         found = super().withheld(handler, host, capabilities)
         shim = host.kata_shim(handler.shim)
         if shim is None or shim.static_sizing is not False:
             found |= {offer: 'its configuration does not say '
                       'static_sandbox_resource_mgmt = false'
                       for offer in _DYNAMIC if offer in handler.offers}
+        if 'vm-template' in handler.offers and not (shim and shim.template):
+            found['vm-template'] = ('its configuration does not say '
+                                    'enable_template = true')
         if shim and shim.shared_fs == 'none' and 'shared-fs' in handler.offers:
             found['shared-fs'] = 'its configuration says shared_fs = "none"'
         return found

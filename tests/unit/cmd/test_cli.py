@@ -127,7 +127,8 @@ class TestCli(base.TestCase):
 
     def test_host_select(self):
         code, rows = self.select('--need', 'vm-template',
-                                 kata=hosts.KATA_GO, **hosts.QEMU)
+                                 kata=hosts.KATA_GO, files=hosts.TEMPLATES,
+                                 **hosts.QEMU)
         self.assertEqual(0, code)
         self.assertEqual(('ruled out', 'it does not offer vm-template'),
                          rows['kata-clh'])

@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+from unittest import mock
+
 from oslo_config import cfg
 from oslo_config import fixture as config_fixture
 
@@ -117,9 +119,29 @@ class TestChoose(NodeTestCase):
         self.assertIn('clh, qemu, embedded', choice.reason)
 
     def test_a_need_moves_the_choice(self):
-        here = self.node(kata=hosts.KATA_GO)
+        here = self.node(kata=hosts.KATA_GO, files=hosts.TEMPLATES)
         self.assertEqual('kata-qemu', here.choose(
             'kata', ['vm-template'], ALL).handler)
+
+    def test_an_offer_that_is_switched_off(self):
+        here = self.node(kata=hosts.KATA_GO)
+        e = self.assertRaises(exception.NoHandler, here.choose, 'kata',
+                              ['vm-template'], ALL)
+        self.assertIn('kata-qemu: it does not offer vm-template here: its '
+                      'configuration does not say enable_template', str(e))
+
+    def test_an_offer_without_its_snapshotter(self):
+        record = hosts.recorded(self, kata=hosts.KATA_GO)
+        for names, nydus, block in ((('overlayfs',), False, False),
+                                    (('devmapper', 'nydus'), True, True)):
+            client = mock.Mock(version=lambda: '2.1.9',
+                               config_version=lambda: None,
+                               snapshotters=lambda names=names: names)
+            here = node.Node(self.conf, host=record.probe(
+                containerd_client=client))
+            clh = next(s for s in here.handlers() if s.name == 'kata-clh')
+            self.assertEqual(nydus, 'nydus' in clh.offers)
+            self.assertEqual(block, 'block-rootfs' in clh.offers)
 
     def test_asked_for(self):
         here = self.node(kata=hosts.KATA_GO)

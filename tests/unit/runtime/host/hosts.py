@@ -145,6 +145,8 @@ class RecordedHost:
 KATA_GO = ('bin/containerd-shim-kata-v2',
            'share/defaults/kata-containers/configuration-qemu.toml',
            'share/defaults/kata-containers/configuration-clh.toml')
+# Its qemu with templates switched on: upstream has them off.
+TEMPLATES = {f'kata/{KATA_GO[1]}': '[factory]\nenable_template = true\n'}
 KATA_RUST = (
     'runtime-rs/bin/containerd-shim-kata-v2',
     'share/defaults/kata-containers/runtime-rs/'
