@@ -33,7 +33,7 @@ _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _CREATE, _EXCL, _REPLACE = 0x400, 0x200, 0x100
 _ERROR, _DONE = 2, 3
 
-_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWLINK, _GETLINK = 16, 18
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
 _NEWQDISC, _DELQDISC, _NEWTFILTER = 36, 37, 44
@@ -159,9 +159,6 @@ class Netlink:
             attrs += _u32(4, mtu)
         flags = IFF_UP if up else 0
         self._do(_NEWLINK, 0, _LINK.pack(0, 0, index, flags, flags) + attrs)
-
-    def delete_link(self, index: int) -> None:
-        self._do(_DELLINK, 0, _LINK.pack(0, 0, index, 0, 0))
 
     # Addresses
 

@@ -19,7 +19,6 @@ while containerd prepares its next call. The rest is in
 """
 
 import os
-import select
 import signal
 import socket
 import threading
@@ -151,10 +150,6 @@ def end_process(pid: int) -> None:
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         pass
-
-
-def has_ended(pidfd: int) -> bool:
-    return bool(select.select([pidfd], [], [], 0)[0])
 
 
 def remove_file(path: str) -> None:
