@@ -61,12 +61,14 @@ class CapsuleTest(base.TestCase):
         self.assertEqual(1, len(more['neutron_ports']))
         # Zun shows no log of a capsule's containers; kata-compute has them
         api = base.node.api(base.stack())
-        logs = [api.logs(base.node.CONTEXT, base.stack().host,
-                         container['uuid'], True, True, False, None, None)
-                for container in capsule.containers]
-        boot_ids = {log.split()[1] for log in logs}
+        logs = [base.wait_until('all of the log', lambda c=container: (
+            len(log := api.logs(
+                base.node.CONTEXT, base.stack().host, c['uuid'], True, True,
+                False, None, None).split()) == 3 and log))
+            for container in capsule.containers]
+        boot_ids = {log[1] for log in logs}
         self.assertEqual(1, len(boot_ids), logs)
-        self.assertEqual({'one', 'two'}, {log.split()[2] for log in logs})
+        self.assertEqual({'one', 'two'}, {log[2] for log in logs})
 
         self.remove_capsule(capsule.uuid)
         self.assert_nothing_left(before)

@@ -28,9 +28,14 @@ class CrashTest(base.TestCase):
         running.send(signal.SIGKILL)
         self.assertTrue(process.wait_gone([running], 10))
 
+    def log(self, container):
+        return base.zun().containers.logs(
+            container.uuid, stdout=True, stderr=True).strip()
+
     def assert_same_container_after_crash_of(self, *crashed):
         container = self.run_container(
             ['sh', '-c', 'echo before; sleep 3600'])
+        base.wait_until('its first words', lambda: self.log(container))
         boot_id = self.output(
             container, 'cat /proc/sys/kernel/random/boot_id')
         for service in crashed:
@@ -42,8 +47,7 @@ class CrashTest(base.TestCase):
         self.wait_status(container, 'Running')
         self.assertEqual(boot_id, self.output(
             container, 'cat /proc/sys/kernel/random/boot_id'))
-        self.assertEqual('before', base.zun().containers.logs(
-            container.uuid, stdout=True, stderr=True).strip())
+        self.assertEqual('before', self.log(container))
 
         # and it is still under control
         before = base.look()

@@ -24,26 +24,24 @@ class LifecycleTest(base.TestCase):
     def test_create_start_stop_restart_kill_delete(self):
         before = base.look()
         container = self.create(command=[
-            'sh', '-c', 'echo run >>/root/runs; wc -l </root/runs; '
-                        'trap "exit 0" TERM; while :; do sleep 1; done'])
+            'sh', '-c', 'trap "exit 0" TERM; echo run >>/root/runs; '
+                        'wc -l </root/runs; while :; do sleep 1; done'])
         self.wait_status(container, 'Created')
         zun = base.zun().containers
 
         zun.start(container.uuid)
-        self.wait_status(container, 'Running')
-        zun.stop(container.uuid, 5)
+        self.wait_runs(container, 1)
+        zun.stop(container.uuid, 10)
         stopped = self.wait_status(container, 'Stopped')
         self.assertIn('Exited(0)', stopped.status_detail)
 
         # a container keeps its files and its log over a restart
         zun.start(container.uuid)
-        self.wait_status(container, 'Running')
+        self.wait_runs(container, 2)
         self.assertEqual('2', self.output(container, 'sh -c '
                                                      '"wc -l </root/runs"'))
-        zun.restart(container.uuid, 5)
-        base.wait_until('the third run', lambda: self.runs(
-            container) == ['1', '2', '3'])
-        self.wait_status(container, 'Running')
+        zun.restart(container.uuid, 10)
+        self.wait_runs(container, 3)
 
         zun.kill(container.uuid, 'SIGKILL')
         killed = self.wait_status(container, 'Stopped')
@@ -51,10 +49,17 @@ class LifecycleTest(base.TestCase):
         self.remove(container.uuid)
         self.assert_nothing_left(before)
 
+    def wait_runs(self, container, count):
+        """It runs, and its shell is ready for a signal."""
+        expected = [str(run + 1) for run in range(count)]
+        base.wait_until(f'run {count}',
+                        lambda: self.runs(container) == expected)
+        self.wait_status(container, 'Running')
+
     def runs(self, container):
         try:
             return self.logs(container).split()
-        except exceptions.Conflict:  # it is restarting
+        except exceptions.Conflict:  # it does not run yet
             return []
 
     def logs(self, container, **arguments):

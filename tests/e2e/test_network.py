@@ -78,7 +78,8 @@ class NetworkTest(base.TestCase):
         self.wait_active(server)
         self.wait_active(client)
         base.wait_until('ping passes', lambda: self.ping(client, address))
-        self.assertTrue(self.fetch(client, address))
+        base.wait_until('the page is there',
+                        lambda: self.fetch(client, address))
 
         self.set_groups(server, closed)
         base.wait_until('ping is denied',

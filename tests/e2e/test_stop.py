@@ -52,5 +52,5 @@ class StopTest(base.TestCase):
             container.uuid).status)
         base.zun().containers.start(container.uuid)
         self.wait_status(container, 'Running')
-        self.assertEqual('run\nrun', self.output(container,
-                                                 'cat /root/runs'))
+        base.wait_until('the second run', lambda: self.output(
+            container, 'cat /root/runs') == 'run\nrun')

@@ -325,6 +325,15 @@ class FakeContainerd(fixtures.Fixture):
         self.conf.set_override('address', str(root / 'sock'), 'containerd')
         self.conf.set_override('state_path', str(root / 'lib'))
         self.conf.set_override('run_path', str(root / 'run'))
+        self.start()
+        self.addCleanup(self.stop)
+        self.addCleanup(self.state.closing.set)
+
+    def stop(self) -> None:
+        """As if containerd had ended; its state remains."""
+        self.server.stop(None).wait()
+
+    def start(self) -> None:
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         cri_pb2_grpc.add_RuntimeServiceServicer_to_server(
             Runtime(self.state), self.server)
@@ -342,7 +351,5 @@ class FakeContainerd(fixtures.Fixture):
             Tasks(self.state), self.server)
         events_pb2_grpc.add_EventsServicer_to_server(
             Events(self.state), self.server)
-        self.server.add_insecure_port(f'unix://{root}/sock')
+        self.server.add_insecure_port(f'unix://{self.conf.containerd.address}')
         self.server.start()
-        self.addCleanup(lambda: self.server.stop(None).wait())
-        self.addCleanup(self.state.closing.set)

@@ -12,28 +12,94 @@
 
 """The one gRPC channel of a process to containerd."""
 
+from collections.abc import Callable
+import time
+from typing import Any
+
 import grpc
 
 # kubelet's limit for CRI messages; gRPC's own (4 MiB) is too small for the
 # output of an exec or for a list of hundreds of containers.
 _MAX_MESSAGE = 16 * 1024 * 1024
 
+# A restart of containerd takes a second; gRPC's defaults would have us wait
+# up to two minutes after it.
+_BACKOFF_MS = (100, 500)
 
-def connect(address: str) -> grpc.Channel:
+# For one try to connect, however short the pause after it: a busy
+# containerd needs a moment to take a connection.
+_CONNECT_MS = 5000
+
+# Seconds for containerd to come back before a call fails.
+_PATIENCE = 2.0
+
+# What gRPC says of a call that it could not send, for want of a connection.
+_NEVER_SENT = ('failed to connect to all addresses',
+               'connections to all backends failing')
+
+# What containerd says while its CRI plugin reads the state that it left.
+_STARTING = 'server is not initialized yet'
+
+
+def connect(address: str, patience: float = _PATIENCE) -> grpc.Channel:
     """A channel to the socket at ``address``.
 
     It connects when first used, and again by itself when containerd was
     restarted.
+
+    :param patience: seconds that a call waits for a containerd that is
+        away, before it fails as UNAVAILABLE; 0 for those who only look.
     """
-    return grpc.insecure_channel(f'unix://{address}', options=[
+    channel = grpc.insecure_channel(f'unix://{address}', options=[
         ('grpc.max_send_message_length', _MAX_MESSAGE),
         ('grpc.max_receive_message_length', _MAX_MESSAGE),
         # The default authority is the socket's path, which Go's HTTP/2
         # server refuses.
         ('grpc.default_authority', 'localhost'),
-        # A restart of containerd takes a second; the defaults would have
-        # us wait up to two minutes after it.
-        ('grpc.initial_reconnect_backoff_ms', 100),
-        ('grpc.min_reconnect_backoff_ms', 100),
-        ('grpc.max_reconnect_backoff_ms', 2000),
+        ('grpc.initial_reconnect_backoff_ms', _BACKOFF_MS[0]),
+        ('grpc.min_reconnect_backoff_ms', _CONNECT_MS),
+        ('grpc.max_reconnect_backoff_ms', _BACKOFF_MS[1]),
     ])
+    if not patience:
+        return channel
+    return grpc.intercept_channel(channel, _Patience(channel, patience))
+
+
+class _Patience(grpc.UnaryUnaryClientInterceptor):
+    """Sends a call again that containerd did not look at.
+
+    gRPC fails calls at once while it waits for its next try to connect, so
+    also for a moment after containerd is back (its own ``wait_for_ready``
+    would wait for as long as the call itself may take). A call that
+    containerd may have acted upon is never sent again.
+    """
+
+    def __init__(self, channel: grpc.Channel, patience: float) -> None:
+        self._channel = channel
+        self._patience = patience
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any],
+                              client_call_details: Any, request: Any) -> Any:
+        end = time.monotonic() + self._patience
+        while True:
+            call = continuation(client_call_details, request)
+            if call.code() == grpc.StatusCode.OK:
+                return call
+            why = call.details() or ''
+            if any(words in why for words in _NEVER_SENT):
+                if not self._connected(end - time.monotonic()):
+                    return call
+            elif _STARTING in why and time.monotonic() < end:
+                time.sleep(_BACKOFF_MS[0] / 1000)
+            else:
+                return call
+
+    def _connected(self, within: float) -> bool:
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(timeout=max(within, 0))
+        except grpc.FutureTimeoutError:
+            return False
+        finally:
+            ready.cancel()
+        return True

@@ -35,9 +35,14 @@ class CriClient:
     """CRI runtime and image service on one channel; threads may share it."""
 
     def __init__(self, conf: cfg.ConfigOpts,
-                 channel: grpc.Channel | None = None) -> None:
-        """:param conf: with the group [containerd] registered"""
+                 channel: grpc.Channel | None = None,
+                 timeout: float | None = None) -> None:
+        """:param conf: with the group [containerd] registered
+
+        :param timeout: seconds, instead of ``[containerd] timeout``
+        """
         self._conf = conf.containerd
+        self._timeout = timeout or self._conf.timeout
         self.address: str = self._conf.address
         self.channel = channel or channel_mod.connect(self.address)
         self._runtime = cri_pb2_grpc.RuntimeServiceStub(self.channel)
@@ -50,7 +55,7 @@ class CriClient:
               kind: str = 'Sandbox', ident: str = '',
               timeout: float | None = None) -> Any:
         try:
-            return method(request, timeout=timeout or self._conf.timeout)
+            return method(request, timeout=timeout or self._timeout)
         except grpc.RpcError as e:
             operation = type(request).__name__.removesuffix('Request')
             raise errors.translate(e, operation, self.address,

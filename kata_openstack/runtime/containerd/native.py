@@ -36,8 +36,11 @@ from kata_openstack.runtime.containerd.protos import version_pb2_grpc
 class NativeClient:
     """Shares the channel of a CriClient; threads may share it."""
 
-    def __init__(self, conf: cfg.ConfigOpts, channel: grpc.Channel) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, channel: grpc.Channel,
+                 timeout: float | None = None) -> None:
+        """:param timeout: seconds, instead of ``[containerd] timeout``"""
         self._conf = conf.containerd
+        self._timeout = timeout or self._conf.timeout
         self._metadata = (('containerd-namespace', conf.containerd.namespace),)
         self._tasks = tasks_pb2_grpc.TasksStub(channel)
         self._snapshots = snapshots_pb2_grpc.SnapshotsStub(channel)
@@ -49,7 +52,7 @@ class NativeClient:
     def _call(self, method: Callable[..., Any], request: Any, operation: str,
               ident: str = '') -> Any:
         try:
-            return method(request, timeout=self._conf.timeout,
+            return method(request, timeout=self._timeout,
                           metadata=self._metadata)
         except grpc.RpcError as e:
             raise errors.translate(e, operation, self._conf.address,

@@ -12,6 +12,9 @@
 
 """The clients against a real gRPC server."""
 
+import socket
+import threading
+
 from google.protobuf import any_pb2
 from google.protobuf import timestamp_pb2
 import grpc
@@ -19,6 +22,7 @@ from tests.unit import base
 from tests.unit import fake_containerd
 
 from kata_openstack import exception
+from kata_openstack.runtime.containerd import channel
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import events
 from kata_openstack.runtime.containerd import native
@@ -67,6 +71,48 @@ class CriTest(_Case):
         error = self.assertRaises(exception.ContainerdUnavailable,
                                   client.version)
         self.assertIn('/nowhere.sock', str(error))
+
+    def test_it_comes_back_while_we_wait(self):
+        self.client.version()
+        self.fake.stop()
+        quick = cri.CriClient(self.fake.conf, channel.connect(
+            self.client.address, patience=0))
+        self.addCleanup(quick.close)
+        for _ in range(5):  # the pause between its tries becomes longer
+            self.assertRaises(exception.ContainerdUnavailable, quick.version)
+        back = threading.Timer(0.5, self.fake.start)
+        back.start()
+        self.addCleanup(back.join)
+        self.client.version()
+
+    def test_it_is_still_starting(self):
+        self.fake.state.fail['StopPodSandbox'] = (
+            grpc.StatusCode.UNKNOWN, 'server is not initialized yet')
+        ready = threading.Timer(0.3, self.fake.state.fail.clear)
+        ready.start()
+        self.addCleanup(ready.join)
+        self.client.stop_pod_sandbox('sandbox-1')
+
+    def test_what_was_sent_is_not_sent_again(self):
+        self.fake.state.fail['StopPodSandbox'] = (
+            grpc.StatusCode.UNAVAILABLE, 'transport is closing')
+        self.assertRaises(exception.ContainerdUnavailable,
+                          self.client.stop_pod_sandbox, 'sandbox-1')
+        self.assertEqual(1, len(self.fake.state.calls))
+
+    def test_own_timeout(self):
+        hung = socket.socket(socket.AF_UNIX)
+        self.addCleanup(hung.close)
+        address = f'{self.client.address}2'
+        hung.bind(address)
+        hung.listen()
+        self.fake.conf.set_override('address', address, 'containerd')
+        client = cri.CriClient(
+            self.fake.conf, channel.connect(address), timeout=0.1)
+        self.addCleanup(client.close)
+        self.assertRaises(exception.RuntimeFailed, client.version)
+        self.assertRaises(exception.RuntimeFailed, native.NativeClient(
+            self.fake.conf, client.channel, timeout=0.1).snapshotters)
 
     def test_deadline(self):
         self.fake.state.fail['StartContainer'] = (
