@@ -27,7 +27,6 @@ from kata_openstack import exception
 from kata_openstack import requirements
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
-from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
 
@@ -57,7 +56,7 @@ def _look(app: cli.KataOpenstack, *,
 def _ask_containerd(app: cli.KataOpenstack) -> _Containerd:
     """What containerd has, and what became of kata-compute's canaries."""
     kept = records.load(records.path(app.conf))
-    client = cri.CriClient(app.conf)
+    client = nodes.containerd(app.conf)
     try:
         version = client.version().runtime_version
         keys = sandbox.keys(client)

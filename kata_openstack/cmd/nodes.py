@@ -14,9 +14,21 @@
 
 from oslo_config import cfg
 
+from kata_openstack.runtime.containerd import channel
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime import node
+
+
+# Seconds for a question to containerd, which answers in milliseconds. Who
+# looks at a host wants to see that containerd hangs, not to hang as well.
+_LIMIT = 2.0
+
+
+def containerd(conf: cfg.ConfigOpts) -> cri.CriClient:
+    """A client that does not wait for a containerd that is away."""
+    return cri.CriClient(conf, channel.connect(
+        conf.containerd.address, patience=0), timeout=_LIMIT)
 
 
 def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
@@ -25,10 +37,10 @@ def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
     :param measure: KVM anew; else kata-compute's measurement is taken, if
         there is one of this boot.
     """
-    client = cri.CriClient(conf)
+    client = containerd(conf)
     try:
         here = node.Node(conf, containerd=native.NativeClient(
-            conf, client.channel))
+            conf, client.channel, timeout=_LIMIT))
         here.refresh(measure=measure)
     finally:
         client.close()

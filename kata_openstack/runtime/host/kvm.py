@@ -37,6 +37,9 @@ from kata_openstack.runtime.host import roots as host_roots
 # figure was moved by a factor of up to four, either way. A single stall may
 # move it by thousands: kvm_guest takes the shortest of several runs.
 USABLE_RATIO = 0.05
+# Slower than this is no busy moment: a sixteenth of what one would make of the
+# slowest KVM that is worth having, and still above the fastest that is not.
+_CLEARLY_SLOW = USABLE_RATIO / 8
 # Where no native loop can be run (executable memory is forbidden).
 USABLE_SPEED = 20_000_000
 # Seconds until a guest that hangs is given up. A sound one stops itself far
@@ -109,6 +112,12 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
             api_version=answer.get('api_version'),
             capabilities=answer.get('capabilities', {}))
     return _judge(path, answer)
+
+
+def doubtful(found: facts.Kvm) -> bool:
+    """Whether another measurement may find it usable."""
+    return found.state == facts.KvmState.EMULATED and (
+        found.ratio is None or found.ratio >= _CLEARLY_SLOW)
 
 
 def _absent(path: pathlib.Path, cpu: facts.Cpu) -> facts.Kvm:

@@ -10,23 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Runs all checks and keeps what took time to find out.
+"""Runs all checks, each with a limit of its own.
 
-Only two things take time worth saving. KVM's measurement changes only with
-the boot, the device node or our own rights: those are its key in the cache.
-A program's version changes only with its file. Everything else is looked at
-anew each time, so that a device or a program that appears is seen at once.
+KVM's measurement and programs' versions are kept, see :mod:`.cache`.
+Everything else is looked at anew each time, so that a device or a program
+that appears is seen at once.
 """
 
+from collections.abc import Callable
 import dataclasses
-import json
 import logging
-import os
 import pathlib
-import tempfile
+import platform
 import time
 from typing import Any
 
+from kata_openstack.runtime.host import cache as caches
 from kata_openstack.runtime.host import cgroup
 from kata_openstack.runtime.host import containerd
 from kata_openstack.runtime.host import cpu
@@ -37,6 +36,7 @@ from kata_openstack.runtime.host import instance
 from kata_openstack.runtime.host import iommu
 from kata_openstack.runtime.host import kata
 from kata_openstack.runtime.host import kvm
+from kata_openstack.runtime.host import limit
 from kata_openstack.runtime.host import memory
 from kata_openstack.runtime.host import modules
 from kata_openstack.runtime.host import programs
@@ -46,7 +46,18 @@ from kata_openstack.runtime.host import versions
 
 LOG = logging.getLogger(__name__)
 
-_CACHE_FORMAT = 3
+# Seconds for one check that reads files. Those that start programs or ask
+# services have their own, shorter limits; KVM's is :data:`.kvm.TIMEOUT`.
+LIMIT = 5.0
+_HUNG = f'the check did not end within {LIMIT:g} s'
+_REMEDY = ('See dmesg: a driver or the server of a network file system '
+           'does not answer.')
+
+# What says nothing but why nothing is known.
+_PARTS: dict[str, Callable[..., Any]] = {
+    'memory': memory.Memory, 'iommu': iommu.Iommu, 'tee': tee.Tee,
+    'cgroup': cgroup.Cgroup, 'instance': instance.Instance,
+}
 
 
 def probe(roots: host_roots.Roots | None = None, *,
@@ -71,51 +82,95 @@ def probe(roots: host_roots.Roots | None = None, *,
     roots = dataclasses.replace(roots or host_roots.Roots(), unreadable=[])
     boot_id = roots.read(
         roots.proc / 'sys/kernel/random/boot_id').strip()
-    processor = cpu.check(roots, architecture)
-    key = _key(boot_id, roots)
-    cached, known = _load(cache, key)
+    processor = _limited(roots, {
+        'cpu': lambda: cpu.check(roots, architecture)})['cpu']
+    key = caches.key(boot_id, roots)
+    cached, known = caches.load(cache, key)
     before = (cached, dict(known))
     if cached is None or refresh:
         judged, cached = _judge(roots, processor, measure)
     else:
         judged = cached
-    found = modules.check(roots)
-    qemu, virtiofsd = programs.with_versions(
-        (programs.qemu(roots, processor.architecture),
-         programs.virtiofsd(roots)), known)
-    shims = kata.check(roots, known)
+    found = _limited(roots, _checks(roots, processor, judged, known, metadata))
+    qemu, virtiofsd = found.pop('programs')
     if (cached, known) != before:
-        _store(cache, key, cached, known)
+        caches.store(cache, key, cached, dict(known))
     host = hosts.Host(
-        boot_id=boot_id, cpu=processor, kvm=judged,
-        mshv=devices.mshv(roots),
-        vhost_vsock=devices.vhost_vsock(roots),
-        vhost_net=devices.vhost_net(roots),
-        tun=devices.tun(roots),
-        peer_pods=devices.peer_pods(roots),
-        qemu=qemu, virtiofsd=virtiofsd,
-        kata_root=roots.kata, kata=shims,
-        modules=found, vsock=modules.vsock(found),
-        memory=memory.check(roots), iommu=iommu.check(roots),
-        tee=tee.check(roots, processor), cgroup=cgroup.check(roots),
-        instance=instance.check(roots, processor, judged, metadata),
+        boot_id=boot_id, cpu=processor, kvm=judged, kata_root=roots.kata,
+        qemu=qemu, virtiofsd=virtiofsd, vsock=modules.vsock(found['modules']),
         containerd=containerd.check(containerd_client),
-        unreadable=tuple(roots.unreadable),
+        unreadable=tuple(roots.unreadable), **found,
         probe_seconds=time.perf_counter() - begin)
     _tell(host.unreadable)
     return host
+
+
+def _checks(roots: host_roots.Roots, processor: facts.Cpu, judged: facts.Kvm,
+            known: versions.Known, metadata: instance.Metadata | None,
+            ) -> dict[str, Callable[[], Any]]:
+    """By the field of Host that they fill; ``programs`` fills two."""
+    return {
+        'mshv': lambda: devices.mshv(roots),
+        'vhost_vsock': lambda: devices.vhost_vsock(roots),
+        'vhost_net': lambda: devices.vhost_net(roots),
+        'tun': lambda: devices.tun(roots),
+        'peer_pods': lambda: devices.peer_pods(roots),
+        'programs': lambda: programs.with_versions(
+            (programs.qemu(roots, processor.architecture),
+             programs.virtiofsd(roots)), known),
+        'kata': lambda: kata.check(roots, known),
+        'modules': lambda: modules.check(roots),
+        'memory': lambda: memory.check(roots),
+        'iommu': lambda: iommu.check(roots),
+        'tee': lambda: tee.check(roots, processor),
+        'cgroup': lambda: cgroup.check(roots),
+        'instance': lambda: instance.check(roots, processor, judged,
+                                           metadata),
+    }
+
+
+def _device(name: str) -> facts.Device:
+    return facts.Device(path=name, state=facts.DeviceState.BROKEN,
+                        reason=_HUNG, remedy=_REMEDY)
+
+
+def _program(name: str) -> facts.Program:
+    return facts.Program(name=name, path=None, reason=_HUNG, remedy=_REMEDY)
+
+
+def _unknown(name: str) -> Any:
+    """What a check would have answered, had it ended."""
+    if name in _PARTS:
+        return _PARTS[name](reason=_HUNG, remedy=_REMEDY)
+    if name == 'cpu':
+        return facts.Cpu(architecture=platform.machine())
+    if name == 'programs':
+        return [_program('qemu'), _program('virtiofsd')]
+    if name in ('modules', 'kata'):
+        return modules.Modules() if name == 'modules' else ()
+    return _device(name)
+
+
+def _limited(roots: host_roots.Roots, checks: dict[str, Callable[[], Any]],
+             ) -> dict[str, Any]:
+    """All answers; a check that hangs is one more line of complaint."""
+    answers = limit.run(checks, LIMIT)
+    for name in checks.keys() - answers.keys():
+        answers[name] = _unknown(name)
+        roots.unreadable.append(f'the check of {name} hangs')
+    return answers
 
 
 def _judge(roots: host_roots.Roots, processor: facts.Cpu,
            measure: kvm.Measure) -> tuple[facts.Kvm, facts.Kvm | None]:
     """KVM's state; and again if it is worth keeping until the next boot.
 
-    A busy moment makes a good KVM look emulated, so that is measured twice
-    at once. If both agree, it is kept: a host that interprets guest code
-    need not do so at each probe.
+    A busy moment makes a good KVM look emulated, so unless it is clearly so,
+    it is measured twice at once. If both agree, it is kept: a host that
+    interprets guest code need not do so at each probe.
     """
     first = kvm.check(roots, processor, measure)
-    if first.state != facts.KvmState.EMULATED:
+    if not kvm.doubtful(first):
         measured = first.iterations_per_second is not None
         return first, first if measured else None
     second = kvm.check(roots, processor, measure)
@@ -135,53 +190,3 @@ def _tell(lines: tuple[str, ...]) -> None:
         if line not in _told:
             _told.add(line)
             LOG.warning('%s; the probe goes on without it.', line)
-
-
-def _key(boot_id: str, roots: host_roots.Roots) -> list[Any]:
-    """What KVM's answer depends on; loading a module makes a new node."""
-    try:
-        node = (roots.dev / 'kvm').stat()
-        device: list[int | None] = [
-            node.st_rdev, node.st_mode, node.st_uid, node.st_gid,
-            node.st_ctime_ns]
-    except OSError as e:
-        device = [e.errno]
-    return [_CACHE_FORMAT, boot_id, os.geteuid(), *device]
-
-
-def _load(cache: pathlib.Path | None, key: list[Any],
-          ) -> tuple[facts.Kvm | None, versions.Known]:
-    """KVM's measurement if it was made for ``key``; and known versions."""
-    if cache is None:
-        return None, {}
-    try:
-        content = json.loads(cache.read_text())
-        known = {str(k): str(v) for k, v in content['versions'].items()}
-        if content['key'] != key or content['kvm'] is None:
-            return None, known
-        values = dict(content['kvm'])
-        values['state'] = facts.KvmState(values['state'])
-        return facts.Kvm(**values), known
-    except FileNotFoundError:
-        return None, {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
-        LOG.warning('The cache %s is not usable (%s); KVM is measured '
-                    'again.', cache, e)
-        return None, {}
-
-
-def _store(cache: pathlib.Path | None, key: list[Any],
-           judged: facts.Kvm | None, known: versions.Known) -> None:
-    """Replace the cache in one step; without it, only time is lost."""
-    if cache is None or not (judged or known):
-        return
-    content = {'key': key, 'versions': known,
-               'kvm': dataclasses.asdict(judged) if judged else None}
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-                'w', dir=cache.parent, prefix=cache.name, delete=False) as f:
-            json.dump(content, f)
-        os.replace(f.name, cache)
-    except OSError as e:
-        LOG.debug('The cache %s cannot be written: %s', cache, e)

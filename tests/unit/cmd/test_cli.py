@@ -12,6 +12,7 @@
 
 import io
 import json
+import socket
 import tomllib
 
 import fixtures
@@ -104,6 +105,23 @@ class TestCli(base.TestCase):
         self.assertEqual(0.4, handlers['kata-clh']['canary']['seconds'])
         _, out = self.run_cli('host', 'check', kata=hosts.KATA_GO)
         self.assertIn('0.40 s', out)
+
+    def test_a_containerd_that_hangs(self):
+        def prepare():
+            hung = socket.socket(socket.AF_UNIX)
+            self.addCleanup(hung.close)
+            hung.bind(str(self.run_path.parent / 'containerd.sock'))
+            hung.listen()
+
+        self.prepare = prepare
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.cmd.nodes._LIMIT', 0.1))
+        code, out = self.run_cli('host', 'check', '-f', 'json',
+                                 kata=hosts.KATA_GO)
+        self.assertEqual(0, code)
+        told = json.loads(out)['containerd']
+        self.assertFalse(told['reachable'])
+        self.assertIn('longer than the limit', told['reason'])
 
     def test_host_show(self):
         code, out = self.run_cli('host', 'show', '-f', 'json',
