@@ -20,9 +20,11 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack import exception
+from kata_openstack.runtime.canary import image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import importer
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime import node
 
@@ -44,10 +46,13 @@ class Canaries:
                  node_: node.Node, told: Callable[[], Any]) -> None:
         self._conf = conf.canary
         self._file = records.path(conf)
+        self._logs = self._file.with_name('canary-logs')
+        self._importer = importer.Importer(conf, client)
         self._client = client
         self._node = node_
         self._told = told
         self._records = records.load(self._file)
+        self._pulling: set[str] = set()  # handlers that offer guest-pull
         self._pending: frozenset[str] = frozenset()
         self._until = 0.0  # until when to wait for them, monotonic
         self._changed = threading.Condition()
@@ -154,8 +159,10 @@ class Canaries:
         except exception.KataError as e:
             LOG.debug('No handlers to try: %s', e)
             keys, self._blind = {}, True
-        usable = {s.name for s in self._node.handlers(keys, doubted=False)
+        usable = {s.name: s for s in self._node.handlers(keys, doubted=False)
                   if s.usable}
+        self._pulling = {name for name, state in usable.items()
+                         if 'guest-pull' in state.offers}
         keys = {name: key for name, key in keys.items() if name in usable}
         if keys:
             self._records = {name: record
@@ -180,8 +187,22 @@ class Canaries:
         if told:
             self._told()
 
+    def _image(self, handler: str) -> str | None:
+        """The name of what its container runs, once containerd has it.
+
+        None where our image cannot run: it is for one architecture, and
+        guests that pull images themselves find it nowhere.
+        """
+        if (self._node.host.cpu.architecture != image.ARCHITECTURE
+                or handler in self._pulling):
+            return None
+        own = image.image()
+        self._importer.ensure(own)
+        return own.name
+
     def _try(self, name: str, key: str, failures: int) -> None:
-        record = sandbox.run(self._client, name, key, failures)
+        record = sandbox.run(self._client, name, key, failures,
+                             image_name=self._image(name), logs=self._logs)
         if record.passed:
             LOG.info('The canary sandbox of %s ran after %.2f s', name,
                      record.seconds)

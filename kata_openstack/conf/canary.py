@@ -19,9 +19,11 @@ OPTS = [
     cfg.BoolOpt(
         'enabled',
         default=True,
-        help='Run one empty sandbox without a network with each handler, '
-             'once after each boot and after each change of its '
-             'configuration, and offer the handler only when that worked.'),
+        help='Run one sandbox without a network, and a container of our own '
+             'image in it, with each handler, once after each boot and after '
+             'each change of its configuration. Offer the handler only when '
+             'that worked and the container was not on the kernel of this '
+             'host.'),
     cfg.IntOpt(
         'retry_interval',
         default=300, min=10,

@@ -17,6 +17,7 @@ What containerd itself does is tested in tests/functional.
 """
 
 from concurrent import futures
+import hashlib
 import json
 import pathlib
 import shutil
@@ -32,12 +33,18 @@ from oslo_config import cfg
 from kata_openstack.conf import opts
 from kata_openstack.runtime.containerd.protos import containers_pb2
 from kata_openstack.runtime.containerd.protos import containers_pb2_grpc
+from kata_openstack.runtime.containerd.protos import content_pb2
+from kata_openstack.runtime.containerd.protos import content_pb2_grpc
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 from kata_openstack.runtime.containerd.protos import events_pb2
 from kata_openstack.runtime.containerd.protos import events_pb2_grpc
+from kata_openstack.runtime.containerd.protos import images_pb2
+from kata_openstack.runtime.containerd.protos import images_pb2_grpc
 from kata_openstack.runtime.containerd.protos import introspection_pb2
 from kata_openstack.runtime.containerd.protos import introspection_pb2_grpc
+from kata_openstack.runtime.containerd.protos import leases_pb2
+from kata_openstack.runtime.containerd.protos import leases_pb2_grpc
 from kata_openstack.runtime.containerd.protos import snapshots_pb2
 from kata_openstack.runtime.containerd.protos import snapshots_pb2_grpc
 from kata_openstack.runtime.containerd.protos import tasks_pb2_grpc
@@ -65,6 +72,12 @@ class State:
         self.containers: dict[str, pb.Container] = {}
         self.exits: dict[str, int] = {}
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
+        self.blobs: dict[str, bytes] = {}
+        self.records: dict[str, str] = {}
+        self.leases: set[str] = set()
+        self.cri_is_blind = False
+        self.canary_says = 'boot-id-of-a-guest'
+        self.logs: dict[str, pathlib.Path] = {}
         self.handlers = ['kata-embedded']
         self.metadata: dict[str, str] = {}
         self.streams: list[list[events_pb2.Envelope]] = []
@@ -154,12 +167,18 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
             metadata=config.metadata, image=config.image,
             image_ref=config.image.image, labels=config.labels,
             annotations=config.annotations, created_at=time.time_ns())
+        self.state.logs[ident] = pathlib.Path(
+            request.sandbox_config.log_directory, config.log_path)
         return pb.CreateContainerResponse(container_id=ident)
 
     def StartContainer(self, request, context):
         self.state.enter('StartContainer', request, context)
-        self.state.containers[
-            request.container_id].state = pb.CONTAINER_RUNNING
+        container = self.state.containers[request.container_id]
+        container.state = pb.CONTAINER_RUNNING
+        if container.metadata.name == 'canary':
+            self.state.logs[container.id].write_text(
+                f'2026-01-02T03:04:05.6Z stdout F {self.state.canary_says}\n')
+            container.state = pb.CONTAINER_EXITED
         return pb.StartContainerResponse()
 
     def StopContainer(self, request, context):
@@ -211,6 +230,62 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
         self.state.enter('PullImage', request, context)
         self.state.images[request.image.image] = 'sha256:2'
         return pb.PullImageResponse(image_ref='sha256:2')
+
+
+class Content(content_pb2_grpc.ContentServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Write(self, requests, context):
+        for request in requests:
+            self.state.enter('Write', request, context)
+            digest = f'sha256:{hashlib.sha256(request.data).hexdigest()}'
+            if digest in self.state.blobs:
+                context.abort(grpc.StatusCode.ALREADY_EXISTS, digest)
+            if (digest, len(request.data)) != (
+                    request.expected, request.total):
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, digest)
+            self.state.blobs[digest] = request.data
+            yield content_pb2.WriteContentResponse(digest=digest)
+
+
+class ImageRecords(images_pb2_grpc.ImagesServicer):
+    """CRI knows an image from the event of its creation on."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Create(self, request, context):
+        self.state.enter('Create', request, context)
+        image = request.image
+        if image.name in self.state.records:
+            context.abort(grpc.StatusCode.ALREADY_EXISTS, image.name)
+        self.state.records[image.name] = image.target.digest
+        manifest = json.loads(self.state.blobs[image.target.digest])
+        if not self.state.cri_is_blind:
+            self.state.images[image.name] = manifest['config']['digest']
+        return images_pb2.CreateImageResponse(image=image)
+
+    def Delete(self, request, context):
+        self.state.enter('Delete', request, context)
+        del self.state.records[request.name]
+        return empty_pb2.Empty()
+
+
+class Leases(leases_pb2_grpc.LeasesServicer):
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Create(self, request, context):
+        self.state.leases.add(request.id)
+        return leases_pb2.CreateResponse(lease=leases_pb2.Lease(
+            id=request.id, labels=request.labels))
+
+    def Delete(self, request, context):
+        self.state.leases.remove(request.id)
+        return empty_pb2.Empty()
 
 
 class Containers(containers_pb2_grpc.ContainersServicer):
@@ -339,6 +414,12 @@ class FakeContainerd(fixtures.Fixture):
             Runtime(self.state), self.server)
         cri_pb2_grpc.add_ImageServiceServicer_to_server(
             Images(self.state), self.server)
+        content_pb2_grpc.add_ContentServicer_to_server(
+            Content(self.state), self.server)
+        images_pb2_grpc.add_ImagesServicer_to_server(
+            ImageRecords(self.state), self.server)
+        leases_pb2_grpc.add_LeasesServicer_to_server(
+            Leases(self.state), self.server)
         containers_pb2_grpc.add_ContainersServicer_to_server(
             Containers(self.state), self.server)
         snapshots_pb2_grpc.add_SnapshotsServicer_to_server(

@@ -28,7 +28,7 @@ from kata_openstack.runtime.hypervisors import base
 
 LOG = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Record:
 
     ``key`` stands for the configuration with which it ran, ``at`` is its
     end in seconds since 1970, ``seconds`` the time from the request until
-    the sandbox ran, or until it failed with ``error`` (else ''). The
+    its container had ended, or until it failed with ``error`` (else ''). The
     ``failures`` are those in a row, with this configuration.
     """
 

@@ -9,24 +9,26 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One canary: an empty sandbox that is removed as soon as it runs.
+"""One canary: a sandbox that is removed once its container has spoken.
 
 It is in the host's network namespace as far as containerd is concerned, so
 CNI is not asked; a shim then gives the VM no interface (upstream Kata: one
-without any device in it). The image is containerd's own sandbox image, which
-every pod needs. Its size is a small pod's: without one, upstream would give
-it the default size, which a small node need not have.
+without any device in it). Its size is a small pod's: without one, upstream
+would give it the default size, which a small node need not have.
 """
 
+from collections.abc import Callable
 import hashlib
 import json
 import logging
 import pathlib
+import shutil
 import time
 from typing import Any
 import uuid
 
 from kata_openstack import exception
+from kata_openstack.runtime.canary import container
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -98,17 +100,21 @@ def _remove(client: cri.CriClient, sandbox_id: str) -> None:
 
 
 def run(client: cri.CriClient, handler: str, key: str,
-        failures: int = 0) -> records.Record:
-    """Start a sandbox and remove it.
+        failures: int = 0, *, image_name: str | None = None,
+        logs: pathlib.Path) -> records.Record:
+    """Start a sandbox, run our image's container in it, remove both.
 
     :param failures: how often it failed in a row before.
+    :param image_name: of :mod:`.image`, which containerd has; None runs no
+        container.
+    :param logs: a folder for the container's log, removed afterwards.
     :raises ContainerdUnavailable: which tells nothing about the handler.
     """
-    uid = str(uuid.uuid4())
     config = pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(
-            name=f'canary-{handler}', uid=uid, namespace='kata-openstack'),
-        labels={LABEL: handler},
+            name=f'canary-{handler}', uid=str(uuid.uuid4()),
+            namespace='kata-openstack'),
+        labels={LABEL: handler}, log_directory=str(logs),
         linux=pb.LinuxPodSandboxConfig(
             resources=pb.LinuxContainerResources(
                 cpu_period=_PERIOD, cpu_quota=_PERIOD,
@@ -117,23 +123,39 @@ def run(client: cri.CriClient, handler: str, key: str,
                 namespace_options=pb.NamespaceOption(
                     network=pb.NODE, ipc=pb.POD, pid=pb.CONTAINER),
                 seccomp=pb.SecurityProfile())))
-    begin = time.monotonic()
-    error = ''
+    logs.mkdir(parents=True, exist_ok=True)
     try:
-        sandbox = client.run_pod_sandbox(config, handler)
-    except exception.ContainerdUnavailable:
-        raise
-    except exception.KataError as e:
-        error = str(e)
-    seconds = time.monotonic() - begin
-    if not error:
-        try:
-            _remove(client, sandbox)
-        except exception.ContainerdUnavailable:
-            raise
-        except exception.KataError as e:
-            # pods could not be deleted either
-            error = f'it cannot be removed: {e}'
+        seconds, error = _live(client, config, handler, image_name)
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
     return records.Record(
         key=key, passed=not error, at=time.time(), seconds=seconds,
         error=error, failures=failures + 1 if error else 0)
+
+
+def _live(client: cri.CriClient, config: pb.PodSandboxConfig, handler: str,
+          image_name: str | None) -> tuple[float, str]:
+    """:returns: seconds until it had done its work, or until the error"""
+    begin = time.monotonic()
+    error, sandbox = _guarded(
+        lambda: client.run_pod_sandbox(config, handler))
+    if error:
+        return time.monotonic() - begin, error
+    if image_name:
+        error, verdict = _guarded(lambda: container.run(
+            client, sandbox, config, image_name))
+        error = error or verdict
+    seconds = time.monotonic() - begin
+    stuck, _ = _guarded(lambda: _remove(client, sandbox))
+    # pods could not be deleted either
+    return seconds, error or (stuck and f'it cannot be removed: {stuck}')
+
+
+def _guarded(work: Callable[[], Any]) -> tuple[str, Any]:
+    """:returns: its error, or its answer"""
+    try:
+        return '', work()
+    except exception.ContainerdUnavailable:
+        raise
+    except exception.KataError as e:
+        return str(e), None

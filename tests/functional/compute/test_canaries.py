@@ -11,9 +11,12 @@
 # under the License.
 """The canary sandbox, with real containerd and VMs."""
 
+import re
+
 from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
+from kata_openstack.runtime.canary import image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime import node
 from tests.functional import kata
@@ -26,6 +29,17 @@ class BrokenContainerd(kata.Containerd):
     def __init__(self):
         super().__init__()
         self._handlers = self._handlers.replace('embedded.json', 'none.json')
+
+
+class HandlerWithoutVM(kata.Containerd):
+    """Somebody has named runc's shim where ours ought to be."""
+
+    def __init__(self):
+        super().__init__()
+        self._handlers = re.sub(
+            '(ConfigPath|runtime_path) = .*', '', re.sub(
+                'runtime_type = .*', 'runtime_type = "io.containerd.runc.v2"',
+                self._handlers))
 
 
 class TestCanary(base.TestCase):
@@ -57,6 +71,8 @@ class TestCanary(base.TestCase):
         self.assertTrue(self.state().usable, self.state())
         record = records.load(records.path(self.conf))['kata-embedded']
         self.assertTrue(record.passed)
+        self.assertTrue(self.containerd.client.image_status(
+            image.image().name).HasField('image'))
         self.assertGreater(record.seconds, 0)
         self.assertEqual([], list(
             self.containerd.client.list_pod_sandboxes()))
@@ -68,5 +84,14 @@ class TestCanary(base.TestCase):
         state = self.state()
         self.assertFalse(state.usable)
         self.assertIn('none.json', state.reason)
+        self.assertEqual([], list(
+            self.containerd.client.list_pod_sandboxes()))
+
+    def test_a_handler_without_a_vm(self):
+        self.start(HandlerWithoutVM())
+        self.assertFalse(self.canaries().start())
+        state = self.state()
+        self.assertFalse(state.usable)
+        self.assertIn('on the kernel of this host', state.reason)
         self.assertEqual([], list(
             self.containerd.client.list_pod_sandboxes()))

@@ -9,6 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+import dataclasses
+import pathlib
 import time
 
 import fixtures
@@ -17,6 +19,7 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute import inventory
+from kata_openstack.runtime.canary import image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
 from kata_openstack.runtime.containerd import cri
@@ -68,6 +71,60 @@ class TestCanaries(base.TestCase):
         kept = records.load(records.path(self.conf))['kata-embedded']
         self.assertTrue(kept.passed)
         self.assertEqual('', kept.error)
+
+    def test_its_container_is_of_our_own_image(self):
+        self.canaries().start()
+        self.info()
+        [request] = [request for method, request in self.fake.state.calls
+                     if method == 'CreateContainer']
+        name = request.config.image.image
+        self.assertEqual(image.image().name, name)
+        self.assertIn(name, self.fake.state.images)
+        self.assertFalse(pathlib.Path(
+            request.sandbox_config.log_directory).exists())
+
+    def test_a_handler_without_a_vm(self):
+        self.fake.state.canary_says = records.boot_id()
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+        record = records.load(records.path(self.conf))['kata-embedded']
+        self.assertIn('on the kernel of this host', record.error)
+        self.assertEqual({}, self.fake.state.sandboxes)
+
+    def test_a_container_that_says_nothing(self):
+        self.fake.state.canary_says = ''
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+        record = records.load(records.path(self.conf))['kata-embedded']
+        self.assertIn('did not tell the boot id', record.error)
+
+    def test_a_container_that_does_not_end(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.runtime.canary.container._LIMIT', 0.0))
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+        record = records.load(records.path(self.conf))['kata-embedded']
+        self.assertIn('did not end within', record.error)
+
+    def test_a_container_that_cannot_start(self):
+        self.fake.state.fail['StartContainer'] = (
+            grpc.StatusCode.UNKNOWN, 'no virtiofsd')
+        self.canaries().start()
+        self.assertEqual([], self.info()['runtimes'])
+        record = records.load(records.path(self.conf))['kata-embedded']
+        self.assertIn('no virtiofsd', record.error)
+        self.assertEqual({}, self.fake.state.sandboxes)
+
+    def test_no_container_where_our_image_cannot_run(self):
+        pulling = self.canaries()
+        pulling._pulling = {'kata-embedded'}
+        self.assertIsNone(pulling._image('kata-embedded'))
+        self.node._host = dataclasses.replace(
+            self.host, cpu=dataclasses.replace(
+                self.host.cpu, architecture='s390x'))
+        pulling._pulling = set()
+        self.assertIsNone(pulling._image('kata-embedded'))
+        self.assertEqual({}, self.fake.state.records)
 
     def test_a_handler_that_does_not(self):
         self.fail('vhost-vsock: device not found')

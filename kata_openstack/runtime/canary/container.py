@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The container of a canary sandbox: its kernel must not be the host's."""
+
+import pathlib
+import time
+
+from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+
+# Seconds until a program that only reads and writes a line must have ended,
+# where a guest is as slow as guests can be.
+_LIMIT = 60.0
+_LOG = 'canary.log'
+
+
+def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
+        image_name: str) -> str:
+    """Run the program of :mod:`.image` and judge what it says.
+
+    :param config: the sandbox's, with a ``log_directory``
+    :returns: what stands against the handler; '' if nothing does
+    :raises ContainerdUnavailable, RuntimeFailed, NotFound:
+    """
+    container = client.create_container(sandbox_id, pb.ContainerConfig(
+        metadata=pb.ContainerMetadata(name='canary'),
+        image=pb.ImageSpec(image=image_name), log_path=_LOG,
+        labels=config.labels,
+        linux=pb.LinuxContainerConfig(
+            resources=config.linux.resources,
+            security_context=pb.LinuxContainerSecurityContext(
+                namespace_options=pb.NamespaceOption(
+                    network=pb.NODE, ipc=pb.POD, pid=pb.CONTAINER),
+                seccomp=pb.SecurityProfile()))), config)
+    client.start_container(container)
+    code = _wait(client, container)
+    if code is None:
+        return f'its container did not end within {_LIMIT:g} s'
+    words = _words(pathlib.Path(config.log_directory, _LOG))
+    if code or not words:
+        return (f'its container ended with exit code {code}, and did not '
+                'tell the boot id of its kernel')
+    if words[-1] == pathlib.Path(image.BOOT_ID).read_text().strip():
+        return 'its container runs on the kernel of this host, not in a VM'
+    return ''
+
+
+def _wait(client: cri.CriClient, container: str) -> int | None:
+    end = time.monotonic() + _LIMIT
+    while time.monotonic() < end:
+        status = client.container_status(container).status
+        if status.state == pb.CONTAINER_EXITED:
+            return status.exit_code
+        time.sleep(0.02)
+    return None
+
+
+def _words(log: pathlib.Path) -> list[str]:
+    """Of its only line; containerd puts time, stream and a tag before it."""
+    try:
+        return log.read_text(errors='replace').split()[3:]
+    except FileNotFoundError:
+        return []

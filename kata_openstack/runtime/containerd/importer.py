@@ -1,0 +1,176 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Puts a small image into containerd without a registry.
+
+The order is containerd's own for an import: blobs first, under a lease that
+keeps its garbage collector off, then the name. Its CRI plugin learns of the
+name by an event; a container's creation unpacks what is not unpacked.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from typing import Any
+import uuid
+
+import grpc
+from oslo_config import cfg
+
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd.protos import content_pb2
+from kata_openstack.runtime.containerd.protos import content_pb2_grpc
+from kata_openstack.runtime.containerd.protos import images_pb2
+from kata_openstack.runtime.containerd.protos import images_pb2_grpc
+from kata_openstack.runtime.containerd.protos import leases_pb2
+from kata_openstack.runtime.containerd.protos import leases_pb2_grpc
+from kata_openstack.runtime.containerd.protos import types_pb2
+
+_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+_CONFIG = 'application/vnd.oci.image.config.v1+json'
+_LAYER = 'application/vnd.oci.image.layer.v1.tar'
+
+# A lease that nobody ends, because we did, ends by itself (seconds).
+_LEASE = 600
+# Seconds until CRI has seen an image that containerd has; it takes
+# milliseconds.
+_SEEN = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An OCI image: its full name, configuration (JSON), layers (tar).
+
+    A layer goes to containerd in one message: 4 MiB at most.
+    """
+
+    name: str
+    config: bytes
+    layers: tuple[bytes, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Blob:
+    media_type: str
+    data: bytes
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return f'sha256:{hashlib.sha256(self.data).hexdigest()}'
+
+    def descriptor(self) -> dict[str, Any]:
+        """As a manifest names it."""
+        return {'mediaType': self.media_type, 'digest': self.digest,
+                'size': len(self.data)}
+
+
+class Importer:
+    """Shares the channel of a CriClient; threads may share it."""
+
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
+        self._conf = conf.containerd
+        self._client = client
+        self._content = content_pb2_grpc.ContentStub(client.channel)
+        self._images = images_pb2_grpc.ImagesStub(client.channel)
+        self._leases = leases_pb2_grpc.LeasesStub(client.channel)
+
+    def ensure(self, image: Image) -> None:
+        """Import it unless containerd's CRI plugin has it.
+
+        :raises ContainerdUnavailable, RuntimeFailed:
+        """
+        if self._known(image.name):
+            return
+        children = [_Blob(_CONFIG, image.config),
+                    *(_Blob(_LAYER, layer) for layer in image.layers)]
+        manifest = _Blob(_MANIFEST, json.dumps({
+            'schemaVersion': 2, 'mediaType': _MANIFEST,
+            'config': children[0].descriptor(),
+            'layers': [blob.descriptor() for blob in children[1:]],
+        }).encode(), {f'containerd.io/gc.ref.content.{n}': blob.digest
+                      for n, blob in enumerate(children)})
+        with self._lease() as lease:
+            for blob in (*children, manifest):
+                self._write(blob, lease)
+            self._name(image.name, manifest)
+        self._wait(image.name)
+
+    def _known(self, name: str) -> bool:
+        return self._client.image_status(name).HasField('image')
+
+    def _call(self, method: Callable[..., Any], request: Any, operation: str,
+              ident: str, lease: str = '') -> bool:
+        """:returns: False if that is there already"""
+        metadata = [('containerd-namespace', self._conf.namespace)]
+        if lease:
+            metadata.append(('containerd-lease', lease))
+        try:
+            method(request, timeout=self._conf.timeout, metadata=metadata)
+        except grpc.RpcError as e:
+            if e.code() == grpc.StatusCode.ALREADY_EXISTS:
+                return False
+            raise errors.translate(e, operation, self._conf.address,
+                                   'Image', ident) from e
+        return True
+
+    @contextlib.contextmanager
+    def _lease(self) -> Iterator[str]:
+        ident = f'kata-openstack-{uuid.uuid4()}'
+        until = time.strftime('%Y-%m-%dT%H:%M:%SZ',
+                              time.gmtime(time.time() + _LEASE))
+        self._call(self._leases.Create, leases_pb2.CreateRequest(
+            id=ident, labels={'containerd.io/gc.expire': until}),
+            'Create of a lease', ident)
+        try:
+            yield ident
+        finally:
+            self._call(self._leases.Delete, leases_pb2.DeleteRequest(
+                id=ident), 'Delete of a lease', ident)
+
+    def _write(self, blob: _Blob, lease: str) -> None:
+        request = content_pb2.WriteContentRequest(
+            action=content_pb2.COMMIT, ref=f'{lease}-{blob.digest}',
+            total=len(blob.data), expected=blob.digest, data=blob.data,
+            labels=blob.labels)
+        # containerd answers each message of the stream, and keeps what was
+        # sent with the last
+        self._call(lambda stream, **options: list(
+            self._content.Write(iter([stream]), **options)),
+            request, 'Write of an image', blob.digest, lease)
+
+    def _name(self, name: str, manifest: _Blob) -> None:
+        """An event of it makes CRI look; so it is made, even if it is."""
+        request = images_pb2.CreateImageRequest(image=images_pb2.Image(
+            name=name, target=types_pb2.Descriptor(
+                media_type=manifest.media_type, digest=manifest.digest,
+                size=len(manifest.data))))
+        operation = 'Create of an image'
+        if not self._call(self._images.Create, request, operation, name):
+            self._call(self._images.Delete, images_pb2.DeleteImageRequest(
+                name=name), 'Delete of an image', name)
+            self._call(self._images.Create, request, operation, name)
+
+    def _wait(self, name: str) -> None:
+        end = time.monotonic() + _SEEN
+        while not self._known(name):
+            if time.monotonic() > end:
+                raise exception.RuntimeFailed(
+                    operation=f'import of the image {name}',
+                    why="containerd has it and its CRI plugin does not: see "
+                        "containerd's log")
+            time.sleep(0.01)
