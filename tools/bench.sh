@@ -21,9 +21,11 @@ source "$REPOSITORY/tools/bootstrap.sh"
 
 usage() {
     cat <<'END'
-usage: bench.sh pod [-n ROUNDS] [--json FILE]
+usage: bench.sh host [-n ROUNDS] [--json FILE]
+       bench.sh pod [-n ROUNDS] [--json FILE]
        bench.sh zun [--state-dir DIR] [-n ROUNDS] [--json FILE]
 
+  host  the probe of this host, and the choice of a handler
   pod   a pod of the embedded runtime, through containerd's CRI
   zun   a container through the Zun API of tools/quickstart.sh; a stack that
         does not run is started for this, and stopped again
@@ -53,7 +55,7 @@ ensure_stack() {
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
 
 case ${1:-help} in
-    pod | zun) ;;
+    host | pod | zun) ;;
     *) usage; exit 2 ;;
 esac
 require_root
@@ -81,7 +83,7 @@ if [[ $tool == zun ]]; then
     done
     ensure_stack
     set -- --state-dir "$state" "${arguments[@]}"
-elif [[ -z ${KATA_TEST_STATE:-} ]]; then
+elif [[ $tool == pod && -z ${KATA_TEST_STATE:-} ]]; then
     guest=$(mktemp -d /var/tmp/kata-bench.XXXX)
     export KATA_TEST_STATE=$guest
 fi

@@ -13,8 +13,11 @@
 """kata-openstack containerd: its configuration for our handlers."""
 
 import argparse
+from collections.abc import Iterator
+import contextlib
 import pathlib
 import shlex
+import signal
 
 from cliff import command
 
@@ -26,6 +29,21 @@ from kata_openstack.runtime.containerd import install
 from kata_openstack.runtime.containerd import program
 
 DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
+
+
+@contextlib.contextmanager
+def _undone_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise, as Ctrl-C does: what was begun is undone."""
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop)
+              for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def installed_version() -> str:
@@ -130,7 +148,8 @@ class Configure(command.Command):
         if parsed_args.check or parsed_args.diff:
             return 3 if plan.changes else 0
         if plan.changes:
-            self._apply(plan, target, parsed_args.restart)
+            with _undone_by_signals():
+                self._apply(plan, target, parsed_args.restart)
         say(f'handlers: {", ".join(plan.handlers) or "none"}\n')
         return 0 if plan.handlers or plan.theirs else 4
 
@@ -142,7 +161,7 @@ class Configure(command.Command):
             return
         try:
             install.restart(self.app.conf, restart, plan.handlers)
-        except BaseException:  # Ctrl-C, too
+        except BaseException:  # Ctrl-C and SIGTERM, too
             self._undo(plan, restart)
             raise
 

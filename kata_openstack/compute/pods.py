@@ -132,7 +132,8 @@ class Pods:
         choice = self._node.choose(
             pod.runtime, pod.needs, self._client.handlers(),
             isolation=pod.isolation,
-            cpus=sum(c.cpus or 0 for c in pod.containers) or None)
+            cpus=sum(c.cpus or 0 for c in pod.containers) or None,
+            memory_mib=translate.memory_mib(pod) or None)
         limit = host_memory_mib() - choice.overhead_mib
         asked = translate.memory_mib(pod)
         if asked > limit:

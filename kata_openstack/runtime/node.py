@@ -36,6 +36,7 @@ from kata_openstack.runtime import selection
 class HandlerState:
     """One handler on this node; ``reason`` explains ``usable``.
 
+    ``min_memory_mib`` is of the VM, which has the overhead as well.
     ``withheld``: what the handler offers on other hosts, and why not here.
     """
 
@@ -57,12 +58,14 @@ class HandlerState:
         return {**dataclasses.asdict(self), 'offers': list(self.offers)}
 
     def candidate(self) -> selection.Candidate:
+        # a VM has the pod's memory and the overhead
+        least = (self.min_memory_mib or 0) - self.overhead_mib
         return selection.Candidate(
             handler=self.name, hypervisor=self.hypervisor,
             usable=self.usable, reason=self.reason,
             offers=frozenset(self.offers), withheld=self.withheld,
             isolation=self.isolation, max_vcpus=self.max_vcpus,
-            min_memory_mib=self.min_memory_mib)
+            min_memory_mib=least if least > 0 else None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,12 +121,11 @@ class Node:
         return caps.capabilities(
             self.host, allow_emulation=self._conf.kata.allow_emulation)
 
-    def _judge(self) -> list[tuple[str, base.Hypervisor, base.Handler,
-                                   base.Verdict]]:
+    def _judge(self) -> list['_Judged']:
         capabilities = self._capabilities()
         plugins = loader.in_order(self._conf.kata.hypervisor_order)
-        return [(name, plugin, handler,
-                 plugin.judge(handler, self.host, capabilities, self._conf))
+        return [_judge(name, plugin, handler, self.host, capabilities,
+                       self._conf)
                 for name, plugin in plugins.items()
                 for handler in plugin.facts.handlers]
 
@@ -135,10 +137,10 @@ class Node:
             that is not known, which counts nothing against a handler.
         :param doubted: whether :attr:`doubt` counts.
         """
-        capabilities = self._capabilities()
         states = []
-        for name, plugin, handler, verdict in self._judge():
-            withheld = plugin.withheld(handler, self.host, capabilities)
+        for judged in self._judge():
+            handler, verdict = judged.handler, judged.verdict
+            facts = judged.plugin.facts
             if (verdict.usable and configured is not None
                     and handler.name not in configured):
                 verdict = base.Verdict(
@@ -153,29 +155,28 @@ class Node:
                     usable=False, accelerator=verdict.accelerator,
                     reason=doubt.reason, remedy=doubt.remedy)
             states.append(HandlerState(
-                name=handler.name, hypervisor=name, usable=verdict.usable,
-                reason=verdict.reason, remedy=verdict.remedy,
-                accelerator=verdict.accelerator,
-                overhead_mib=plugin.facts.overhead_mib,
-                overhead_cpus=plugin.facts.overhead_cpus,
-                offers=tuple(sorted(handler.offers - withheld.keys())),
-                withheld=withheld, isolation=plugin.isolation(
-                    handler, verdict.accelerator or ''),
-                max_vcpus=plugin.facts.max_vcpus,
-                min_memory_mib=plugin.facts.min_memory_mib))
+                name=handler.name, hypervisor=judged.hypervisor,
+                usable=verdict.usable, reason=verdict.reason,
+                remedy=verdict.remedy, accelerator=verdict.accelerator,
+                overhead_mib=facts.overhead_mib,
+                overhead_cpus=facts.overhead_cpus,
+                offers=tuple(sorted(
+                    handler.offers - judged.withheld.keys())),
+                withheld=judged.withheld, isolation=judged.isolation,
+                max_vcpus=facts.max_vcpus,
+                min_memory_mib=facts.min_memory_mib))
         return states
 
     def files(self) -> dict[base.Handler, base.Files]:
         """Shim and configuration of each handler that this host can run."""
-        return {handler: verdict.files
-                for _, _, handler, verdict in self._judge()
-                if verdict.usable and verdict.files}
+        return {judged.handler: judged.verdict.files
+                for judged in self._judge()
+                if judged.verdict.usable and judged.verdict.files}
 
     def tunings(self) -> dict[base.Handler, dict[str, Any]]:
         """What the configuration of each of these must say on this host."""
-        return {handler: plugin.tuning(handler, self.host)
-                for _, plugin, handler, verdict in self._judge()
-                if verdict.usable and verdict.files}
+        return {judged.handler: judged.tuning for judged in self._judge()
+                if judged.verdict.usable and judged.verdict.files}
 
     def consider(self, runtime: str, needs: Collection[str],
                  configured: Collection[str] | None = None, *,
@@ -245,3 +246,37 @@ class Node:
             if capabilities[name].present:
                 return name
         return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """All that a plugin says of one of its handlers on this host."""
+
+    hypervisor: str
+    plugin: base.Hypervisor
+    handler: base.Handler
+    verdict: base.Verdict
+    withheld: dict[str, str] = dataclasses.field(default_factory=dict)
+    isolation: str = 'none'
+    tuning: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _judge(name: str, plugin: base.Hypervisor, handler: base.Handler,
+           host: hosts.Host, capabilities: dict[str, caps.Capability],
+           conf: cfg.ConfigOpts) -> _Judged:
+    """A plugin that fails costs its own handlers, and no others."""
+    try:
+        verdict = plugin.judge(handler, host, capabilities, conf)
+        return _Judged(
+            hypervisor=name, plugin=plugin, handler=handler, verdict=verdict,
+            withheld=plugin.withheld(handler, host, capabilities),
+            isolation=plugin.isolation(handler, verdict.accelerator or ''),
+            tuning=plugin.tuning(handler, host))
+    except Exception as e:
+        return _Judged(
+            hypervisor=name, plugin=plugin, handler=handler,
+            verdict=base.Verdict(
+                usable=False,
+                reason=f'its plugin failed: {type(e).__name__}: {e}',
+                remedy='Report it to whoever ships the plugin, or take '
+                       f'{name} out of [kata] hypervisor_order.'))

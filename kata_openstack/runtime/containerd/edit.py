@@ -111,18 +111,20 @@ def with_version(document: tomlkit.TOMLDocument,
 
 
 def without(document: tomlkit.TOMLDocument, handlers: Collection[str],
-            own: pathlib.Path, registry: bool) -> tomlkit.TOMLDocument:
+            own: Collection[pathlib.Path], registry: bool,
+            ) -> tomlkit.TOMLDocument:
     """A copy of the operator's file as it would be without us.
 
     :param handlers: those that are ours, of what is in it.
-    :param own: our file.
+    :param own: our files, of which it may import some.
     :param registry: whether the registries' config_path is ours.
     """
     stripped = copy.deepcopy(document)
-    if str(own) in (stripped.get('imports') or ()):
-        stripped['imports'].remove(str(own))
-        if not stripped['imports']:
-            del stripped['imports']
+    for file in sorted(map(str, own)):
+        if file in (stripped.get('imports') or ()):
+            stripped['imports'].remove(file)
+            if not stripped['imports']:
+                del stripped['imports']
     for version in (2, 3):
         for path in _handler_tables(version):
             for name in handlers:

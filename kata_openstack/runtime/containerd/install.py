@@ -76,10 +76,14 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """The containerd to configure: its files, its program, its version."""
+    """The containerd to configure: its files, its program, its version.
+
+    ``own`` is our file, ``former`` what has been that before.
+    """
 
     config: pathlib.Path
     own: pathlib.Path
+    former: frozenset[pathlib.Path] = frozenset()
     program: str = 'containerd'
     version: str = ''
 
@@ -103,8 +107,9 @@ def plan(conf: cfg.ConfigOpts, target: Target,
     record = _read_record(record_path)
     text = _read(target.config)
     document = edit.parse(text or '', target.config)
-    bare = edit.without(document, record['handlers'], target.own,
-                        record['registry'])
+    target = dataclasses.replace(target, former=_former(record))
+    bare = edit.without(document, record['handlers'],
+                        {target.own, *target.former}, record['registry'])
     original = bare.unwrap() == document.unwrap()
     bare = edit.with_version(bare, config.format_version(target.version))
     plain = _dumped(target, bare, None)
@@ -158,6 +163,13 @@ def plan(conf: cfg.ConfigOpts, target: Target,
     return Plan(changes=[c for c in changes if c.before != c.after],
                 handlers=names, kept=kept,
                 theirs=[h.name for h in handlers if h.name in theirs])
+
+
+def _former(record: Mapping[str, Any]) -> frozenset[pathlib.Path]:
+    """What may be imported of us: without what is the operator's by now."""
+    return frozenset(
+        path for path in map(pathlib.Path, record['files'])
+        if (_read(path) or edit.MARK).startswith(edit.MARK))
 
 
 def _is_ours(conf: cfg.ConfigOpts, path: pathlib.Path, text: str) -> bool:
@@ -240,7 +252,8 @@ def _imports(target: Target, document: Mapping[str, Any]) -> list[str]:
     for pattern in patterns:
         path = str(target.config.parent / pattern)
         found += sorted(glob.glob(path)) if '*' in path else [path]
-    return [path for path in found if path != str(target.own)]
+    ours = {str(path) for path in (target.own, *target.former)}
+    return [path for path in found if path not in ours]
 
 
 def _read(path: pathlib.Path) -> str | None:

@@ -63,10 +63,6 @@ class NativeClient:
         return self._call(self._version.Version, empty_pb2.Empty(),
                           'Version').version
 
-    def config_version(self) -> int | None:
-        """containerd does not tell; its version decides."""
-        return None
-
     def snapshotters(self) -> list[str]:
         """Names of the snapshotters that containerd has loaded."""
         plugins = self._call(

@@ -26,14 +26,10 @@ from kata_openstack import exception
 class Client(Protocol):
     """What the probe asks; each may raise a KataError.
 
-    ``config_version``: format of its configuration (2 or 3), None if that
-    is not known. ``snapshotters``: names of those that loaded.
+    ``snapshotters``: names of those that loaded.
     """
 
     def version(self) -> str:
-        ...
-
-    def config_version(self) -> int | None:
         ...
 
     def snapshotters(self) -> Iterable[str]:
@@ -42,7 +38,11 @@ class Client(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Containerd:
-    """``snapshotters`` is None where containerd did not tell."""
+    """``snapshotters`` is None where containerd did not tell.
+
+    ``config_version``: the newest format of a configuration that it reads
+    (2 or 3); its own file may have an older one, which it does not tell.
+    """
 
     reachable: bool
     version: str = ''
@@ -58,17 +58,15 @@ def check(client: Client | None) -> Containerd | None:
         return None
     try:
         version = client.version()
-        config_version = client.config_version()
         snapshotters = tuple(sorted(client.snapshotters()))
     except exception.KataError as e:
         return Containerd(reachable=False, reason=str(e),
                           remedy='Start containerd 1.6 or later.')
-    if config_version is None:
-        major = re.match(r'v?(\d+)\.', version)
-        config_version = (None if major is None else
-                          2 if int(major[1]) < 2 else 3)
+    major = re.match(r'v?(\d+)\.', version)
     return Containerd(
-        reachable=True, version=version, config_version=config_version,
+        reachable=True, version=version,
+        config_version=(None if major is None else
+                        2 if int(major[1]) < 2 else 3),
         snapshotters=snapshotters,
         reason=f'containerd {version} has the snapshotters '
                f'{", ".join(snapshotters) or "none"}')

@@ -18,6 +18,7 @@ import logging
 from typing import Any
 
 from stevedore import extension
+from stevedore import named
 
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime.hypervisors import successors
@@ -36,16 +37,32 @@ def _report(manager: object, entry_point: object,
 @functools.cache
 def installed() -> dict[str, base.Hypervisor]:
     """All plugins that load, by name; each broken one is one log line."""
-    manager: extension.ExtensionManager[Any] = extension.ExtensionManager(
-        NAMESPACE, invoke_on_load=True, on_load_failure_callback=_report)
+    none: named.NamedExtensionManager[Any] = named.NamedExtensionManager(
+        NAMESPACE, names=[])
     plugins = {}
-    for loaded in manager:
+    for loaded in map(_load, sorted(set(none.entry_points_names()))):
+        if loaded is None:
+            continue
         if isinstance(loaded.obj, base.Hypervisor):
             plugins[loaded.name] = loaded.obj
         else:
             LOG.error('Hypervisor plugin %s is left out: it is not a %s.',
                       loaded.name, base.Hypervisor.__name__)
     return plugins
+
+
+def _load(name: str) -> extension.Extension[Any] | None:
+    """One by one: stevedore lets an AssertionError of a plugin pass."""
+    try:
+        manager: named.NamedExtensionManager[Any] = (
+            named.NamedExtensionManager(
+                NAMESPACE, names=[name], invoke_on_load=True,
+                on_load_failure_callback=_report,
+                warn_on_missing_entrypoint=False))
+    except AssertionError as e:
+        _report(None, name, e)
+        return None
+    return next(iter(manager), None)
 
 
 def in_order(order: Iterable[str]) -> dict[str, base.Hypervisor]:

@@ -42,7 +42,9 @@ _CLEANUP = ('StopPodSandbox', 'StopContainer', 'RemoveContainer',
 class FakeNode:
     """The only thing that a recorded host would be needed for."""
 
-    def choose(self, runtime, needs, configured, *, isolation, cpus):
+    def choose(self, runtime, needs, configured, *, isolation, cpus,
+               memory_mib):
+        self.size = cpus, memory_mib
         return node.Choice(
             handler='kata-embedded', hypervisor='embedded', accelerator='tcg',
             reason='it is a test', overhead_mib=128, overhead_cpus=0.25)
@@ -68,9 +70,10 @@ class Case(base.TestCase):
         client = cri.CriClient(fake.conf)
         self.addCleanup(client.close)
         self.recorder = Recorder()
+        self.node = FakeNode()
         self.pods = pods.Pods(
             fake.conf, client,
-            native.NativeClient(fake.conf, client.channel), FakeNode(),
+            native.NativeClient(fake.conf, client.channel), self.node,
             images.Images(client), network.Network(fake.conf, client),
             self.recorder)
 
@@ -126,6 +129,15 @@ class CreateTest(Case):
                                   self.pods.create, pod)
         self.assertIn('--memory', str(error))
         self.assertEqual([], self.called('RunPodSandbox'))
+
+    def test_the_size_counts_in_the_choice(self):
+        pod = self.pod(2)
+        pod.containers[0].memory_mib, pod.containers[0].cpus = 100, 0.5
+        pod.containers[1].memory_mib, pod.containers[1].cpus = 28, 1
+        self.pods.create(pod)
+        self.assertEqual((1.5, 128), self.node.size)
+        self.pods.create(self.pod())
+        self.assertEqual((None, None), self.node.size)
 
     def test_privileged(self):
         self.assertRaises(exception.Unsupported, self.pods.create,

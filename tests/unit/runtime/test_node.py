@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 from unittest import mock
 
 from oslo_config import cfg
@@ -17,6 +18,7 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
+from kata_openstack.runtime.hypervisors import clh
 from kata_openstack.runtime import node
 from tests.unit import base
 from tests.unit.runtime.host import hosts
@@ -83,6 +85,20 @@ class TestHandlers(NodeTestCase):
         here = self.node(kata=hosts.KATA_GO, devices=('mshv', 'net/tun'))
         self.assertEqual('mshv', self.state(here, 'kata-clh').accelerator)
 
+    def test_a_plugin_that_fails_costs_only_itself(self):
+        here = self.node(kata=hosts.KATA_GO)
+        for method in ('judge', 'withheld', 'isolation', 'tuning'):
+            with mock.patch.object(clh.CloudHypervisor, method,
+                                   side_effect=KeyError('kernel')):
+                self.assertEqual(['kata', 'kata-qemu'], here.runtimes(ALL))
+                state = self.state(here, 'kata-clh')
+                self.assertIn("its plugin failed: KeyError: 'kernel'",
+                              state.reason)
+                self.assertIn('clh', state.remedy)
+                self.assertNotIn('kata-clh', {
+                    handler.name for handler in (
+                        *here.files(), *here.tunings())})
+
     def test_not_installed(self):
         state = self.state(self.node(), 'kata-clh')
         self.assertFalse(state.usable)
@@ -135,7 +151,6 @@ class TestChoose(NodeTestCase):
         for names, nydus, block in ((('overlayfs',), False, False),
                                     (('devmapper', 'nydus'), True, True)):
             client = mock.Mock(version=lambda: '2.1.9',
-                               config_version=lambda: None,
                                snapshotters=lambda names=names: names)
             here = node.Node(self.conf, host=record.probe(
                 containerd_client=client))
@@ -196,6 +211,13 @@ class TestPolicy(NodeTestCase):
         e = self.assertRaises(exception.NoHandler, self.everything().choose,
                               'kata', [], ALL, cpus=1000)
         self.assertIn('kata-clh: it has 256 vCPUs at most', str(e))
+
+    def test_the_smallest_vm_counts_the_overhead(self):
+        here = self.node(kata=hosts.KATA_GO)
+        [state] = [s for s in here.handlers() if s.name == 'kata-qemu']
+        for smallest, least in ((64, None), (320, None), (512, 192)):
+            self.assertEqual(least, dataclasses.replace(
+                state, min_memory_mib=smallest).candidate().min_memory_mib)
 
     def test_why_not(self):
         opinions = {o.candidate.handler: o.obstacle for o in

@@ -14,9 +14,11 @@
 What the real ones do is tested in tests/functional.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
+import signal
 import sys
 import tomllib
 from unittest import mock
@@ -341,6 +343,24 @@ class TestContainerd2(_Configured):
         self.assertEqual([str(self.target.own)], self.apply({}).kept)
         self.assertEqual(text, self.target.own.read_text())
 
+    def test_another_file_of_its_own(self):
+        self.apply()
+        former = self.target.own
+        self.target = dataclasses.replace(
+            self.target, own=self.root / 'etc/other/ours.toml')
+        plan = self.apply()
+        self.assertEqual((['kata-clh', 'kata-qemu'], [], []),
+                         (plan.handlers, plan.theirs, plan.kept))
+        self.assertFalse(former.exists())
+        imports = tomllib.loads(self.target.config.read_text())['imports']
+        self.assertIn(str(self.target.own), imports)
+        self.assertNotIn(str(former), imports)
+        self.assertEqual([], self.plan().changes)
+        self.apply({})
+        self.assertEqual(tomllib.loads(self.before), tomllib.loads(
+            self.target.config.read_text()))
+        self.assertFalse(self.target.own.exists())
+
     def test_a_handler_whose_files_cannot_be_read(self):
         self.files[CLH].config_path.unlink()
         self.assertEqual(['kata-qemu'], self.apply().handlers)
@@ -471,6 +491,15 @@ class TestRollback(_Configured):
                              self.restart(error, None))
             self.assertEqual(self.before, self.target.config.read_text())
             self.assertFalse(self.target.own.exists())
+
+    def test_signals_undo_as_ctrl_c_does(self):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            before = signal.getsignal(number)
+            with containerd._undone_by_signals():
+                e = self.assertRaises(SystemExit, os.kill, os.getpid(),
+                                      number)
+                self.assertEqual(128 + number, e.code)
+            self.assertIs(before, signal.getsignal(number))
 
     def test_what_is_not_undone(self):
         with mock.patch.object(install, 'undo', return_value=['/x (full)']):

@@ -234,9 +234,6 @@ class Containerd:
             raise self._error
         return '1.7.24'
 
-    def config_version(self):
-        return None
-
     def snapshotters(self):
         return self._snapshotters
 

@@ -19,6 +19,11 @@ from kata_openstack.runtime.hypervisors import loader
 from tests.unit import base
 
 
+class Asserting:
+    def __init__(self):
+        raise AssertionError('not today')
+
+
 class TestLoader(base.TestCase):
     def setUp(self):
         super().setUp()
@@ -58,6 +63,14 @@ class TestLoader(base.TestCase):
         self.assertEqual(1, len(lines), lines)
         self.assertIn('broken', lines[0])
         self.assertIn('ModuleNotFoundError', lines[0])
+
+    def test_one_that_asserts_is_no_worse(self):
+        self.plugins(
+            asserting=f'{__name__}:Asserting',
+            qemu='kata_openstack.runtime.hypervisors.qemu:Qemu')
+        self.assertEqual({'qemu'}, set(loader.installed()))
+        self.assertIn('asserting', self.log.output)
+        self.assertIn('AssertionError: not today', self.log.output)
 
     def test_something_else_is_no_plugin(self):
         self.plugins(strange='builtins:dict')
