@@ -114,8 +114,9 @@ def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
         files=found, problem=problem,
         shared_fs=str(hypervisor.get('shared_fs', '')),
         static_sizing=static if isinstance(static, bool) else None,
-        template=_table(content.get('factory')).get(
-            'enable_template') is True)
+        # the Go runtime's, or that of runtime-rs
+        template=any(_table(where.get('factory')).get('enable_template')
+                     is True for where in (content, hypervisor)))
 
 
 def _folder(roots: host_roots.Roots, runtime: str, config: str,

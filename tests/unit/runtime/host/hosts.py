@@ -43,6 +43,26 @@ DOUBTFUL = {**INTERPRETING, 'guest': {
 NEVER = {'failed': 'KVM_RUN', 'why': 'nobody may call this'}
 
 
+def _configured(shim: str) -> tuple[str, str, bool]:
+    """Table, shared_fs and static sizing of a handler (source: the
+    Makefiles of Kata 4.1's two runtimes)."""
+    rust = shim.endswith('-runtime-rs')
+    if shim.startswith('qemu-nvidia-gpu'):
+        shared_fs = 'virtio-fs' if shim == 'qemu-nvidia-gpu' else 'none'
+        return 'qemu', shared_fs, True
+    if shim.startswith(('qemu-snp', 'qemu-tdx', 'qemu-se')):
+        return 'qemu', 'none', True
+    return {
+        'qemu': ('qemu', 'virtio-fs', rust),
+        'clh': ('clh', 'virtio-fs', rust),
+        'fc': ('firecracker', '', True),
+        'stratovirt': ('stratovirt', 'virtio-fs', True),
+        'dragonball': ('dragonball', 'inline-virtio-fs', True),
+        'openvmm-azure': ('openvmm', 'virtio-fs', True),
+        'remote': ('remote', '', True),
+    }[shim.removesuffix('-runtime-rs')]
+
+
 class RecordedHost:
     """Builds a host below ``root``; ``probe()`` looks at it.
 
@@ -50,7 +70,7 @@ class RecordedHost:
     :param devices: device nodes (plain files here) below /dev.
     :param programs: programs in PATH.
     :param kata: files below the root of Kata; those of the configuration
-        say nothing of interest.
+        say what upstream's do, and what they name is there.
     :param shm_mib: size of /dev/shm; None if it is not there.
     :param files: more files, such as sys/hypervisor/type, with their text.
     :param cpuid: signatures of hypervisors, by leaf.
@@ -87,8 +107,9 @@ class RecordedHost:
         for name in programs:
             self._write(f'bin/{name}').chmod(0o755)
         for name in kata:
-            self._write(f'kata/{name}',
-                        '[runtime]\n' if name.endswith('.toml') else '')
+            self._write(f'kata/{name}')
+            if name.endswith('.toml'):
+                self._configure(name)
         for name, text in (files or {}).items():
             self._write(name, text)
         for name, target in (links or {}).items():
@@ -100,6 +121,26 @@ class RecordedHost:
                 '=I12s', leaf | 1, signature.encode()))
         for number, value in (msrs or {}).items():
             self._write_at('dev/cpu/0/msr', number, struct.pack('=Q', value))
+
+    def _configure(self, name: str) -> None:
+        """What Kata 4.1 says on x86-64, of what the probe reads."""
+        shim = pathlib.Path(name).stem.removeprefix('configuration-')
+        table, shared_fs, static = _configured(shim)
+        lines = [f'[hypervisor.{table}]']
+        for key, file in (('path', f'bin/{table}'),
+                          ('kernel', 'share/kata-containers/vmlinux'),
+                          ('image', 'share/kata-containers/image'),
+                          ('virtio_fs_daemon', 'libexec/virtiofsd')):
+            if table != 'remote':
+                path = self._write(f'kata/{file}')
+                lines.append(f'{key} = "{path}"')
+        if shared_fs:
+            lines.append(f'shared_fs = "{shared_fs}"')
+        factory = (f'[hypervisor.{table}.factory]' if 'runtime-rs/' in name
+                   else '[factory]')
+        self._write(f'kata/{name}', '\n'.join((
+            *lines, factory, 'enable_template = false', '[runtime]',
+            f'static_sandbox_resource_mgmt = {str(static).lower()}', '')))
 
     def _write(self, name: str, text: str = '') -> pathlib.Path:
         path = self.root / name

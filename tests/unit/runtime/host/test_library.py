@@ -86,3 +86,36 @@ class TestLibrary(base.TestCase):
         self.assertNotIn('vfio', found['bare-metal-amd'].offers)
         self.assertIn('no IOMMU groups',
                       found['bare-metal-amd'].withheld['vfio'])
+
+    def offering(self, name, **host):
+        here = node.Node(self.conf, host=hosts.recorded(self, **{
+            'kata': hosts.KATA_ALL, **hosts.QEMU, **host}).probe())
+        return {s.name for s in here.handlers() if name in s.offers}
+
+    def test_what_upstreams_configuration_has_switched_off(self):
+        # the Go runtime's have no fixed size as they are shipped
+        self.assertEqual({'kata-qemu'}, self.offering('resize'))
+        self.assertEqual({'kata-qemu', 'kata-clh'},
+                         self.offering('cpu-hotplug'))
+        self.assertEqual({'kata-embedded'}, self.offering('vm-template'))
+        self.assertNotIn('kata-fc', self.offering('shared-fs'))
+        self.assertNotIn('kata-qemu-snp', self.offering('shared-fs'))
+        self.assertIn('kata-qemu', self.offering('shared-fs'))
+
+    def test_each_runtime_has_its_own_place_for_templates(self):
+        go, rust = hosts.KATA_GO[1], hosts.KATA_RUST[1]
+        for file, table, handler in (
+                (go, 'factory', 'kata-qemu'),
+                (rust, 'hypervisor.qemu.factory', 'kata-qemu-runtime-rs')):
+            text = f'[{table}]\nenable_template = true\n'
+            self.assertEqual(
+                {'kata-embedded', handler}, self.offering(
+                    'vm-template', files={f'kata/{file}': text}))
+
+    def test_a_file_that_is_not_there(self):
+        record = hosts.recorded(self, kata=hosts.KATA_GO)
+        (record.root / 'kata/share/kata-containers/vmlinux').unlink()
+        here = node.Node(self.conf, host=record.probe())
+        [state] = [s for s in here.handlers() if s.name == 'kata-qemu']
+        self.assertFalse(state.usable)
+        self.assertIn('names what is not there: kernel', state.reason)
