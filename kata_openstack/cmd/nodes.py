@@ -17,18 +17,14 @@ from oslo_config import cfg
 from kata_openstack.runtime.containerd import channel
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.host import containerd as host_containerd
 from kata_openstack.runtime import node
-
-
-# Seconds for a question to containerd, which answers in milliseconds. Who
-# looks at a host wants to see that containerd hangs, not to hang as well.
-_LIMIT = 2.0
 
 
 def containerd(conf: cfg.ConfigOpts) -> cri.CriClient:
     """A client that does not wait for a containerd that is away."""
     return cri.CriClient(conf, channel.connect(
-        conf.containerd.address, patience=0), timeout=_LIMIT)
+        conf.containerd.address, patience=0), timeout=host_containerd.TIMEOUT)
 
 
 def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
@@ -40,7 +36,7 @@ def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
     client = containerd(conf)
     try:
         here = node.Node(conf, containerd=native.NativeClient(
-            conf, client.channel, timeout=_LIMIT))
+            conf, client.channel, timeout=host_containerd.TIMEOUT))
         here.refresh(measure=measure)
     finally:
         client.close()

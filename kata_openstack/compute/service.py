@@ -35,6 +35,7 @@ from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.host import containerd as host_containerd
 from kata_openstack.runtime import node
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +51,9 @@ class Service:
         self._conf = conf
         self.client = cri.CriClient(conf)
         self.native = native.NativeClient(conf, self.client.channel)
-        self.node = node_ or node.Node(conf, containerd=self.native)
+        self.node = node_ or node.Node(
+            conf, containerd=native.NativeClient(
+                conf, self.client.channel, host_containerd.TIMEOUT))
         self.network = network.Network(conf, self.client)
         self.images = images.Images(self.client)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)

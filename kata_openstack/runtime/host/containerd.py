@@ -23,6 +23,11 @@ from typing import Protocol
 from kata_openstack import exception
 
 
+# Seconds that a client should grant each question: containerd answers in
+# milliseconds, and a probe must tell that it hangs, not hang as well.
+TIMEOUT = 2.0
+
+
 class Client(Protocol):
     """What the probe asks; each may raise a KataError.
 
