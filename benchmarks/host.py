@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """How long the probe of this host takes, and the choice of a handler.
 
 The yardstick is the start of a bare Python: the test guest that measures

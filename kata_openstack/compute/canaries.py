@@ -126,6 +126,7 @@ class Canaries:
     def _give_up(self) -> None:
         """For now: nobody need wait, and what was not tried stays in doubt."""
         self._blind = True
+        self._swept = False  # a sandbox may be left
         self._expect(frozenset())
 
     def _expect(self, names: frozenset[str]) -> None:

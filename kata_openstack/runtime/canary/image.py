@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """The canary's own image: one program that tells the boot id of its kernel.
 
 Built here rather than pulled: a registry that is away says nothing about a

@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """Puts a small image into containerd without a registry.
 
 The order is containerd's own for an import: blobs first, under a lease that

@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """Runs checks that may hang: a file of /sys waits for its driver, one of a
 network file system for its server.
 """
@@ -54,14 +55,21 @@ def run(checks: Mapping[str, Check], seconds: float) -> dict[str, Any]:
     while left:
         worker = _Worker(left)
         worker.start()
-        ended = -1
-        while worker.is_alive() and len(worker.answers) > ended:
-            ended = len(worker.answers)
-            worker.join(seconds)
-        worker.abandoned = True
+        ended = _wait(worker, seconds)
+        answers.update(worker.answers[:ended])
+        left = left[ended + 1:]
+    return answers
+
+
+def _wait(worker: _Worker, seconds: float) -> int:
+    """:returns: how many have ended; the next one, if there is one, hangs"""
+    while True:
+        ended = len(worker.answers)
+        worker.join(seconds)
         if worker.error:
             raise worker.error
-        done = worker.answers[:len(left)]
-        answers.update(done)
-        left = left[len(done) + 1:]
-    return answers
+        if not worker.is_alive():
+            return len(worker.answers)
+        if len(worker.answers) == ended:
+            worker.abandoned = True
+            return ended

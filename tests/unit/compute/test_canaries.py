@@ -246,6 +246,20 @@ class TestCanaries(base.TestCase):
         self.info()
         self.assertEqual({}, self.fake.state.sandboxes)
 
+    def test_a_containerd_that_goes_meanwhile(self):
+        """What was begun is removed when it is back."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.canaries._FIRST_RETRY', 0.05))
+        gone = (grpc.StatusCode.UNAVAILABLE, 'transport is closing')
+        self.fake.state.fail_after['CreateContainer'] = {
+            'CreateContainer': gone, 'StopPodSandbox': gone}
+        self.canaries().start()
+        self.wait_for(lambda: 'StopPodSandbox' in self.fake.state.fail)
+        self.wait_for(lambda: self.fake.state.sandboxes)
+        self.fake.state.fail.clear()
+        self.wait_for(lambda: self.info()['runtimes'])
+        self.assertEqual({}, self.fake.state.sandboxes)
+
     def test_it_must_be_removable(self):
         self.fake.state.fail['StopPodSandbox'] = (
             grpc.StatusCode.UNKNOWN, 'stuck')
