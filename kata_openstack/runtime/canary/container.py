@@ -15,7 +15,7 @@
 import pathlib
 import time
 
-from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
@@ -33,6 +33,7 @@ def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
     :returns: what stands against the handler; '' if nothing does
     :raises ContainerdUnavailable, RuntimeFailed, NotFound:
     """
+    security = config.linux.security_context
     container = client.create_container(sandbox_id, pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name='canary'),
         image=pb.ImageSpec(image=image_name), log_path=_LOG,
@@ -40,9 +41,8 @@ def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
         linux=pb.LinuxContainerConfig(
             resources=config.linux.resources,
             security_context=pb.LinuxContainerSecurityContext(
-                namespace_options=pb.NamespaceOption(
-                    network=pb.NODE, ipc=pb.POD, pid=pb.CONTAINER),
-                seccomp=pb.SecurityProfile()))), config)
+                namespace_options=security.namespace_options,
+                seccomp=security.seccomp))), config)
     client.start_container(container)
     code = _wait(client, container)
     if code is None:
@@ -51,7 +51,7 @@ def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
     if code or not words:
         return (f'its container ended with exit code {code}, and did not '
                 'tell the boot id of its kernel')
-    if words[-1] == pathlib.Path(image.BOOT_ID).read_text().strip():
+    if words[-1] == records.boot_id():
         return 'its container runs on the kernel of this host, not in a VM'
     return ''
 

@@ -15,9 +15,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import logging
-import os
 import pathlib
-import tempfile
 import time
 from typing import Any
 
@@ -25,6 +23,7 @@ from oslo_config import cfg
 
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.hypervisors import base
+from kata_openstack.runtime import json_file
 
 LOG = logging.getLogger(__name__)
 
@@ -96,11 +95,7 @@ def store(file: pathlib.Path, records: Mapping[str, Record]) -> None:
     content = {'format': _FORMAT, 'boot_id': boot_id(), 'handlers': {
         name: dataclasses.asdict(r) for name, r in records.items()}}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-                'w', dir=file.parent, prefix=file.name, delete=False) as f:
-            json.dump(content, f)
-        os.replace(f.name, file)
+        json_file.replace(file, content)
     except OSError as e:
         LOG.warning('%s cannot be written: %s', file, e)
 

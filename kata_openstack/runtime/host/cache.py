@@ -21,12 +21,12 @@ import json
 import logging
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.host import versions
+from kata_openstack.runtime import json_file
 
 LOG = logging.getLogger(__name__)
 
@@ -74,10 +74,6 @@ def store(cache: pathlib.Path | None, key: list[Any],
     content = {'key': key, 'versions': known,
                'kvm': dataclasses.asdict(judged) if judged else None}
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-                'w', dir=cache.parent, prefix=cache.name, delete=False) as f:
-            json.dump(content, f)
-        os.replace(f.name, cache)
+        json_file.replace(cache, content)
     except OSError as e:
         LOG.debug('The cache %s cannot be written: %s', cache, e)

@@ -19,6 +19,7 @@ that appears is seen at once.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import logging
 import pathlib
 import platform
@@ -52,12 +53,6 @@ LIMIT = 5.0
 _HUNG = f'the check did not end within {LIMIT:g} s'
 _REMEDY = ('See dmesg: a driver or the server of a network file system '
            'does not answer.')
-
-# What says nothing but why nothing is known.
-_PARTS: dict[str, Callable[..., Any]] = {
-    'memory': memory.Memory, 'iommu': iommu.Iommu, 'tee': tee.Tee,
-    'cgroup': cgroup.Cgroup, 'instance': instance.Instance,
-}
 
 
 def probe(roots: host_roots.Roots | None = None, *,
@@ -129,26 +124,29 @@ def _checks(roots: host_roots.Roots, processor: facts.Cpu, judged: facts.Kvm,
     }
 
 
-def _device(name: str) -> facts.Device:
-    return facts.Device(path=name, state=facts.DeviceState.BROKEN,
-                        reason=_HUNG, remedy=_REMEDY)
-
-
 def _program(name: str) -> facts.Program:
     return facts.Program(name=name, path=None, reason=_HUNG, remedy=_REMEDY)
 
 
+# What a check would have answered, had it ended; a device, but for these.
+_UNKNOWN: dict[str, Callable[[], Any]] = {
+    'cpu': lambda: facts.Cpu(architecture=platform.machine()),
+    'programs': lambda: [_program('qemu'), _program('virtiofsd')],
+    'kata': tuple,
+    'modules': modules.Modules,
+    **{name: functools.partial(part, reason=_HUNG, remedy=_REMEDY)
+       for name, part in (
+           ('memory', memory.Memory), ('iommu', iommu.Iommu),
+           ('tee', tee.Tee), ('cgroup', cgroup.Cgroup),
+           ('instance', instance.Instance))},
+}
+
+
 def _unknown(name: str) -> Any:
-    """What a check would have answered, had it ended."""
-    if name in _PARTS:
-        return _PARTS[name](reason=_HUNG, remedy=_REMEDY)
-    if name == 'cpu':
-        return facts.Cpu(architecture=platform.machine())
-    if name == 'programs':
-        return [_program('qemu'), _program('virtiofsd')]
-    if name in ('modules', 'kata'):
-        return modules.Modules() if name == 'modules' else ()
-    return _device(name)
+    if name in _UNKNOWN:
+        return _UNKNOWN[name]()
+    return facts.Device(path=name, state=facts.DeviceState.BROKEN,
+                        reason=_HUNG, remedy=_REMEDY)
 
 
 def _limited(roots: host_roots.Roots, checks: dict[str, Callable[[], Any]],
