@@ -18,7 +18,6 @@ dearest there is: each handler of all plugins is looked at, and the last one
 is it.
 """
 
-import argparse
 import pathlib
 import subprocess
 import sys
@@ -64,11 +63,7 @@ def choice(found: list[selection.Candidate]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog='bench.sh host',
-                                     description=__doc__)
-    parser.add_argument('-n', type=int, default=10, help='rounds')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
-    options = parser.parse_args()
+    options = report.parser('host', __doc__).parse_args()
     found = candidates()
     values: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

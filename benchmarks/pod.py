@@ -18,7 +18,6 @@ emulation). The first round is not counted, because it fills caches.
 booted without a template and without us.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -139,11 +138,7 @@ async def bare_boot(config: settings.Settings) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog='bench.sh pod',
-                                     description=__doc__)
-    parser.add_argument('-n', type=int, default=10, help='rounds')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
-    options = parser.parse_args()
+    options = report.parser('pod', __doc__).parse_args()
     handlers = kata.prepared()
     config = settings.Settings.load(
         str(kata.STATE / 'lib' / 'embedded' / 'embedded.json'))

@@ -12,10 +12,20 @@
 
 """Results of a benchmark as a table, and as JSON for comparisons."""
 
+import argparse
 import json
 import pathlib
 import statistics
 from typing import Any
+
+
+def parser(tool: str, description: str | None) -> argparse.ArgumentParser:
+    """What every tool of bench.sh understands."""
+    made = argparse.ArgumentParser(prog=f'bench.sh {tool}',
+                                   description=description)
+    made.add_argument('-n', type=int, default=10, help='rounds')
+    made.add_argument('--json', type=pathlib.Path, metavar='FILE')
+    return made
 
 
 def summary(values: list[float], unit: str = 's') -> dict[str, Any]:

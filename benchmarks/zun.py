@@ -16,7 +16,6 @@ Wants a running stack of tools/quickstart.sh. Nothing else runs meanwhile;
 the first round is not counted, because it fills caches.
 """
 
-import argparse
 import pathlib
 import time
 from typing import Any
@@ -53,11 +52,8 @@ def one_round(zun: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog='bench.sh zun',
-                                     description=__doc__)
+    parser = report.parser('zun', __doc__)
     parser.add_argument('--state-dir', type=pathlib.Path, required=True)
-    parser.add_argument('-n', type=int, default=10, help='rounds')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
     options = parser.parse_args()
     stack = settings.open_stack(options.state_dir, None)
     zun = readiness.containers(stack)
