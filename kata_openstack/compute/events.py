@@ -30,7 +30,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute import journal
-from kata_openstack.compute import labels
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack.runtime.containerd import cri

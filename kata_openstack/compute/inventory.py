@@ -18,7 +18,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from kata_openstack.compute import view
+from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb

@@ -33,7 +33,7 @@ EXITED = 'exited'
 
 @dataclasses.dataclass
 class Entry:
-    """labels: ours, see :mod:`kata_openstack.compute.labels`."""
+    """labels: ours, see :mod:`kata_openstack.compute.pods.labels`."""
 
     sandbox: bool
     labels: dict[str, str]

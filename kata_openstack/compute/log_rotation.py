@@ -24,8 +24,8 @@ import threading
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from kata_openstack.compute import labels
 from kata_openstack.compute import logs
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb

@@ -21,10 +21,10 @@ from typing import Any
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
-from kata_openstack.compute import containers
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
-from kata_openstack.compute import pods
+from kata_openstack.compute.pods import containers
+from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack import objects
@@ -69,7 +69,8 @@ class ComputeManager:
 
     target = messaging.Target(version=rpcapi.VERSION)
 
-    def __init__(self, pods_: pods.Pods, containers_: containers.Containers,
+    def __init__(self, pods_: lifecycle.Pods,
+                 containers_: containers.Containers,
                  images_: images.Images,
                  inventory_: inventory.Inventory) -> None:
         self._pods = pods_

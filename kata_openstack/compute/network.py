@@ -23,8 +23,8 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from stevedore import extension
 
-from kata_openstack.compute import labels
-from kata_openstack.compute import view
+from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import view
 from kata_openstack.compute.vif import base
 from kata_openstack.compute.vif import link
 from kata_openstack import exception

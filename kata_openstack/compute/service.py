@@ -22,14 +22,14 @@ import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute import cni_server
-from kata_openstack.compute import containers
 from kata_openstack.compute import events
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
 from kata_openstack.compute import log_rotation
 from kata_openstack.compute import manager
 from kata_openstack.compute import network
-from kata_openstack.compute import pods
+from kata_openstack.compute.pods import containers
+from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
@@ -57,8 +57,8 @@ class Service:
         self.network = network.Network(conf, self.client)
         self.images = images.Images(self.client)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
-        self.pods = pods.Pods(conf, self.client, self.native, self.node,
-                              self.images, self.network, tell)
+        self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,
+                                   self.images, self.network, tell)
         self.containers = containers.Containers(
             conf, self.client, self.native, self.network)
         self.inventory = inventory.Inventory(self.client, self.node)

@@ -21,7 +21,7 @@ from tests.unit import fake_containerd
 
 from kata_openstack.compute import events
 from kata_openstack.compute import journal
-from kata_openstack.compute import labels
+from kata_openstack.compute.pods import labels
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import events as stream
 from kata_openstack.runtime.containerd import native

@@ -23,8 +23,8 @@ from tests.unit import base
 from tests.unit import fake_containerd
 
 from kata_openstack.compute import cni_server
-from kata_openstack.compute import labels
 from kata_openstack.compute import network
+from kata_openstack.compute.pods import labels
 from kata_openstack.compute.vif import base as vif_base
 from kata_openstack.compute.vif import ovs
 from kata_openstack import exception

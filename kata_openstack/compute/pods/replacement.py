@@ -24,7 +24,7 @@ import itertools
 
 from oslo_log import log as logging
 
-from kata_openstack.compute import layers
+from kata_openstack.compute.pods import layers
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import dataclasses
 import json
 
-from kata_openstack.compute import labels
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri

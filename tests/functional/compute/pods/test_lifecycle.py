@@ -21,7 +21,7 @@ import fixtures
 from tests.functional import kata
 from tests.unit import base
 
-from kata_openstack.compute import layers
+from kata_openstack.compute.pods import layers
 from kata_openstack import exception
 
 
@@ -173,7 +173,7 @@ class PodsTest(base.TestCase):
                 self.node.containerd.stop(9)
                 raise exception.RuntimeFailed(operation='o', why='injected')
             with fixtures.MonkeyPatch(
-                    'kata_openstack.compute.layers.Handover.give', die):
+                    'kata_openstack.compute.pods.layers.Handover.give', die):
                 error = self.assertRaises(exception.RuntimeFailed,
                                           self.node.call, 'start_pod', pod)
             self.assertIn('injected', str(error))

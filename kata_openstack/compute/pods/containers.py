@@ -20,13 +20,13 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kata_openstack.compute import labels
 from kata_openstack.compute import logs
 from kata_openstack.compute import network
-from kata_openstack.compute import pods
-from kata_openstack.compute import starterror
-from kata_openstack.compute import translate
-from kata_openstack.compute import view
+from kata_openstack.compute.pods import cri_config
+from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import lifecycle
+from kata_openstack.compute.pods import start_error
+from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
@@ -112,9 +112,9 @@ class Containers:
              timestamps: bool, tail: int | None,
              since: float | None) -> str:
         container = self._find(container_uuid)
-        folder = pods.log_folder(self._conf, container.labels[labels.POD])
+        folder = lifecycle.log_folder(self._conf, container.labels[labels.POD])
         return logs.read(
-            folder / translate.log_name(container_uuid), stdout=stdout,
+            folder / cri_config.log_name(container_uuid), stdout=stdout,
             stderr=stderr, timestamps=timestamps, tail=tail, since=since,
             limit=self._conf.compute.max_log_size_mib * _MIB)
 
@@ -125,7 +125,7 @@ class Containers:
         try:
             done = self._client.exec_sync(container.id, command, timeout)
         except exception.RuntimeFailed as e:
-            missing = starterror.missing_command(str(e))
+            missing = start_error.missing_command(str(e))
             if missing is None:
                 raise
             name = missing or (command or [''])[0]
@@ -150,7 +150,7 @@ class Containers:
         memory = (figures.memory.usage_bytes.value
                   or figures.memory.working_set_bytes.value) / _MIB
         limit = int(container.annotations.get(labels.MEMORY_MIB) or 0
-                    ) or pods.host_memory_mib()
+                    ) or lifecycle.host_memory_mib()
         return {
             'cpu_percent': round(self._cpu.percent(container.id, figures.cpu),
                                  2),

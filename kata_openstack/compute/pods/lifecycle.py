@@ -13,7 +13,7 @@
 """Pods on this node: made, started, stopped, deleted.
 
 Each operation leaves either its result or what was there before. Nothing
-is remembered between them: see :mod:`kata_openstack.compute.view`.
+is remembered between them: see :mod:`kata_openstack.compute.pods.view`.
 """
 
 import builtins
@@ -30,12 +30,12 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute import images
-from kata_openstack.compute import labels
 from kata_openstack.compute import network
-from kata_openstack.compute import replacement
-from kata_openstack.compute import starterror
-from kata_openstack.compute import translate
-from kata_openstack.compute import view
+from kata_openstack.compute.pods import cri_config
+from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import replacement
+from kata_openstack.compute.pods import start_error
+from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
@@ -99,7 +99,7 @@ class Pods:
             UnknownRuntime, ImageNotFound, NetworkFailed: before or while
             it is made
         """
-        translate.check(pod)
+        cri_config.check(pod)
         with self._lock(pod.uuid):
             if view.read(self._client, pod.uuid) is not None:
                 raise exception.Conflict(
@@ -133,9 +133,9 @@ class Pods:
             pod.runtime, pod.needs, self._client.handlers(),
             isolation=pod.isolation,
             cpus=sum(c.cpus or 0 for c in pod.containers) or None,
-            memory_mib=translate.memory_mib(pod) or None)
+            memory_mib=cri_config.memory_mib(pod) or None)
         limit = host_memory_mib() - choice.overhead_mib
-        asked = translate.memory_mib(pod)
+        asked = cri_config.memory_mib(pod)
         if asked > limit:
             raise exception.NotEnoughMemory(asked_mib=asked, limit_mib=limit)
         return choice
@@ -145,7 +145,7 @@ class Pods:
         sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
         for container in pod.containers:
             self._client.create_container(
-                sandbox_id, translate.container_config(
+                sandbox_id, cri_config.container_config(
                     pod, container, image_ids[container.uuid],
                     choice.handler, attempt=0), config)
 
@@ -153,7 +153,7 @@ class Pods:
                      attempt: int) -> tuple[str, pb.PodSandboxConfig]:
         folder = log_folder(self._conf, pod.uuid)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = translate.sandbox_config(pod, choice, str(folder), attempt)
+        config = cri_config.sandbox_config(pod, choice, str(folder), attempt)
         with self._network.expect(pod.uuid, pod.vifs):
             sandbox_id = self._client.run_pod_sandbox(config, choice.handler)
         return sandbox_id, config
@@ -168,7 +168,7 @@ class Pods:
 
         :raises CommandNotFound: the image does not have it
         """
-        translate.check(pod)
+        cri_config.check(pod)
         with self._lock(pod.uuid):
             found = self._read(pod.uuid)
             fresh = _is_fresh(found)
@@ -267,7 +267,7 @@ class Pods:
                  replaced: replacement.Replacement) -> str:
         """:returns: the id of the new CRI container, with the old's files"""
         new_id = self._client.create_container(
-            sandbox_id, translate.container_config(
+            sandbox_id, cri_config.container_config(
                 pod, container, old.image_ref, handler,
                 old.metadata.attempt + 1), config)
         replaced.add(old.id, new_id)
@@ -280,7 +280,7 @@ class Pods:
         except exception.KataError as e:
             command = [*(container.entrypoint or []),
                        *(container.command or [])] or ['(of the image)']
-            refined = starterror.refine(e, command[0], container.image)
+            refined = start_error.refine(e, command[0], container.image)
             self._emitter.container(
                 'container.start.error', time.time(), uuid=container.uuid,
                 container_id=container_id, image=container.image,

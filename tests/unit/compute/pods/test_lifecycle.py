@@ -23,9 +23,9 @@ from tests.unit.compute import test_network
 from tests.unit import fake_containerd
 
 from kata_openstack.compute import images
-from kata_openstack.compute import layers
 from kata_openstack.compute import network
-from kata_openstack.compute import pods
+from kata_openstack.compute.pods import layers
+from kata_openstack.compute.pods import lifecycle
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
@@ -71,7 +71,7 @@ class Case(base.TestCase):
         self.addCleanup(client.close)
         self.recorder = Recorder()
         self.node = FakeNode()
-        self.pods = pods.Pods(
+        self.pods = lifecycle.Pods(
             fake.conf, client,
             native.NativeClient(fake.conf, client.channel), self.node,
             images.Images(client), network.Network(fake.conf, client),
@@ -124,7 +124,7 @@ class CreateTest(Case):
 
     def test_memory_beyond_the_host(self):
         pod = self.pod()
-        pod.containers[0].memory_mib = pods.host_memory_mib()
+        pod.containers[0].memory_mib = lifecycle.host_memory_mib()
         error = self.assertRaises(exception.NotEnoughMemory,
                                   self.pods.create, pod)
         self.assertIn('--memory', str(error))
@@ -262,7 +262,7 @@ class StartTest(Case):
                 grpc.StatusCode.UNKNOWN, 'second'))
             raise OSError('injected')
         return fixtures.MonkeyPatch(
-            'kata_openstack.compute.layers.Handover.give', broken)
+            'kata_openstack.compute.pods.layers.Handover.give', broken)
 
     def _interrupted(self, handed_over):
         pod, _ = self._stopped()

@@ -22,7 +22,7 @@ import re
 
 from oslo_utils import uuidutils
 
-from kata_openstack.compute import labels
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb

@@ -15,8 +15,8 @@ import uuid
 
 from tests.unit import base
 
-from kata_openstack.compute import labels
-from kata_openstack.compute import translate
+from kata_openstack.compute.pods import cri_config
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -45,7 +45,7 @@ class SandboxTest(base.TestCase):
         pod = make_pod(make_container(cpus=0.5, memory_mib=128),
                        make_container(cpus=1.0, memory_mib=64),
                        make_container())
-        linux = translate.sandbox_config(pod, CHOICE, '/logs', 2).linux
+        linux = cri_config.sandbox_config(pod, CHOICE, '/logs', 2).linux
         self.assertEqual(
             (100000, 150000, 192 << 20),
             (linux.resources.cpu_period, linux.resources.cpu_quota,
@@ -54,14 +54,14 @@ class SandboxTest(base.TestCase):
             linux.overhead.cpu_quota, linux.overhead.memory_limit_in_bytes))
 
     def test_nothing_asked_is_no_limit(self):
-        linux = translate.sandbox_config(make_pod(), CHOICE, '/', 0).linux
+        linux = cri_config.sandbox_config(make_pod(), CHOICE, '/', 0).linux
         self.assertEqual(pb.LinuxContainerResources(), linux.resources)
 
     def test_identity(self):
         pod = make_pod(vifs=[objects.Vif(
             port_id='port', network_id='n', mac_address='m',
             vif_type='ovs')], nameservers=['192.0.2.1'])
-        config = translate.sandbox_config(pod, CHOICE, '/logs', 2)
+        config = cri_config.sandbox_config(pod, CHOICE, '/logs', 2)
         self.assertEqual((pod.uuid, 2), (config.metadata.uid,
                                          config.metadata.attempt))
         self.assertEqual(pod.uuid, config.labels[labels.POD])
@@ -72,7 +72,7 @@ class SandboxTest(base.TestCase):
         self.assertFalse(config.linux.security_context.privileged)
 
     def test_no_nameservers_leaves_containerds_default(self):
-        config = translate.sandbox_config(make_pod(), CHOICE, '/', 0)
+        config = cri_config.sandbox_config(make_pod(), CHOICE, '/', 0)
         self.assertFalse(config.HasField('dns_config'))
 
 
@@ -84,7 +84,7 @@ class ContainerTest(base.TestCase):
             memory_mib=64, tty=True, stdin=True,
             environment={'KEY': 'value=1'}, mounts=[objects.Mount(
                 source='/host', destination='/data', readonly=True)])
-        config = translate.container_config(
+        config = cri_config.container_config(
             make_pod(container), container, 'sha256:1', 'kata-qemu', 3)
         self.assertEqual(['/init'], list(config.command))
         self.assertEqual(['-v'], list(config.args))
@@ -101,7 +101,7 @@ class ContainerTest(base.TestCase):
 
     def test_security_defaults(self):
         container = make_container()
-        context = translate.container_config(
+        context = cri_config.container_config(
             make_pod(container), container, 'i', 'h', 0
         ).linux.security_context
         self.assertTrue(context.HasField('seccomp'))
@@ -116,8 +116,8 @@ class ContainerTest(base.TestCase):
         container = make_container(environment={'PASSWORD': 's3cret'},
                                    command=['s3cret'])
         pod = make_pod(container)
-        config = translate.container_config(pod, container, 'i', 'h', 0)
-        sandbox = translate.sandbox_config(pod, CHOICE, '/', 0)
+        config = cri_config.container_config(pod, container, 'i', 'h', 0)
+        sandbox = cri_config.sandbox_config(pod, CHOICE, '/', 0)
         for holder in (config, sandbox):
             self.assertNotIn('s3cret', str(dict(holder.labels))
                              + str(dict(holder.annotations)))
@@ -142,10 +142,10 @@ class CheckTest(base.TestCase):
                 {'containers': [make_container(memory_mib=1)]},
                 {'containers': [make_container(mounts=[objects.Mount(
                     source='relative', destination='/x')])]}):
-            self.assertRaises(exception.InvalidInput, translate.check,
+            self.assertRaises(exception.InvalidInput, cri_config.check,
                               make_pod(**fields))
 
     def test_accepted(self):
-        translate.check(make_pod(
+        cri_config.check(make_pod(
             make_container(cpus=0.01, memory_mib=6, workdir='/'),
             hostname='web-1.example', nameservers=['2001:db8::1']))
