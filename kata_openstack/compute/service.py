@@ -21,13 +21,13 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
-from kata_openstack.compute import cni_server
 from kata_openstack.compute import events
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
 from kata_openstack.compute import log_rotation
 from kata_openstack.compute import manager
-from kata_openstack.compute import network
+from kata_openstack.compute.network import cni_server
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
@@ -54,7 +54,7 @@ class Service:
         self.node = node_ or node.Node(
             conf, containerd=native.NativeClient(
                 conf, self.client.channel, host_containerd.TIMEOUT))
-        self.network = network.Network(conf, self.client)
+        self.network = plugging.Network(conf, self.client)
         self.images = images.Images(self.client)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
         self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,

@@ -21,7 +21,7 @@ from typing import Any
 from oslo_config import cfg
 
 from kata_openstack.compute import logs
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import lifecycle
@@ -67,7 +67,7 @@ class Containers:
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient,
-                 network_: network.Network) -> None:
+                 network_: plugging.Network) -> None:
         self._conf = conf
         self._client = client
         self._native = native_

@@ -30,7 +30,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute import images
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import replacement
@@ -61,7 +61,7 @@ class Pods:
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient, node_: node.Node,
-                 images_: images.Images, network_: network.Network,
+                 images_: images.Images, network_: plugging.Network,
                  emitter_: emitter.Emitter) -> None:
         self._conf = conf
         self._client = client

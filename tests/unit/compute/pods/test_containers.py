@@ -16,7 +16,7 @@ import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
@@ -51,7 +51,7 @@ class KillTest(base.TestCase):
         fake.state.fail['Kill'] = (grpc.StatusCode.NOT_FOUND, 'no task')
         subject = containers.Containers(
             fake.conf, client, native.NativeClient(fake.conf, client.channel),
-            network.Network(fake.conf, client))
+            plugging.Network(fake.conf, client))
         error = self.assertRaises(exception.Conflict, subject.kill, 'uuid',
                                   'TERM')
         self.assertIn('uuid is not running', str(error))

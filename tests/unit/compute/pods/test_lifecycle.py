@@ -19,11 +19,11 @@ import uuid
 import fixtures
 import grpc
 from tests.unit import base
-from tests.unit.compute import test_network
+from tests.unit.compute.network import test_plugging
 from tests.unit import fake_containerd
 
 from kata_openstack.compute import images
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import layers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack import exception
@@ -74,7 +74,7 @@ class Case(base.TestCase):
         self.pods = lifecycle.Pods(
             fake.conf, client,
             native.NativeClient(fake.conf, client.channel), self.node,
-            images.Images(client), network.Network(fake.conf, client),
+            images.Images(client), plugging.Network(fake.conf, client),
             self.recorder)
 
     def pod(self, count=1, **fields):
@@ -394,9 +394,9 @@ class StopDeleteTest(Case):
         self.assertEqual([two.uuid], [p.uuid for p in self.pods.list()])
 
     def test_delete_leaves_a_port_that_another_pod_has(self):
-        plugin = test_network.Plugin()
+        plugin = test_plugging.Plugin()
         self.pods._network._plugins = {'test': plugin}
-        vifs = [test_network.make_vif('lo-port')]
+        vifs = [test_plugging.make_vif('lo-port')]
         one, two = self.pod(vifs=vifs), self.pod(vifs=vifs)
         for pod in (one, two):
             self.pods.create(pod)

@@ -19,8 +19,8 @@ sets the datapath type back to "system", and that ends a userspace switch.
 
 from collections.abc import Callable
 
-from kata_openstack.compute.vif import base
-from kata_openstack.compute.vif import link
+from kata_openstack.compute.network.vif import base
+from kata_openstack.compute.network.vif import link
 from kata_openstack import exception
 from kata_openstack import objects
 

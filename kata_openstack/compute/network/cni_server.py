@@ -27,7 +27,7 @@ from typing import Any
 
 from oslo_log import log as logging
 
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
 from kata_openstack import exception
 
 LOG = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _MAX_REQUEST = 1024 * 1024
 _READ_TIMEOUT = 10  # seconds
 
 
-def answer(network_: network.Network, request: dict[str, Any]
+def answer(network_: plugging.Network, request: dict[str, Any]
            ) -> dict[str, Any]:
     """{"result": {...}} or {"error": {...}}; never raises."""
     command = request.get('command')
@@ -96,13 +96,13 @@ class _Handler(socketserver.StreamRequestHandler):
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 128
-    network: network.Network
+    network: plugging.Network
 
 
 class CniServer:
     """Serves from start to stop, in threads of its own."""
 
-    def __init__(self, path: str, network_: network.Network) -> None:
+    def __init__(self, path: str, network_: plugging.Network) -> None:
         self._path = pathlib.Path(path)
         self._network = network_
         self._server: _Server | None = None

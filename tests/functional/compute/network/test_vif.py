@@ -22,10 +22,10 @@ from oslo_config import cfg
 from tests.functional import ovs
 from tests.unit import base
 
-from kata_openstack.compute.vif import base as vif_base
-from kata_openstack.compute.vif import bridge as bridge_plugin
-from kata_openstack.compute.vif import link
-from kata_openstack.compute.vif import ovs as ovs_plugin
+from kata_openstack.compute.network.vif import base as vif_base
+from kata_openstack.compute.network.vif import bridge as bridge_plugin
+from kata_openstack.compute.network.vif import link
+from kata_openstack.compute.network.vif import ovs as ovs_plugin
 from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack import objects

@@ -23,10 +23,10 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from stevedore import extension
 
+from kata_openstack.compute.network.vif import base
+from kata_openstack.compute.network.vif import link
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import view
-from kata_openstack.compute.vif import base
-from kata_openstack.compute.vif import link
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri

@@ -15,12 +15,12 @@
 import socket
 import subprocess
 
-from tests.functional.compute import test_vif
+from tests.functional.compute.network import test_vif
 from tests.functional import kata
 from tests.functional import ovs
 from tests.unit import base
 
-from kata_openstack.compute.vif import base as vif_base
+from kata_openstack.compute.network.vif import base as vif_base
 
 
 class NetworkTest(base.TestCase):

@@ -11,22 +11,15 @@
 # under the License.
 
 import json
-import os
-import stat
-import subprocess
-import sys
-import uuid
 
 import fixtures
 import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
-from kata_openstack.compute import cni_server
-from kata_openstack.compute import network
+from kata_openstack.compute.network import plugging
+from kata_openstack.compute.network.vif import base as vif_base
 from kata_openstack.compute.pods import labels
-from kata_openstack.compute.vif import base as vif_base
-from kata_openstack.compute.vif import ovs
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
@@ -73,7 +66,7 @@ class Case(base.TestCase):
         self.fake = self.useFixture(fake_containerd.FakeContainerd())
         client = cri.CriClient(self.fake.conf)
         self.addCleanup(client.close)
-        self.network = network.Network(self.fake.conf, client)
+        self.network = plugging.Network(self.fake.conf, client)
         self.plugin = Plugin()
         self.network._plugins = {'test': self.plugin}
 
@@ -136,7 +129,7 @@ class NetworkTest(Case):
         self.sandbox('new', 'pod', make_vif('lo-port'))
         aliases = {'tap' + 'lo-port': 'new'}
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.compute.vif.link.alias',
+            'kata_openstack.compute.network.vif.link.alias',
             lambda device: aliases.get(device, '')))
         self.network.delete('pod', 'old')
         self.assertEqual([], self.plugin.calls)
@@ -149,7 +142,7 @@ class NetworkTest(Case):
     def aliases(self, **aliases):
         """By port, whose interface it is."""
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.compute.vif.link.alias',
+            'kata_openstack.compute.network.vif.link.alias',
             lambda device: aliases.get(device.removeprefix('tap'), '')))
 
     def test_release_leaves_what_another_sandbox_has(self):
@@ -196,103 +189,3 @@ class NetworkTest(Case):
         self.network.unplug([make_vif('c')])
         self.network.reconcile()
         self.assertEqual(2, len(self.plugin.calls))
-
-
-class OvsReconcileTest(base.TestCase):
-
-    def test_pod_that_is_made_while_ports_are_listed(self):
-        """Its port is asked for after the list, not before."""
-        known = set()
-        plugin = ovs.OvsPlugin(None)
-
-        def vsctl(what, *command):
-            known.add('new')
-            return ('tapnew\nkata-openstack-port=new\n\n'
-                    'tapgone\nkata-openstack-port=gone\n')
-        plugin._vsctl = vsctl
-        removed = []
-        plugin._remove = removed.append
-        self.assertEqual(['tapgone'], plugin.reconcile(lambda: set(known)))
-        self.assertEqual(['tapgone'], removed)
-
-
-class CniTest(Case):
-    """kata-cni as a program, against the server."""
-
-    def setUp(self):
-        super().setUp()
-        self.path = self.fake.state.root / 'cni.sock'
-        self.server = cni_server.CniServer(str(self.path), self.network)
-        self.server.start()
-        self.addCleanup(self.server.stop)
-        self.pod = str(uuid.uuid4())
-
-    def cni(self, command, netns='/netns', version='1.0.0', text=None):
-        config = {'cniVersion': version, 'name': 'kata', 'type': 'kata-cni',
-                  'socket': str(self.path)}
-        done = subprocess.run(
-            [sys.executable, '-c', 'import sys; from kata_openstack.cmd '
-             'import cni; sys.exit(cni.main())'],
-            input=text or json.dumps(config), capture_output=True, text=True,
-            env={**os.environ, 'CNI_COMMAND': command,
-                 'CNI_CONTAINERID': 'sandbox', 'CNI_NETNS': netns,
-                 'CNI_IFNAME': 'eth0',
-                 'CNI_ARGS': 'IgnoreUnknown=1;K8S_POD_NAMESPACE=n;'
-                             f'K8S_POD_UID={self.pod}'})
-        self.assertEqual('', done.stderr)
-        return (done.returncode,
-                json.loads(done.stdout) if done.stdout else None)
-
-    def test_socket_is_roots(self):
-        self.assertEqual(0o600, stat.S_IMODE(self.path.stat().st_mode))
-
-    def test_add_and_del(self):
-        with self.network.expect(self.pod, [make_vif('a')]):
-            code, result = self.cni('ADD')
-            self.assertEqual(0, code)
-            self.assertEqual('1.0.0', result['cniVersion'])
-            self.assertEqual('192.0.2.5/24', result['ips'][0]['address'])
-            self.assertEqual((0, None), self.cni('DEL'))
-        self.assertEqual(['plug', 'unplug'],
-                         [c[0] for c in self.plugin.calls])
-
-    def test_old_versions_want_the_family(self):
-        with self.network.expect(self.pod, [make_vif('a')]):
-            _, result = self.cni('ADD', version='0.4.0')
-        self.assertEqual('4', result['ips'][0]['version'])
-
-    def test_version(self):
-        code, result = self.cni('VERSION')
-        self.assertEqual(0, code)
-        self.assertIn('1.0.0', result['supportedVersions'])
-
-    def test_errors(self):
-        code, result = self.cni('ADD')
-        self.assertEqual((1, 100), (code, result['code']))
-        self.assertIn(self.pod, result['msg'])
-        for expected, arguments in [
-                (1, {'command': 'ADD', 'version': '9.0.0'}),
-                (4, {'command': 'NONE'}),
-                (6, {'command': 'ADD', 'text': '{'}),
-                (6, {'command': 'ADD', 'text': '[]'})]:
-            code, result = self.cni(**arguments)
-            self.assertEqual((1, expected), (code, result['code']))
-
-    def test_kata_compute_is_down(self):
-        self.server.stop()
-        self.assertEqual(11, self.cni('ADD')[1]['code'])
-        self.assertEqual((0, None), self.cni('DEL', netns='/no/such/netns'))
-        self.assertEqual((0, None), self.cni('DEL', netns=''))
-        here = self.useFixture(fixtures.TempDir()).path
-        self.assertEqual(11, self.cni('DEL', netns=here)[1]['code'])
-
-    def test_imports_nothing_heavy(self):
-        """It delays the start of every pod."""
-        done = subprocess.run(
-            [sys.executable, '-c', 'import sys; before = set(sys.modules); '
-             'import kata_openstack.cmd.cni; '
-             'print(*(set(sys.modules) - before))'],
-            capture_output=True, text=True, check=True)
-        roots = {name.partition('.')[0] for name in done.stdout.split()}
-        self.assertEqual(set(), roots - set(sys.stdlib_module_names)
-                         - {'kata_openstack'})
