@@ -24,7 +24,7 @@ from kata_openstack.compute import canaries
 from kata_openstack.compute import events
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
-from kata_openstack.compute import log_rotation
+from kata_openstack.compute.logs import rotation
 from kata_openstack.compute import manager
 from kata_openstack.compute.network import cni_server
 from kata_openstack.compute.network import plugging
@@ -67,7 +67,7 @@ class Service:
         self._events = events.EventFollower(
             conf, self.client, self.native, tell,
             release=self.pods.release, resynced=self._resynced)
-        self._logs = log_rotation.LogRotation(conf, self.client)
+        self._logs = rotation.LogRotation(conf, self.client)
         self._cni = cni_server.CniServer(conf.cni.socket_path, self.network)
         self._own = transport is None
         self._transport = transport or messaging.get_rpc_transport(

@@ -20,7 +20,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kata_openstack.compute import logs
+from kata_openstack.compute.logs import reader
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
@@ -113,7 +113,7 @@ class Containers:
              since: float | None) -> str:
         container = self._find(container_uuid)
         folder = lifecycle.log_folder(self._conf, container.labels[labels.POD])
-        return logs.read(
+        return reader.read(
             folder / cri_config.log_name(container_uuid), stdout=stdout,
             stderr=stderr, timestamps=timestamps, tail=tail, since=since,
             limit=self._conf.compute.max_log_size_mib * _MIB)

@@ -15,7 +15,7 @@ import pathlib
 import fixtures
 from tests.unit import base
 
-from kata_openstack.compute import logs
+from kata_openstack.compute.logs import reader
 
 LOG = '''\
 2026-11-23T03:00:00.100000000Z stdout F one
@@ -41,34 +41,34 @@ class LogsTest(base.TestCase):
 
     def test_all(self):
         self.assertEqual('one\noops\ntwo\npartial\n\nopen end',
-                         logs.read(self.path))
+                         reader.read(self.path))
 
     def test_streams(self):
         self.assertEqual('one\ntwo\n\nopen end',
-                         logs.read(self.path, stderr=False))
+                         reader.read(self.path, stderr=False))
         self.assertEqual('oops\npartial\n',
-                         logs.read(self.path, stdout=False))
-        self.assertEqual('', logs.read(self.path, stdout=False,
+                         reader.read(self.path, stdout=False))
+        self.assertEqual('', reader.read(self.path, stdout=False,
                                        stderr=False))
 
     def test_tail(self):
-        self.assertEqual('\nopen end', logs.read(self.path, tail=2))
+        self.assertEqual('\nopen end', reader.read(self.path, tail=2))
         self.assertEqual('oops\npartial\n',
-                         logs.read(self.path, tail=9, stdout=False))
-        self.assertEqual('', logs.read(self.path, tail=0))
+                         reader.read(self.path, tail=9, stdout=False))
+        self.assertEqual('', reader.read(self.path, tail=0))
 
     def test_timestamps(self):
         self.assertEqual(
             '2026-11-23T03:00:01.200000000Z oops\n'
             '2026-11-23T03:00:02.100000000Z partial\n',
-            logs.read(self.path, stdout=False, timestamps=True))
+            reader.read(self.path, stdout=False, timestamps=True))
 
     def test_since(self):
         self.assertEqual('two\npartial\n\nopen end',
-                         logs.read(self.path, since=AT_2))
+                         reader.read(self.path, since=AT_2))
         self.assertEqual('\nopen end',
-                         logs.read(self.path, since=AT_2 + 1.5))
-        self.assertEqual('', logs.read(self.path, since=AT_2 + 100))
+                         reader.read(self.path, since=AT_2 + 1.5))
+        self.assertEqual('', reader.read(self.path, since=AT_2 + 100))
 
     def test_since_with_other_forms_of_time(self):
         self.path.write_text(
@@ -76,32 +76,32 @@ class LogsTest(base.TestCase):
             '2026-11-23T03:00:02.5Z stdout F short\n'
             'nonsense stdout F never\n')
         self.assertEqual('late\nshort\n',
-                         logs.read(self.path, since=AT_2 + 0.4))
-        self.assertEqual('', logs.read(self.path, since=AT_2 + 0.6))
+                         reader.read(self.path, since=AT_2 + 0.4))
+        self.assertEqual('', reader.read(self.path, since=AT_2 + 0.6))
 
     def test_limit_cuts_at_a_line(self):
         self.assertEqual('\nopen end',
-                         logs.read(self.path, limit=len(LOG) // 4))
+                         reader.read(self.path, limit=len(LOG) // 4))
 
     def test_what_was_set_aside_goes_before(self):
         lines = LOG.splitlines(keepends=True)
         # in the middle of a line of stdout
-        logs.older(self.path).write_text(''.join(lines[:3]))
+        reader.older(self.path).write_text(''.join(lines[:3]))
         self.path.write_text(''.join(lines[3:]))
         self.assertEqual('one\noops\ntwo\npartial\n\nopen end',
-                         logs.read(self.path))
-        self.assertEqual('\nopen end', logs.read(self.path, tail=2))
+                         reader.read(self.path))
+        self.assertEqual('\nopen end', reader.read(self.path, tail=2))
         self.assertEqual('\nopen end',
-                         logs.read(self.path, limit=len(LOG) // 4))
+                         reader.read(self.path, limit=len(LOG) // 4))
         # the new one is not there yet
         self.path.unlink()
-        self.assertEqual('one\noops\ntw', logs.read(self.path))
+        self.assertEqual('one\noops\ntw', reader.read(self.path))
 
     def test_no_file(self):
-        self.assertEqual('', logs.read(self.path.with_name('none')))
+        self.assertEqual('', reader.read(self.path.with_name('none')))
 
     def test_carriage_returns_and_bad_bytes_are_the_programs(self):
         self.path.write_bytes(
             b'2026-11-23T03:00:00.1Z stdout F 50%\r100%\r\n'
             b'2026-11-23T03:00:00.1Z stdout F \xff\n')
-        self.assertEqual('50%\r100%\r\n\ufffd\n', logs.read(self.path))
+        self.assertEqual('50%\r100%\r\n\ufffd\n', reader.read(self.path))

@@ -34,7 +34,7 @@ class LogRotationTest(base.TestCase):
     def setUp(self):
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.compute.log_rotation._INTERVAL', 0.2))
+            'kata_openstack.compute.logs.rotation._INTERVAL', 0.2))
         self.node = self.useFixture(kata.Node(
             {('compute', 'max_log_file_mib'): 1}))
 

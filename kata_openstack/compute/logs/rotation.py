@@ -24,7 +24,7 @@ import threading
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from kata_openstack.compute import logs
+from kata_openstack.compute.logs import reader
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
@@ -80,7 +80,7 @@ class LogRotation:
             if c.state == pb.CONTAINER_RUNNING]
         if not writers:
             return
-        aside = logs.older(path)
+        aside = reader.older(path)
         os.replace(path, aside)
         try:
             for container in writers:
