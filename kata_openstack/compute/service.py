@@ -21,7 +21,7 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
-from kata_openstack.compute import events
+from kata_openstack.compute.events import follower
 from kata_openstack.compute import images
 from kata_openstack.compute import inventory
 from kata_openstack.compute.logs import rotation
@@ -64,7 +64,7 @@ class Service:
         self.inventory = inventory.Inventory(self.client, self.node)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
-        self._events = events.EventFollower(
+        self._events = follower.EventFollower(
             conf, self.client, self.native, tell,
             release=self.pods.release, resynced=self._resynced)
         self._logs = rotation.LogRotation(conf, self.client)

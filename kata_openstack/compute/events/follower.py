@@ -29,7 +29,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from kata_openstack.compute import journal
+from kata_openstack.compute.events import journal
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack.notifications import emitter

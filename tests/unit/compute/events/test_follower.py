@@ -10,8 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import json
-import pathlib
 import uuid
 
 from google.protobuf import timestamp_pb2
@@ -19,8 +17,7 @@ import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
-from kata_openstack.compute import events
-from kata_openstack.compute import journal
+from kata_openstack.compute.events import follower
 from kata_openstack.compute.pods import labels
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import events as stream
@@ -58,7 +55,7 @@ class FollowerTest(base.TestCase):
 
     def restart(self):
         self.recorder = Recorder()
-        self.follower = events.EventFollower(
+        self.follower = follower.EventFollower(
             self.conf, self.client,
             native.NativeClient(self.conf, self.client.channel),
             self.recorder, self.release)
@@ -216,26 +213,3 @@ class FollowerTest(base.TestCase):
             [stream.Event(stream.CONNECTED, 1.0, None)])
         self.follower._follow()
         self.assertEqual({'c'}, set(self.follower._journal))
-
-
-class JournalTest(base.TestCase):
-
-    def test_kept(self):
-        path = pathlib.Path(self.create_tempfiles(
-            [('journal', '{}')], ext='.json')[0])
-        one = journal.Journal(path)
-        self.assertFalse(one.fresh)
-        one['c'] = journal.Entry(sandbox=False, labels={'a': 'b'},
-                                 phase=journal.STARTED)
-        one.save()
-        self.assertEqual(one, journal.Journal(path))
-
-    def test_unreadable(self):
-        for text in ('{', '[]', '{"c": {"nonsense": 1}}', '{"c": 1}'):
-            path = pathlib.Path(self.create_tempfiles(
-                [('journal', text)], ext='.json')[0])
-            found = journal.Journal(path)
-            self.assertEqual({}, found)
-            self.assertTrue(found.fresh)
-            found.save()
-            self.assertEqual({}, json.loads(path.read_text()))
