@@ -10,61 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack: the command line of a node's operator."""
+"""Entry point of ``kata-openstack``."""
 
-import argparse
 import sys
 
-from cliff import app
-from cliff import commandmanager
-from oslo_config import cfg
-
-from kata_openstack.conf import opts
-from kata_openstack import version
-
-
-class KataOpenstack(app.App):
-    """Commands come from the entry points ``kata_openstack.cli``.
-
-    A command reads the configuration as ``self.app.conf``.
-    """
-
-    conf: cfg.ConfigOpts
-
-    def __init__(self) -> None:
-        super().__init__(
-            description='Look at a node that runs VM-isolated containers, '
-                        'and prepare it.',
-            version=version.version(),
-            command_manager=commandmanager.CommandManager(
-                'kata_openstack.cli'),
-            deferred_help=True)
-
-    def build_option_parser(
-            self, description: str | None, version: str | None,
-            argparse_kwargs: dict | None = None) -> argparse.ArgumentParser:
-        # else a command's --config would be taken for our --config-file
-        parser = super().build_option_parser(
-            description, version,
-            {'allow_abbrev': False, **(argparse_kwargs or {})})
-        parser.add_argument(
-            '--config-file', action='append', metavar='FILE', default=[],
-            help='Configuration file; may be given several times. Default: '
-                 'the files that kata-compute reads.')
-        return parser
-
-    def initialize_app(self, argv: list[str]) -> None:
-        """Load the configuration before any command runs.
-
-        :raises oslo_config.cfg.Error: for an unreadable or wrong file.
-        """
-        self.conf = cfg.ConfigOpts()
-        opts.register_opts(self.conf)
-        # the file names are those of kata-compute: one file for a node
-        self.conf([], project='kata-openstack', prog='kata-compute',
-                  version=version.version(),
-                  default_config_files=self.options.config_file or None)
+from kata_openstack.cli import shell
 
 
 def main(argv: list[str] | None = None) -> int:
-    return KataOpenstack().run(sys.argv[1:] if argv is None else argv)
+    return shell.KataOpenstack().run(sys.argv[1:] if argv is None else argv)

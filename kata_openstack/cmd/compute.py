@@ -20,8 +20,8 @@ from oslo_log import log as logging
 from oslo_reports import guru_meditation_report as gmr
 from oslo_reports import opts as gmr_opts
 
-from kata_openstack.cmd import threads
 from kata_openstack.conf import opts
+from kata_openstack import threads
 from kata_openstack import version
 
 # At these levels libraries print what they send, or too much.

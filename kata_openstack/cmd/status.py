@@ -19,7 +19,7 @@ import sys
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from kata_openstack.cmd import nodes
+from kata_openstack.cli import local_node
 from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config as containerd_config
@@ -78,7 +78,7 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _handlers(self) -> upgradecheck.Result:
         """At least one handler is usable, else the node takes nothing."""
-        states = nodes.look(self._conf).handlers(self._configured)
+        states = local_node.look(self._conf).handlers(self._configured)
         usable = [s.name for s in states if s.usable]
         if usable:
             return upgradecheck.Result(_OK, ', '.join(usable))

@@ -12,7 +12,7 @@
 
 """Tests on real containerd, VMs and switches."""
 
-from kata_openstack.cmd import threads
+from kata_openstack import threads
 
 # as our services do, before anything imports oslo.messaging
 threads.use_threads()

@@ -21,7 +21,7 @@ import tomllib
 import fixtures
 from oslo_config import cfg
 
-from kata_openstack.cmd import cli
+from kata_openstack.cli import shell
 from kata_openstack.conf import opts
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
@@ -104,7 +104,7 @@ class TestConfigure(base.TestCase):
             os.kill(int(pid.read_text()), signal.SIGKILL)
 
     def run_cli(self, *argv):
-        app = cli.KataOpenstack()
+        app = shell.KataOpenstack()
         app.stdout, app.stderr = io.StringIO(), io.StringIO()
         code = app.run(['--config-file', str(self.root / 'node.conf'),
                         'containerd', 'configure', '--config',

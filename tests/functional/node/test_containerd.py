@@ -22,8 +22,8 @@ import tomllib
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from kata_openstack.cmd import cli
-from kata_openstack.cmd import containerd as command
+from kata_openstack.cli import containerd as command
+from kata_openstack.cli import shell
 from kata_openstack.cmd import status
 from kata_openstack.conf import opts
 from kata_openstack.runtime.containerd import config
@@ -68,7 +68,7 @@ class TestContainerd(base.TestCase):
         file = service.root / 'node.conf'
         file.write_text(f'[DEFAULT]\nrun_path = {service.root}/run\n'
                         f'[containerd]\naddress = {service.address}\n')
-        app = cli.KataOpenstack()
+        app = shell.KataOpenstack()
         app.stdout = io.StringIO()
         app.run(['--config-file', str(file), 'host', command, '-f', 'json'])
         return json.loads(app.stdout.getvalue())

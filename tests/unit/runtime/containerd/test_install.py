@@ -27,7 +27,7 @@ import fixtures
 from oslo_config import cfg
 from oslo_config import fixture as config_fixture
 
-from kata_openstack.cmd import containerd
+from kata_openstack.cli import containerd
 from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config

@@ -21,8 +21,8 @@ from cliff import columns as cliff_columns
 from cliff import lister
 from cliff import show
 
-from kata_openstack.cmd import cli
-from kata_openstack.cmd import nodes
+from kata_openstack.cli import local_node
+from kata_openstack.cli import shell
 from kata_openstack import exception
 from kata_openstack import requirements
 from kata_openstack.runtime.canary import records
@@ -40,23 +40,23 @@ class _Containerd:
     canaries: dict[str, records.Record]
 
 
-def _look(app: cli.KataOpenstack, *,
+def _look(app: shell.KataOpenstack, *,
           measure: bool = False) -> tuple[node.Node, _Containerd]:
     """This node, judged as kata-compute judges it.
 
     :param measure: KVM anew.
     """
     containerd = _ask_containerd(app)
-    here = nodes.look(app.conf, measure=measure)
+    here = local_node.look(app.conf, measure=measure)
     if app.conf.canary.enabled:
         here.doubt = records.problems(containerd.canaries).get
     return here, containerd
 
 
-def _ask_containerd(app: cli.KataOpenstack) -> _Containerd:
+def _ask_containerd(app: shell.KataOpenstack) -> _Containerd:
     """What containerd has, and what became of kata-compute's canaries."""
     kept = records.load(records.path(app.conf))
-    client = nodes.containerd(app.conf)
+    client = local_node.containerd(app.conf)
     try:
         version = client.version().runtime_version
         keys = sandbox.keys(client)
@@ -115,7 +115,7 @@ class Check(show.ShowOne):
     error, 2 for wrong arguments.
     """
 
-    app: cli.KataOpenstack
+    app: shell.KataOpenstack
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         super().run(parsed_args)
@@ -181,7 +181,7 @@ class Show(show.ShowOne):
     Exit codes: 0, 1 on any error, 2 for wrong arguments.
     """
 
-    app: cli.KataOpenstack
+    app: shell.KataOpenstack
 
     def take_action(self, parsed_args: argparse.Namespace,
                     ) -> tuple[Sequence[str], Sequence[Any]]:
@@ -214,7 +214,7 @@ class Select(lister.Lister):
     error, 2 for wrong arguments.
     """
 
-    app: cli.KataOpenstack
+    app: shell.KataOpenstack
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

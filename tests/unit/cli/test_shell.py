@@ -17,6 +17,7 @@ import tomllib
 
 import fixtures
 
+from kata_openstack.cli import shell
 from kata_openstack.cmd import cli
 from kata_openstack.runtime.canary import records
 from tests.unit import base
@@ -38,7 +39,7 @@ class TestCli(base.TestCase):
         file.write_text(f'[DEFAULT]\nrun_path = {self.run_path}\n'
                         f'{config}\n[containerd]\n'
                         f'address = {record.root}/containerd.sock\n')
-        app = cli.KataOpenstack()
+        app = shell.KataOpenstack()
         app.stdout = io.StringIO()
         app.stderr = io.StringIO()
         code = app.run(['--config-file', str(file), *argv])

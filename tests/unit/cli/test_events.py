@@ -17,7 +17,7 @@ import oslo_messaging
 from oslo_messaging import conffixture
 from tests.unit import base
 
-from kata_openstack.cmd import events
+from kata_openstack.cli import events
 
 MESSAGE = {
     'event_type': 'container.exit', 'publisher_id': 'kata-compute:n1',

@@ -21,8 +21,8 @@ import signal
 
 from cliff import command
 
-from kata_openstack.cmd import cli
-from kata_openstack.cmd import nodes
+from kata_openstack.cli import local_node
+from kata_openstack.cli import shell
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import install
@@ -59,7 +59,7 @@ class Config(command.Command):
     usable; "kata-openstack host check" says why.
     """
 
-    app: cli.KataOpenstack
+    app: shell.KataOpenstack
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -70,7 +70,7 @@ class Config(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        handlers = nodes.look(self.app.conf).files()
+        handlers = local_node.look(self.app.conf).files()
         version = parsed_args.containerd_version or installed_version()
         self.app.stdout.write(
             config.render(self.app.conf, handlers, version))
@@ -98,7 +98,7 @@ class Configure(command.Command):
     of ours.
     """
 
-    app: cli.KataOpenstack
+    app: shell.KataOpenstack
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -135,7 +135,7 @@ class Configure(command.Command):
         target = install.Target(
             config=path, own=own.absolute(), program=parsed_args.containerd,
             version=program.version(parsed_args.containerd))
-        here = nodes.look(self.app.conf)
+        here = local_node.look(self.app.conf)
         plan = install.plan(self.app.conf, target, here.files(),
                             here.tunings())
         say = self.app.stdout.write

@@ -25,8 +25,8 @@ from cliff import command
 import kombu
 from oslo_config import cfg
 
-from kata_openstack.cmd import threads
 from kata_openstack.conf import opts
+from kata_openstack import threads
 
 EXCHANGE = 'kata-openstack'
 
