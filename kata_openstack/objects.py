@@ -165,8 +165,8 @@ class Pod(_Data):
 
     For a Zun container, ``uuid`` equals the uuid of its one container.
     ``runtime``: ``kata`` (choose for me) or a handler name. ``needs``:
-    requirement names of :data:`kata_openstack.requirements.NEEDS`.
-    ``isolation``: the least, of :data:`kata_openstack.requirements.ISOLATION`.
+    requirement names of :data:`kata_openstack.needs.NEEDS`.
+    ``isolation``: the least, of :data:`kata_openstack.needs.ISOLATION`.
     """
 
     uuid: str

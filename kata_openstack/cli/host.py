@@ -24,7 +24,7 @@ from cliff import show
 from kata_openstack.cli import local_node
 from kata_openstack.cli import shell
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import sandbox
 from kata_openstack.runtime import node
@@ -220,15 +220,15 @@ class Select(lister.Lister):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--need', action='append', default=[], metavar='NEED',
-            choices=sorted(requirements.NEEDS),
+            choices=sorted(needs.NEEDS),
             help='What the pod needs; may be given several times: '
                  + ', '.join(f'{name} ({words})' for name, words
-                             in sorted(requirements.NEEDS.items())))
+                             in sorted(needs.NEEDS.items())))
         parser.add_argument(
             '--runtime', default=selection.ANY,
             help='"kata" for any handler (default), or the name of one.')
         parser.add_argument(
-            '--isolation', choices=requirements.ISOLATION, default='none',
+            '--isolation', choices=needs.ISOLATION, default='none',
             help='The least isolation that is acceptable.')
         parser.add_argument('--cpus', type=float, help='CPUs of the pod.')
         parser.add_argument('--memory', type=int, metavar='MIB',

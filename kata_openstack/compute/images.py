@@ -22,7 +22,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
@@ -200,9 +200,9 @@ class Images:
             'user': config.get('User') or '',
             'exposed_ports': sorted(config.get('ExposedPorts') or {}),
             # cut, for the message about one that is too long
-            'labels': {key: value[:requirements.LONGEST + 1]
+            'labels': {key: value[:needs.LONGEST + 1]
                        for key, value in (config.get('Labels') or {}).items()
-                       if key in requirements.IMAGE_KEYS},
+                       if key in needs.IMAGE_KEYS},
         }
 
     def list(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kata_openstack import requirements
+from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import containerd as host_containerd
 from kata_openstack.runtime.host import host as hosts
@@ -196,8 +196,8 @@ class Node:
         """The handler for a pod; what the operator demands is added.
 
         :param runtime: ``kata`` (choose for me) or a handler's name.
-        :param needs: keys of :data:`.requirements.NEEDS`.
-        :param isolation: one of :data:`.requirements.ISOLATION`.
+        :param needs: keys of :data:`.needs.NEEDS`.
+        :param isolation: one of :data:`.needs.ISOLATION`.
         :param cpus: of the pod, None if it asks for none.
         :param memory_mib: of the pod, None if it asks for none.
         :raises UnknownRuntime: for a runtime that no hypervisor has.
@@ -222,9 +222,9 @@ class Node:
 
     def _isolation(self, asked: str) -> str:
         """The stronger of what is asked and what the operator demands."""
-        if asked not in requirements.ISOLATION:
+        if asked not in pod_needs.ISOLATION:
             return asked  # selection has the words for it
-        return requirements.strongest(
+        return pod_needs.strongest(
             asked, self._conf.kata.minimum_isolation)
 
     def _allowed(self) -> frozenset[str] | None:

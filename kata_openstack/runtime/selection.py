@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.hypervisors import successors
 
 ANY = 'kata'  # the runtime that means: choose for me
@@ -34,10 +34,10 @@ ANY = 'kata'  # the runtime that means: choose for me
 class Candidate:
     """A handler as this node judged it.
 
-    ``offers``: keys of :data:`.requirements.NEEDS`. ``withheld``: what it
+    ``offers``: keys of :data:`.needs.NEEDS`. ``withheld``: what it
     offers elsewhere, and why not here. ``reason``: why it is usable, or the
     first thing against it. ``isolation``: one of
-    :data:`.requirements.ISOLATION`. The limits are those of one sandbox.
+    :data:`.needs.ISOLATION`. The limits are those of one sandbox.
     """
 
     handler: str
@@ -120,7 +120,7 @@ def _policy(candidate: Candidate, isolation: str,
     if not candidate.usable:
         # never empty: an empty obstacle would count as none
         return candidate.reason or 'it is not usable'
-    levels = requirements.ISOLATION
+    levels = pod_needs.ISOLATION
     if isolation not in levels:
         return f'isolation {isolation} is not known'
     if levels.index(candidate.isolation) < levels.index(isolation):

@@ -24,8 +24,8 @@ from zun.common import consts
 import zun.conf
 
 from kata_openstack import exception
+from kata_openstack import needs
 from kata_openstack import objects
-from kata_openstack import requirements
 from kata_openstack.zun_driver import network
 
 CONF = zun.conf.CONF
@@ -124,7 +124,7 @@ def _pod(record: Any, containers: list[objects.Container],
     """:param labels: of each image
     :raises InvalidInput: for annotations or labels that make no sense
     """
-    needed = requirements.derive(
+    needed = needs.derive(
         pci_devices=sum(_vif_type(vif) in _PCI_VIFS for vif in vifs),
         volumes=['file' for c in containers for _ in c.mounts],
         privileged=bool(record.privileged),

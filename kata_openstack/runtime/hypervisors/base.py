@@ -27,12 +27,12 @@ from typing import Any
 
 from oslo_config import cfg
 
-from kata_openstack import requirements
+from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import host as hosts
 
 # What a handler can offer and a pod can need, in words for a message.
-OFFERS = requirements.NEEDS
+OFFERS = pod_needs.NEEDS
 
 # Offers that a hypervisor can keep only on a host with a capability.
 _HOST_OFFERS = {'vfio': caps.VFIO, 'gpu': caps.NVIDIA_GPU,
@@ -190,7 +190,7 @@ class Hypervisor(abc.ABC):
                 and not _present(capabilities, name)}
 
     def isolation(self, handler: Handler, accelerator: str) -> str:
-        """One of :data:`.requirements.ISOLATION`."""
+        """One of :data:`.needs.ISOLATION`."""
         if accelerator not in caps.HARDWARE:
             return 'none'
         return ('confidential' if 'confidential' in handler.offers

@@ -37,7 +37,7 @@ from oslo_config import cfg
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import facts as host_facts
 from kata_openstack.runtime.host import host as hosts
@@ -145,7 +145,7 @@ class PluginContract:
         assert facts.max_vcpus >= 1, facts.max_vcpus
         assert facts.min_memory_mib >= 0, facts.min_memory_mib
         for handler in facts.handlers:
-            assert handler.offers <= set(requirements.NEEDS), handler.offers
+            assert handler.offers <= set(needs.NEEDS), handler.offers
 
     def test_an_empty_host_is_refused_with_a_reason(self) -> None:
         for where in self.hosts():
@@ -242,7 +242,7 @@ class PluginContract:
         for handler in self.facts.handlers:
             for accelerator in self.facts.accelerators:
                 level = self.hypervisor.isolation(handler, accelerator)
-                assert level in requirements.ISOLATION, level
+                assert level in needs.ISOLATION, level
                 if accelerator not in caps.HARDWARE:
                     assert level == 'none', (
                         f'{handler.name} on {accelerator}: {level}')
@@ -271,7 +271,7 @@ class PluginContract:
             candidate = selection.Candidate(
                 handler=handler.name, hypervisor=self.name or 'it',
                 usable=True, reason='it runs', offers=handler.offers)
-            for need in requirements.NEEDS:
+            for need in needs.NEEDS:
                 try:
                     selection.choose(handler.name, [need], [candidate])
                     chosen = True

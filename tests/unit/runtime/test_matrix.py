@@ -15,7 +15,7 @@
 import itertools
 
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.hypervisors import loader
 from kata_openstack.runtime import selection
 from tests.unit import base
@@ -65,7 +65,7 @@ def candidates():
 
 class TestMatrix(base.TestCase):
     def test_every_need_has_a_column(self):
-        self.assertEqual(sorted(requirements.NEEDS), list(COLUMNS))
+        self.assertEqual(sorted(pod_needs.NEEDS), list(COLUMNS))
 
     def test_every_pair(self):
         found = {c.handler: c for c in candidates()}

@@ -16,7 +16,7 @@ import hypothesis
 from hypothesis import strategies
 
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs as pod_needs
 from kata_openstack.runtime import selection
 from tests.unit import base
 
@@ -31,7 +31,7 @@ def candidate(handler='kata-qemu', usable=True, offers=(), reason='because',
 
 
 needs_lists = strategies.lists(strategies.sampled_from(NEEDS))
-levels = strategies.sampled_from(requirements.ISOLATION)
+levels = strategies.sampled_from(pod_needs.ISOLATION)
 sizes = strategies.none() | strategies.integers(1, 64)
 candidate_lists = strategies.lists(
     strategies.builds(
@@ -140,7 +140,7 @@ class TestChoose(base.TestCase):
 
     @hypothesis.given(candidate_lists, strategies.text())
     def test_an_unknown_isolation_satisfies_nobody(self, candidates, level):
-        hypothesis.assume(level not in requirements.ISOLATION)
+        hypothesis.assume(level not in pod_needs.ISOLATION)
         self.assertRaises(exception.NoHandler, selection.choose, 'kata', [],
                           candidates, isolation=level)
 

@@ -16,26 +16,26 @@ import hypothesis
 from hypothesis import strategies
 
 from kata_openstack import exception
-from kata_openstack import requirements
+from kata_openstack import needs
 from tests.unit import base
 
 anything = strategies.one_of(
     strategies.none(), strategies.text(), strategies.integers(),
     strategies.lists(strategies.text()),
-    strategies.lists(strategies.sampled_from(sorted(requirements.NEEDS)),
+    strategies.lists(strategies.sampled_from(sorted(needs.NEEDS)),
                      max_size=3).map(','.join))
 keys = strategies.sampled_from([
-    requirements.ANNOTATION_NEEDS, requirements.ANNOTATION_ISOLATION,
-    requirements.PROPERTY_NEEDS, requirements.PROPERTY_ISOLATION,
-    requirements.PROPERTY_ENCRYPTION, 'io.katacontainers.config.x'])
+    needs.ANNOTATION_NEEDS, needs.ANNOTATION_ISOLATION,
+    needs.PROPERTY_NEEDS, needs.PROPERTY_ISOLATION,
+    needs.PROPERTY_ENCRYPTION, 'io.katacontainers.config.x'])
 
 
 class TestDerive(base.TestCase):
     def test_nothing_asked(self):
-        self.assertEqual(requirements.Requirements(), requirements.derive())
+        self.assertEqual(needs.Requirements(), needs.derive())
 
     def test_what_zun_says(self):
-        found = requirements.derive(pci_devices=1, privileged=True, cpus=2,
+        found = needs.derive(pci_devices=1, privileged=True, cpus=2,
                                     volumes=['file', 'block', 'file'],
                                     memory_mib=512)
         self.assertEqual(
@@ -43,7 +43,7 @@ class TestDerive(base.TestCase):
         self.assertEqual((2, 512), (found.cpus, found.memory_mib))
 
     def test_annotations_and_images_add_up(self):
-        found = requirements.derive(
+        found = needs.derive(
             annotations={'kata-openstack.io/needs': 'resize, nydus',
                          'kata-openstack.io/isolation': 'confidential'},
             images=[{'kata_needs': 'gpu', 'kata_isolation': 'hardware'},
@@ -54,7 +54,7 @@ class TestDerive(base.TestCase):
         self.assertEqual('confidential', found.isolation)
 
     def test_an_image_cannot_weaken_the_request(self):
-        found = requirements.derive(
+        found = needs.derive(
             annotations={'kata-openstack.io/isolation': 'hardware'},
             images=[{'kata_isolation': 'none'},
                     {'kata-openstack.io/isolation': 'none'}])
@@ -63,11 +63,11 @@ class TestDerive(base.TestCase):
     def test_novas_property_for_encrypted_memory(self):
         for value, level in (('True', 'confidential'), ('false', 'none'),
                              (True, 'confidential')):
-            self.assertEqual(level, requirements.derive(
+            self.assertEqual(level, needs.derive(
                 images=[{'hw_mem_encryption': value}]).isolation)
 
     def test_upstreams_annotations_have_no_effect(self):
-        self.assertEqual(requirements.Requirements(), requirements.derive(
+        self.assertEqual(needs.Requirements(), needs.derive(
             annotations={'io.katacontainers.config.hypervisor.path': '/x'}))
 
     def test_nonsense_names_its_field(self):
@@ -76,22 +76,22 @@ class TestDerive(base.TestCase):
                        {'images': [{'kata_isolation': 'much'}]},
                        {'volumes': ['tape']}):
             e = self.assertRaises(exception.InvalidInput,
-                                  requirements.derive, **kwargs)
+                                  needs.derive, **kwargs)
             self.assertIn('Use: ', str(e))
 
     def test_a_long_value_is_cut(self):
         e = self.assertRaises(
-            exception.InvalidInput, requirements.derive,
-            annotations={requirements.ANNOTATION_NEEDS: 'x' * 100000})
+            exception.InvalidInput, needs.derive,
+            annotations={needs.ANNOTATION_NEEDS: 'x' * 100000})
         self.assertLess(len(str(e)), 1000)
 
     @hypothesis.given(strategies.dictionaries(keys, anything),
                       strategies.dictionaries(keys, anything))
     def test_only_our_errors(self, annotations, properties):
         try:
-            found = requirements.derive(annotations=annotations,
+            found = needs.derive(annotations=annotations,
                                         images=[properties])
         except exception.InvalidInput:
             return
-        self.assertLessEqual(found.needs, set(requirements.NEEDS))
-        self.assertIn(found.isolation, requirements.ISOLATION)
+        self.assertLessEqual(found.needs, set(needs.NEEDS))
+        self.assertIn(found.isolation, needs.ISOLATION)
