@@ -29,7 +29,7 @@ import time
 from benchmarks import report
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import channel
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import machine

@@ -17,7 +17,7 @@ import argparse
 from cliff import command
 from oslo_config import cfg
 
-from kata_openstack.runtime import embedded
+from kata_openstack.runtime.embedded.image import preparation
 
 
 class Prepare(command.Command):
@@ -38,5 +38,5 @@ class Prepare(command.Command):
 
         def progress(text: str) -> None:
             self.app.stderr.write(f'{text}\n')
-        path = embedded.prepare(conf, parsed_args.accelerator, progress)
+        path = preparation.prepare(conf, parsed_args.accelerator, progress)
         self.app.stdout.write(f'{path}\n')

@@ -34,7 +34,7 @@ from kata_openstack.compute import rpcapi
 from kata_openstack.compute import service
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack.runtime import embedded
+from kata_openstack.runtime.embedded.image import preparation
 from kata_openstack.runtime import node
 from tests.functional import containerd
 from tests.functional import images
@@ -70,7 +70,7 @@ def prepared() -> str:
     accelerator = here.accelerator()
     if accelerator is None:
         raise RuntimeError('No QEMU here; install qemu-system-x86.')
-    embedded.prepare(conf, accelerator, lambda text: None)
+    preparation.prepare(conf, accelerator, lambda text: None)
     return containerd.handlers(conf, here.files())
 
 

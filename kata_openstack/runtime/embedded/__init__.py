@@ -16,18 +16,3 @@ Made from distribution packages only; for nodes without upstream Kata, with
 KVM or with emulation. This module is imported in every shim and in the
 guest, so it imports nothing itself.
 """
-
-import typing
-
-if typing.TYPE_CHECKING:
-    from collections.abc import Callable
-    import pathlib
-
-    from oslo_config import cfg
-
-
-def prepare(conf: 'cfg.ConfigOpts', accelerator: str,
-            progress: 'Callable[[str], None]') -> 'pathlib.Path':
-    """Make the node ready; see preparation.prepare."""
-    from kata_openstack.runtime.embedded import preparation
-    return preparation.prepare(conf, accelerator, progress)

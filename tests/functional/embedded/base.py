@@ -22,7 +22,7 @@ from typing import Any
 import uuid
 
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from tests.functional import containerd
 from tests.functional import images
 from tests.functional import kata

@@ -31,7 +31,7 @@ from kata_openstack.compute import canaries
 from kata_openstack.conf import opts
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
-from kata_openstack.runtime import embedded
+from kata_openstack.runtime.embedded.image import preparation
 from kata_openstack.runtime import node
 from tests.functional import containerd
 from tests.functional import images
@@ -86,7 +86,7 @@ def main() -> None:
     here = node.Node(conf)
     choice = here.choose('kata', [])
     begin = time.monotonic()
-    embedded.prepare(conf, choice.accelerator,
+    preparation.prepare(conf, choice.accelerator,
                      lambda text: print(text, file=sys.stderr))
     prepared = time.monotonic()
     handlers = containerd.handlers(conf, here.files())

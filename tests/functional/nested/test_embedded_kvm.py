@@ -15,8 +15,8 @@
 import json
 import sys
 
-from kata_openstack.runtime.embedded import guest_image
-from kata_openstack.runtime.embedded import kernel
+from kata_openstack.runtime.embedded.image import guest_image
+from kata_openstack.runtime.embedded.image import kernel
 from tests.functional.nested import testbed
 from tests.unit import base
 

@@ -38,8 +38,8 @@ import tempfile
 import time
 import unittest
 
-from kata_openstack.runtime.embedded import cpio
-from kata_openstack.runtime.embedded import kernel as guest_kernel
+from kata_openstack.runtime.embedded.image import cpio
+from kata_openstack.runtime.embedded.image import kernel as guest_kernel
 
 STATE = pathlib.Path(os.environ.get(
     'KATA_TEST_STATE', '/var/tmp/kata-openstack-test')) / 'testbed'

@@ -28,7 +28,7 @@ from typing import Any
 from kata_openstack.runtime.embedded.agent import crun
 from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.agent import system
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 
 _FOLDERS = '/run/k'  # short: console sockets' paths are limited
 _MAX_ERROR = 2000

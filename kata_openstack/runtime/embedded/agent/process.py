@@ -22,7 +22,7 @@ import socket
 import struct
 from typing import Protocol
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 
 _TIOCSWINSZ = 0x5414
 _PIPE_MAX = 1024 * 1024

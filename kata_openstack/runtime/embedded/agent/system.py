@@ -19,8 +19,8 @@ import struct
 import time
 from typing import Any
 
-from kata_openstack.runtime.embedded import netlink
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import netlink
+from kata_openstack.runtime.embedded.common import syscalls
 
 PORT_NAME = 'agent'
 SHARE = '/share'  # the pod's share, by virtiofs; also its tag

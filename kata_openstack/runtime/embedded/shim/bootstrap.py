@@ -24,8 +24,8 @@ import time
 from typing import Any
 from typing import NoReturn
 
-from kata_openstack.runtime.embedded import protocol
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import protocol
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import log

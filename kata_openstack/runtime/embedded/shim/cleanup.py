@@ -15,7 +15,7 @@
 import os
 import shutil
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.vm import cgroup

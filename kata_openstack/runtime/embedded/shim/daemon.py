@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import events
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import sandbox

@@ -18,7 +18,7 @@ import os
 import time
 from typing import Any
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import events
 from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import log

@@ -21,7 +21,7 @@ import json
 import os
 from typing import Self
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 
 
 @dataclasses.dataclass(kw_only=True)

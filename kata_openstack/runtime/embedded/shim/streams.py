@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable
 import os
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.vm import channel
 
 _MAX_QUEUED = 4 * 1024 * 1024  # window + what pipes hold; more is an attack

@@ -19,7 +19,7 @@ import socket
 from typing import Any
 from typing import Protocol
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 
 _MAX_UNSENT = 32 * 1024 * 1024
 _MAX_ERROR = 2000

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import os
 import stat
 
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import syscalls
 
 RAM = '/ram'
 _READ_ONLY = (syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY

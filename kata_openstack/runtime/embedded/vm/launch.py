@@ -19,7 +19,7 @@ import os
 import resource
 import signal
 
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import syscalls
 
 _OOM_SCORE = '/proc/self/oom_score_adj'
 

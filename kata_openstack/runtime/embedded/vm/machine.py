@@ -23,7 +23,7 @@ import signal
 import socket
 import threading
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import net

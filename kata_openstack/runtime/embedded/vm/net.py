@@ -26,8 +26,8 @@ import os
 import struct
 from typing import Any
 
-from kata_openstack.runtime.embedded import netlink
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import netlink
+from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import qemu
 
 _TUNSETIFF = 0x400454CA

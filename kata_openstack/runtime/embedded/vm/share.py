@@ -29,7 +29,7 @@ import re
 import socket
 from typing import Any
 
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import launch
 
 # Nothing of a tenant's is ever run on the host

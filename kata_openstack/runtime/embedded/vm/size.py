@@ -15,7 +15,7 @@
 from collections.abc import Mapping
 import dataclasses
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 
 MIB = 1024 * 1024
 _SMALLEST_MIB = 256

@@ -21,7 +21,7 @@ import fcntl
 import hashlib
 import os
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import size as sizes
 

@@ -19,7 +19,7 @@ link is atomic. The first id of the range is for making templates.
 import os
 import zlib
 
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import settings
 
 
 class NoUserLeft(Exception):

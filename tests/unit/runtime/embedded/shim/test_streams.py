@@ -18,7 +18,7 @@ import sys
 import tempfile
 import unittest
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.shim import process
 from kata_openstack.runtime.embedded.shim import streams
 from kata_openstack.runtime.embedded.vm import channel

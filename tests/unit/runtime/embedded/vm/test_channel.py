@@ -18,7 +18,7 @@ import socket
 import threading
 import unittest
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.vm import channel
 from kata_openstack.runtime.embedded.vm import qmp
 

@@ -29,12 +29,12 @@ from typing import Final
 
 from kata_openstack import exception
 from kata_openstack.runtime.embedded.agent import crun
-from kata_openstack.runtime.embedded import cpio
-from kata_openstack.runtime.embedded import elf
-from kata_openstack.runtime.embedded import kernel as kernel_package
+from kata_openstack.runtime.embedded.image import cpio
+from kata_openstack.runtime.embedded.image import elf
+from kata_openstack.runtime.embedded.image import kernel as kernel_package
 
 PYTHON: Final = '/usr/bin/python3'
-_PACKAGE = pathlib.Path(__file__).parents[3]
+_PACKAGE = pathlib.Path(__file__).parents[4]
 _MODULES = ('virtio_pci', 'virtio_console', 'virtiofs', 'virtio_net',
             'virtio_balloon')
 _FOLDERS = ('dev', 'proc', 'run', 'sys', 'tmp', 'var')

@@ -13,8 +13,8 @@
 import os
 import subprocess
 
-from kata_openstack.runtime.embedded import netlink
-from kata_openstack.runtime.embedded import syscalls
+from kata_openstack.runtime.embedded.common import netlink
+from kata_openstack.runtime.embedded.common import syscalls
 from tests.unit import base
 
 

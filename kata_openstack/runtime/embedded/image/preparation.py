@@ -24,10 +24,10 @@ from oslo_config import cfg
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack.runtime.embedded import guest_image
-from kata_openstack.runtime.embedded import kernel as kernel_package
-from kata_openstack.runtime.embedded import protocol
-from kata_openstack.runtime.embedded import settings
+from kata_openstack.runtime.embedded.common import protocol
+from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.image import guest_image
+from kata_openstack.runtime.embedded.image import kernel as kernel_package
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-from kata_openstack.runtime.embedded import protocol
+from kata_openstack.runtime.embedded.common import protocol
 from tests.unit import base
 
 

@@ -27,7 +27,7 @@ import tarfile
 import tempfile
 
 from kata_openstack import exception
-from kata_openstack.runtime.embedded import bzimage
+from kata_openstack.runtime.embedded.image import bzimage
 
 _META = {'x86_64': 'linux-image-cloud-amd64',
          'aarch64': 'linux-image-cloud-arm64'}
