@@ -30,7 +30,7 @@ from benchmarks import report
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.common import settings
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import qemu
@@ -124,7 +124,7 @@ async def bare_boot(config: settings.Settings) -> float:
                 {jail.RAM: ram_path, '/kernel': config.kernel,
                  '/initrd': config.initrd},
                 qemu.boot(config.accelerator, '/kernel', '/initrd'), [])
-            agent = channel.Channel(agent_socket, lambda reason: None,
+            agent = agent_channel.Channel(agent_socket, lambda reason: None,
                                     lambda container: None)
             try:
                 await agent.ready

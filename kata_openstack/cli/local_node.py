@@ -14,8 +14,8 @@
 
 from oslo_config import cfg
 
-from kata_openstack.runtime.containerd import channel
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import grpc_channel
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.host import containerd as host_containerd
 from kata_openstack.runtime import node
@@ -23,7 +23,7 @@ from kata_openstack.runtime import node
 
 def containerd(conf: cfg.ConfigOpts) -> cri.CriClient:
     """A client that does not wait for a containerd that is away."""
-    return cri.CriClient(conf, channel.connect(
+    return cri.CriClient(conf, grpc_channel.connect(
         conf.containerd.address, patience=0), timeout=host_containerd.TIMEOUT)
 
 

@@ -25,8 +25,8 @@ from typing import Any
 import grpc
 from oslo_config import cfg
 
-from kata_openstack.runtime.containerd import channel as channel_mod
 from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd import grpc_channel as channel_mod
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 

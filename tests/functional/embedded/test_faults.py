@@ -21,7 +21,7 @@ import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
-from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size
 from kata_openstack.runtime.embedded.vm import template
@@ -48,7 +48,7 @@ class TestFaults(base.EmbeddedTestCase):
         for path in (state['socket'], state['ram'],
                      f'{self.settings.run_path}/users/{state["uid"]}'):
             self.assertFalse(os.path.lexists(path), path)
-        for folder in cgroup.Cgroup(state['cgroup']).folders:
+        for folder in pod_cgroup.Cgroup(state['cgroup']).folders:
             self.assertFalse(os.path.exists(folder), folder)
 
     def exits(self, code=137):

@@ -29,13 +29,13 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import messages
 from kata_openstack.runtime.embedded.shim import program
-from kata_openstack.runtime.embedded.shim import protobuf
 from kata_openstack.runtime.embedded.shim import state
-from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import protobuf
 from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 from kata_openstack.runtime.embedded.vm import users
@@ -80,7 +80,7 @@ def start(namespace: str, ident: str, debug: bool,
             'embedded prepare"')
     with open(_CONFIG, 'w') as file:
         file.write(path)
-    group = cgroup.path_of(config, ident)
+    group = pod_cgroup.path_of(config, ident)
     try:
         size = sizes.choose(grouping.annotations(config), conf)
         template.Template(conf, size).ensure()
@@ -162,7 +162,7 @@ def network_namespace(config: dict[str, Any]) -> str:
 def _launch(conf: settings.Settings, record: state.State,
             config: dict[str, Any], size: sizes.Size) -> machine.Machine:
     os.makedirs(record.folder, mode=0o700)
-    group = cgroup.Cgroup(record.cgroup)
+    group = pod_cgroup.Cgroup(record.cgroup)
     record.save()
     group.create(size.memory_mib * sizes.MIB + _HOST_OVERHEAD)
     group.add(os.getpid())
@@ -185,6 +185,6 @@ def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
         path = settings.locate()
     try:
         cleanup.clean_up(settings.Settings.load(path), ident,
-                         cgroup.path_of(config, ident))
+                         pod_cgroup.path_of(config, ident))
     except (OSError, ValueError, TypeError) as e:
         sys.stderr.write(f'{e}\n')

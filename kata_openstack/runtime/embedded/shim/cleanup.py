@@ -18,8 +18,8 @@ import shutil
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import state
-from kata_openstack.runtime.embedded.vm import cgroup
 from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import users
 
@@ -32,7 +32,7 @@ def clean_up(config: settings.Settings, sandbox: str,
     """
     folder = config.sandbox_path(sandbox)
     note = state.State.load(config, sandbox)
-    group = cgroup.Cgroup(note.cgroup if note else cgroup_path)
+    group = pod_cgroup.Cgroup(note.cgroup if note else cgroup_path)
     steps = [
         lambda: group.kill(spare=os.getpid()),
         lambda: machine.remove_file(f'{config.memory_path}/{sandbox}.ram'),

@@ -18,12 +18,12 @@ import signal
 import socket
 
 from kata_openstack.runtime.embedded.common import settings
-from kata_openstack.runtime.embedded.shim import events
+from kata_openstack.runtime.embedded.shim import event_publisher
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import sandbox
 from kata_openstack.runtime.embedded.shim import service
 from kata_openstack.runtime.embedded.shim import state
-from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.shim.wire import ttrpc
 from kata_openstack.runtime.embedded.vm import machine
 
 _LAST_SECONDS = 5.0  # for answers and events when all is over
@@ -44,8 +44,8 @@ def run(config: settings.Settings, record: state.State,
 async def _serve(config: settings.Settings, record: state.State,
                  vm: machine.Machine, hostname: str,
                  listener: socket.socket) -> None:
-    publisher = events.Publisher(os.environ.get('TTRPC_ADDRESS', ''),
-                                 record.namespace)
+    publisher = event_publisher.Publisher(
+        os.environ.get('TTRPC_ADDRESS', ''), record.namespace)
     pod = sandbox.Sandbox(config, record, vm, hostname, publisher)
     tasks = service.TaskService(pod)
     server = ttrpc.Server(tasks.handle)

@@ -14,7 +14,7 @@
 
 from typing import Any
 
-from kata_openstack.runtime.embedded.shim import messages
+from kata_openstack.runtime.embedded.shim.wire import messages
 
 _MAX = (1 << 64) - 1
 

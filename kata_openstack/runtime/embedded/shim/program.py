@@ -66,7 +66,7 @@ def delete(ident: str, bundle: str) -> None:
         bootstrap.delete(ident, bundle, config)
     import time
 
-    from kata_openstack.runtime.embedded.shim import messages
+    from kata_openstack.runtime.embedded.shim.wire import messages
     sys.stdout.buffer.write(messages.DELETED.encode({
         'exit_status': 137, 'exited_at': messages.timestamp(time.time())}))
 

@@ -19,13 +19,13 @@ import time
 from typing import Any
 
 from kata_openstack.runtime.embedded.common import settings
-from kata_openstack.runtime.embedded.shim import events
+from kata_openstack.runtime.embedded.shim import event_publisher
 from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import process
 from kata_openstack.runtime.embedded.shim import spec
 from kata_openstack.runtime.embedded.shim import state
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import qmp
 from kata_openstack.runtime.embedded.vm import restore
@@ -41,8 +41,8 @@ class Container:
         self.id = ident
         self.bundle = bundle
         self.guest = guest
-        self.first: process.Process
-        self.execs: dict[str, process.Process] = {}
+        self.first: guest_process.Process
+        self.execs: dict[str, guest_process.Process] = {}
         self.paused = False
         self.oom_told = 0.0
 
@@ -52,7 +52,7 @@ class Sandbox:
 
     def __init__(self, config: settings.Settings, record: state.State,
                  vm: machine.Machine, hostname: str,
-                 publisher: events.Publisher) -> None:
+                 publisher: event_publisher.Publisher) -> None:
         self.config = config
         self.vm = vm
         self.containers: dict[str, Container] = {}
@@ -63,7 +63,8 @@ class Sandbox:
         self._reason = 'it was stopped'
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
-        self.agent = channel.Channel(vm.agent, self._on_gone, self._on_oom)
+        self.agent = agent_channel.Channel(
+            vm.agent, self._on_gone, self._on_oom)
         self._monitor = qmp.Qmp(vm.monitor)
         self._watches = [os.pidfd_open(pid)
                          for pid in (vm.qemu_pid, vm.virtiofsd_pid)]
@@ -84,12 +85,12 @@ class Sandbox:
         try:
             release = await restore.restore(
                 self.vm, hostname, self.agent, self._monitor, self._step)
-        except (qmp.QmpError, channel.AgentError, OSError) as e:
+        except (qmp.QmpError, agent_channel.AgentError, OSError) as e:
             if self._stopping:
-                raise channel.AgentGone('the sandbox was stopped') from e
+                raise agent_channel.AgentGone('the sandbox was stopped') from e
             log.error(f'the VM did not start: {e}; {self._qemu_words()}')
             self.agent.close('the VM did not start')
-            raise channel.AgentGone(
+            raise agent_channel.AgentGone(
                 f'the VM did not start: {e} {self._qemu_words()}') from e
         self._record.kernel = release
         self._record.save()
@@ -101,7 +102,7 @@ class Sandbox:
         except asyncio.CancelledError:
             if not self.ready.cancelled():
                 raise
-            raise channel.AgentGone(
+            raise agent_channel.AgentGone(
                 f'the VM did not start: {self._reason} '
                 f'{self._qemu_words()}') from None
 
@@ -111,7 +112,7 @@ class Sandbox:
     def _qemu_words(self) -> str:
         try:
             with open(f'{self._record.folder}/qemu.log') as file:
-                return channel.printable(file.read()[-500:])
+                return agent_channel.printable(file.read()[-500:])
         except OSError:
             return ''
 
@@ -171,8 +172,8 @@ class Sandbox:
                                        bool(request['terminal']),
                                        self.vm.share)
             container = Container(ident, request['bundle'], guest)
-            container.first = process.Process(ident, '', request,
-                                              self.on_stopped)
+            container.first = guest_process.Process(
+                ident, '', request, self.on_stopped)
         except BaseException:
             self.vm.share.remove_container(ident)
             raise
@@ -191,10 +192,10 @@ class Sandbox:
     async def _remove_in_guest(self, ident: str) -> None:
         try:
             await self.agent.call('delete', container=ident)
-        except channel.AgentError as e:
+        except agent_channel.AgentError as e:
             log.debug(f'{ident} was not deleted in the guest: {e}')
 
-    def on_stopped(self, stopped: process.Process) -> None:
+    def on_stopped(self, stopped: guest_process.Process) -> None:
         if stopped.oom:
             self._on_oom(stopped.container)
         log.debug(f'{stopped.container} {stopped.exec_id} has ended with '

@@ -18,14 +18,14 @@ import os
 import signal
 from typing import Any
 
+from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import messages
 from kata_openstack.runtime.embedded.shim import metrics
-from kata_openstack.runtime.embedded.shim import process
 from kata_openstack.runtime.embedded.shim import sandbox
 from kata_openstack.runtime.embedded.shim import spec
-from kata_openstack.runtime.embedded.shim import ttrpc
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import ttrpc
+from kata_openstack.runtime.embedded.vm import agent_channel
 
 _START_SECONDS = 120  # crun under emulation, with the node overloaded
 _KILL_SECONDS = 15  # from SIGKILL to the exit, the same
@@ -70,7 +70,7 @@ class TaskService:
             raise _not_found(f'container {request["id"]}')
         return found
 
-    def _process(self, request: dict[str, Any]) -> process.Process:
+    def _process(self, request: dict[str, Any]) -> guest_process.Process:
         container = self._container(request)
         exec_id = request.get('exec_id', '')
         if not exec_id:
@@ -86,7 +86,7 @@ class TaskService:
             raise ttrpc.RpcError(
                 ttrpc.UNIMPLEMENTED,
                 'a sandbox of this runtime has no process of its own')
-        if container.first.status != process.RUNNING:
+        if container.first.status != guest_process.RUNNING:
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  f'container {container.id} is not running')
         return container
@@ -94,9 +94,9 @@ class TaskService:
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
             return await self._pod.agent.call(method, **arguments)
-        except channel.AgentGone as e:
+        except agent_channel.AgentGone as e:
             raise ttrpc.RpcError(ttrpc.UNAVAILABLE, str(e)) from e
-        except channel.AgentError as e:
+        except agent_channel.AgentError as e:
             raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
 
     @property
@@ -126,7 +126,7 @@ class TaskService:
     async def _start(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         wanted = self._process(request)
-        if wanted.status != process.CREATED or wanted.ident:
+        if wanted.status != guest_process.CREATED or wanted.ident:
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  'it was started before')
         if wanted.exec_id:
@@ -143,19 +143,19 @@ class TaskService:
                 raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                      'it was killed or deleted meanwhile')
             if container.guest is None:
-                wanted.status = process.RUNNING
+                wanted.status = guest_process.RUNNING
                 announce()
             else:
                 await wanted.start(self._pod.agent,
                                    lambda ident: self._run(
                                        container, wanted, ident), announce)
-        except channel.AgentError as e:
+        except agent_channel.AgentError as e:
             wanted.fail(127)
             raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
         return {'pid': self._pid}
 
     async def _run(self, container: sandbox.Container,
-                   wanted: process.Process, ident: int) -> None:
+                   wanted: guest_process.Process, ident: int) -> None:
         arguments: dict[str, Any] = {
             'ident': ident, 'container': container.id,
             'terminal': wanted.terminal, 'stdin': wanted.has_stdin,
@@ -174,7 +174,7 @@ class TaskService:
             raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
                                  f'process {request["exec_id"]} exists')
         try:
-            wanted = process.Process(container.id, request['exec_id'],
+            wanted = guest_process.Process(container.id, request['exec_id'],
                                      request, self._pod.on_stopped)
             wanted.spec = spec.for_process(
                 json.loads(request['spec']['value']), wanted.terminal)
@@ -204,7 +204,7 @@ class TaskService:
                 task.add_done_callback(self._tasks.discard)
             await self._signal(wanted, request)
 
-    async def _signal(self, wanted: process.Process,
+    async def _signal(self, wanted: guest_process.Process,
                       request: dict[str, Any]) -> None:
         try:
             await self._ask('kill', ident=wanted.ident,
@@ -215,7 +215,7 @@ class TaskService:
                 raise _not_found('the process has finished; it') from e
             raise
 
-    async def _see_it_end(self, wanted: process.Process,
+    async def _see_it_end(self, wanted: guest_process.Process,
                           request: dict[str, Any]) -> None:
         """End the VM of a guest that does not obey a SIGKILL.
 
@@ -232,7 +232,7 @@ class TaskService:
         except TimeoutError:
             self._pod.agent.close('the guest does not end a process')
 
-    async def _signal_again(self, wanted: process.Process,
+    async def _signal_again(self, wanted: guest_process.Process,
                             request: dict[str, Any]) -> None:
         """The first one came before there was a process to kill."""
         try:
@@ -244,7 +244,7 @@ class TaskService:
         container = self._container(request)
         wanted = self._process(request)
         if wanted.starting or wanted.status not in (
-                process.STOPPED, process.CREATED):
+                guest_process.STOPPED, guest_process.CREATED):
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  'it must be stopped first')
         wanted.fail(0)
@@ -263,8 +263,8 @@ class TaskService:
         container = self._container(request)
         wanted = self._process(request)
         status = wanted.status
-        if container.paused and status == process.RUNNING:
-            status = process.PAUSED
+        if container.paused and status == guest_process.RUNNING:
+            status = guest_process.PAUSED
         return {'id': container.id, 'exec_id': wanted.exec_id,
                 'bundle': container.bundle, 'pid': self._pid,
                 'status': status, 'stdin': wanted.paths[0],
@@ -285,7 +285,7 @@ class TaskService:
         container = self._container(request)
         pids = [self._pid]
         if container.guest is not None and container.first.status == (
-                process.RUNNING):
+                guest_process.RUNNING):
             pids += await self._guest_pids(container.id)
         return {'processes': [{'pid': pid} for pid in pids]}
 
@@ -293,7 +293,7 @@ class TaskService:
         try:
             answer = await self._pod.agent.call(
                 'pids', seconds=_PIDS_SECONDS, container=ident)
-        except channel.AgentError:
+        except agent_channel.AgentError:
             return []
         pids = answer.get('pids')
         if not isinstance(pids, list):
@@ -337,7 +337,7 @@ class TaskService:
     async def _resizepty(self, request: dict[str, Any]) -> None:
         wanted = self._process(request)
         wanted.size = (request['height'] & 0xFFFF, request['width'] & 0xFFFF)
-        if wanted.ident and wanted.status == process.RUNNING:
+        if wanted.ident and wanted.status == guest_process.RUNNING:
             await self._ask('resize', ident=wanted.ident,
                             rows=wanted.size[0], columns=wanted.size[1])
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import os
 
 from kata_openstack.runtime.embedded.common import protocol
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 
 _MAX_QUEUED = 4 * 1024 * 1024  # window + what pipes hold; more is an attack
 _DRAIN_SECONDS = 10  # for a reader that has stalled, after the exit
@@ -31,7 +31,7 @@ class Streams:
 
     def __init__(self, paths: tuple[str, str, str]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._agent: channel.Channel | None = None
+        self._agent: agent_channel.Channel | None = None
         self._ident = 0
         self._connected = False
         self._stdin = -1
@@ -61,7 +61,7 @@ class Streams:
     def has_stdin(self) -> bool:
         return self._stdin >= 0
 
-    def attach(self, agent: channel.Channel, ident: int) -> None:
+    def attach(self, agent: agent_channel.Channel, ident: int) -> None:
         """Output may come from now on: it can be there before the guest
         says that the process is."""
         self._agent, self._ident = agent, ident

@@ -16,7 +16,7 @@ import asyncio
 import os
 import tempfile
 
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import machine
@@ -45,7 +45,7 @@ def make(wanted: template.Template) -> None:
             try:
                 asyncio.run(_make(wanted, partial, folder))
             except (OSError, TimeoutError, launch.LaunchFailed,
-                    qmp.QmpError, channel.AgentError) as e:
+                    qmp.QmpError, agent_channel.AgentError) as e:
                 why = f'{e or type(e).__name__} {_tail(log)}'.strip()
                 raise template.NotMade(why) from e
         os.chown(partial, 0, 0)
@@ -65,7 +65,7 @@ async def _make(wanted: template.Template, ram_path: str,
         {jail.RAM: ram_path, _KERNEL: config.kernel,
          _INITRD: config.initrd},
         qemu.boot(config.accelerator, _KERNEL, _INITRD), [])
-    agent = channel.Channel(agent_socket, lambda reason: None,
+    agent = agent_channel.Channel(agent_socket, lambda reason: None,
                             lambda container: None)
     monitor = qmp.Qmp(monitor_socket)
     try:
@@ -108,6 +108,6 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
 def _tail(path: str) -> str:
     try:
         with open(path) as file:
-            return channel.printable(file.read()[-500:])
+            return agent_channel.printable(file.read()[-500:])
     except OSError:
         return ''

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import os
 import time
 
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import qmp
@@ -28,7 +28,7 @@ _WAKE_SECONDS = 120  # half a second, but not on an overloaded node
 
 
 async def restore(vm: machine.Machine, hostname: str,
-                  agent: channel.Channel, monitor: qmp.Qmp,
+                  agent: agent_channel.Channel, monitor: qmp.Qmp,
                   step: Callable[[str], None]) -> str:
     """Load the template's state, wake the guest; return its kernel release.
 
@@ -53,4 +53,4 @@ async def restore(vm: machine.Machine, hostname: str,
         entropy=base64.b64encode(os.urandom(_ENTROPY)).decode(),
         interfaces=vm.network.interfaces)
     step('the guest is ready')
-    return channel.printable(str(answer.get('kernel')))
+    return agent_channel.printable(str(answer.get('kernel')))

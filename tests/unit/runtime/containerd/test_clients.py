@@ -22,9 +22,9 @@ from tests.unit import base
 from tests.unit import fake_containerd
 
 from kata_openstack import exception
-from kata_openstack.runtime.containerd import channel
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import events
+from kata_openstack.runtime.containerd import grpc_channel
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import event_types_pb2
@@ -75,7 +75,7 @@ class CriTest(_Case):
     def test_it_comes_back_while_we_wait(self):
         self.client.version()
         self.fake.stop()
-        quick = cri.CriClient(self.fake.conf, channel.connect(
+        quick = cri.CriClient(self.fake.conf, grpc_channel.connect(
             self.client.address, patience=0))
         self.addCleanup(quick.close)
         for _ in range(5):  # the pause between its tries becomes longer
@@ -108,7 +108,7 @@ class CriTest(_Case):
         hung.listen()
         self.fake.conf.set_override('address', address, 'containerd')
         client = cri.CriClient(
-            self.fake.conf, channel.connect(address), timeout=0.1)
+            self.fake.conf, grpc_channel.connect(address), timeout=0.1)
         self.addCleanup(client.close)
         self.assertRaises(exception.RuntimeFailed, client.version)
         self.assertRaises(exception.RuntimeFailed, native.NativeClient(

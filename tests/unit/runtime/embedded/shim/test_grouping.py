@@ -12,8 +12,8 @@
 
 from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import grouping
-from kata_openstack.runtime.embedded.shim import messages
 from kata_openstack.runtime.embedded.shim import program
+from kata_openstack.runtime.embedded.shim.wire import messages
 from tests.unit import base
 
 _TYPE = 'io.kubernetes.cri.container-type'

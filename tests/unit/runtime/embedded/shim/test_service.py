@@ -17,12 +17,12 @@ import types
 import unittest
 from unittest import mock
 
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import process
+from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import sandbox
 from kata_openstack.runtime.embedded.shim import service
-from kata_openstack.runtime.embedded.shim import ttrpc
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import ttrpc
+from kata_openstack.runtime.embedded.vm import agent_channel
 
 _QEMU = 4711
 
@@ -53,7 +53,7 @@ class Agent:
         answer = self.answers.get(method, {})
         if answer is None:
             await asyncio.sleep(seconds)
-            raise channel.AgentGone('no answer')
+            raise agent_channel.AgentGone('no answer')
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -67,7 +67,7 @@ class Agent:
 class TestTaskService(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.agent = Agent()
-        self.first = process.Process(
+        self.first = guest_process.Process(
             'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
                       'stderr': ''}, lambda stopped: None)
         container = sandbox.Container('c', '/bundle', {})
@@ -100,8 +100,8 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
 
     async def test_pids_do_not_depend_on_the_guest(self):
         self.seconds('_PIDS_SECONDS', 0.01)
-        for answer in (None, channel.AgentGone('gone'),
-                       channel.AgentError('no'), {}, {'pids': 7},
+        for answer in (None, agent_channel.AgentGone('gone'),
+                       agent_channel.AgentError('no'), {}, {'pids': 7},
                        {'pids': ['1', -1, 0, 1 << 80, None]}):
             self.agent.answers['pids'] = answer
             self.assertEqual([_QEMU], await self.pids(), answer)
@@ -122,7 +122,7 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_guest_that_does_not_end_the_process_is_ended(self):
         self.seconds('_KILL_SECONDS', 0.01)
-        for answer in ({}, channel.AgentError('I will not'), None):
+        for answer in ({}, agent_channel.AgentError('I will not'), None):
             with self.subTest(answer=answer):
                 await self.asyncSetUp()
                 self.agent.answers['kill'] = answer
@@ -143,7 +143,7 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         starting = asyncio.create_task(self.first.start(
             self.agent, call, lambda: None))
         await asyncio.sleep(0)
-        self.agent.answers['kill'] = channel.AgentError('finished')
+        self.agent.answers['kill'] = agent_channel.AgentError('finished')
         with self.assertRaises(ttrpc.RpcError):
             await self.ask('Kill', signal=9)
         self.agent.answers['kill'] = {}
@@ -159,7 +159,7 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
 class TestBeforeTheStart(unittest.IsolatedAsyncioTestCase):
     async def test_what_was_killed_meanwhile_is_not_started(self):
         agent, ready = Agent(), asyncio.Event()
-        first = process.Process(
+        first = guest_process.Process(
             'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
                       'stderr': ''}, lambda stopped: None)
         container = sandbox.Container('c', '/bundle', {})

@@ -10,8 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import metrics
 from kata_openstack.runtime.embedded.shim import spec
 from tests.unit import base
 
@@ -106,31 +104,3 @@ class TestSpec(base.TestCase):
 
     def test_the_terminal_is_what_the_request_says(self):
         self.assertTrue(self.guest(True)['process']['terminal'])
-
-
-class TestMetrics(base.TestCase):
-    def decode(self, raw):
-        stats = metrics.encode(raw)['stats']
-        self.assertEqual(messages.METRICS_TYPE, stats['type_url'])
-        return messages.METRICS.decode(stats['value'])
-
-    def test_figures(self):
-        found = self.decode({
-            'memory.current': 10, 'memory.max': -1, 'pids.current': 3,
-            'pids.max': -1, 'cpu.stat': {'usage_usec': 7, 'odd': 1},
-            'memory.stat': {'inactive_file': 4},
-            'memory.events': {'oom_kill': 1}})
-        self.assertEqual(10, found['memory']['usage'])
-        self.assertEqual((1 << 64) - 1, found['memory']['usage_limit'])
-        self.assertEqual(4, found['memory']['inactive_file'])
-        self.assertEqual({'current': 3, 'limit': 0}, found['pids'])
-        self.assertEqual(7, found['cpu']['usage_usec'])
-        self.assertEqual(1, found['memory_events']['oom_kill'])
-
-    def test_a_lying_guest(self):
-        found = self.decode({
-            'memory.current': 'x', 'memory.max': 1 << 90,
-            'pids.current': [1], 'cpu.stat': [], 'memory.stat': None,
-            'memory.events': {'oom_kill': {}}})
-        self.assertEqual(0, found['memory']['usage'])
-        self.assertEqual((1 << 64) - 1, found['memory']['usage_limit'])

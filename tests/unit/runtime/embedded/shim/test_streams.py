@@ -19,9 +19,7 @@ import tempfile
 import unittest
 
 from kata_openstack.runtime.embedded.common import protocol
-from kata_openstack.runtime.embedded.shim import process
 from kata_openstack.runtime.embedded.shim import streams
-from kata_openstack.runtime.embedded.vm import channel
 
 
 class Agent:
@@ -205,85 +203,3 @@ class TestStreams(FifoTestCase):
             left -= got
         await self.turn(lambda: self.finished)
         self.assertEqual(b'', os.read(reader, 10))
-
-
-class TestProcess(FifoTestCase):
-    async def asyncSetUp(self):
-        self.stopped = []
-        self.told = []
-        self.process = process.Process(
-            'c', '', {'terminal': 0, 'stdin': '', 'stdout': self.paths[1],
-                      'stderr': self.paths[2]}, self.stopped.append)
-        self.addCleanup(self.process.fail, 0)
-
-    def announce(self):
-        self.told.append(list(self.stopped))
-
-    async def test_a_short_life_is_announced_in_order(self):
-        async def call(ident):
-            self.agent.receiver.on_output(protocol.STDOUT, b'x')
-            self.agent.receiver.on_exit(7, False)
-        await self.process.start(self.agent, call, self.announce)
-        await self.process.done.wait()
-        self.assertEqual([[]], self.told)
-        self.assertEqual([self.process], self.stopped)
-        self.assertEqual((process.STOPPED, 7),
-                         (self.process.status, self.process.exit_status))
-
-    async def test_only_the_first_exit_counts(self):
-        async def call(ident):
-            pass
-        await self.process.start(self.agent, call, self.announce)
-        self.process.on_exit(1, False)
-        self.process.on_exit(2, True)
-        self.assertEqual([self.process], self.stopped)
-        self.assertEqual(1, self.process.exit_status)
-
-    async def test_an_exit_is_final_while_output_drains(self):
-        async def call(ident):
-            self.process.on_output(protocol.STDOUT, bytes(100_000))
-            self.process.on_exit(3, True)
-        await self.process.start(self.agent, call, self.announce)
-        self.process.on_exit(137, False)
-        self.assertFalse(self.process.done.is_set())
-        reader = self.open(1, os.O_RDONLY)
-
-        def read():
-            try:
-                os.read(reader, 65536)
-            except BlockingIOError:
-                pass
-            return self.process.done.is_set()
-        await self.turn(read)
-        self.assertEqual([self.process], self.stopped)
-        self.assertEqual((3, True),
-                         (self.process.exit_status, self.process.oom))
-
-    async def test_output_that_comes_before_the_start_is_answered(self):
-        reader = self.open(1, os.O_RDONLY)
-        left = 300 * 1024
-
-        def read():
-            nonlocal left
-            try:
-                left -= len(os.read(reader, 65536))
-            except BlockingIOError:
-                pass
-            return not left
-
-        async def call(ident):
-            for _ in range(left // 1024):
-                self.agent.receiver.on_output(protocol.STDOUT, bytes(1024))
-            await self.turn(read)
-        await self.process.start(self.agent, call, self.announce)
-        self.assertEqual(300 * 1024, self.agent.acknowledged())
-
-    async def test_a_start_that_fails(self):
-        async def call(ident):
-            raise channel.AgentError('no such file')
-        with self.assertRaisesRegex(channel.AgentError, 'no such file'):
-            await self.process.start(self.agent, call, self.announce)
-        self.assertEqual([], self.told)
-        self.assertEqual([], self.stopped)
-        self.assertEqual(process.STOPPED, self.process.status)
-        self.assertTrue(self.process.done.is_set())

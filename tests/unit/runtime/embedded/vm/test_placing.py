@@ -16,7 +16,7 @@ import os
 import tempfile
 
 from kata_openstack.runtime.embedded.common import settings
-from kata_openstack.runtime.embedded.vm import cgroup
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import ram
 from kata_openstack.runtime.embedded.vm import size
@@ -115,9 +115,9 @@ class TestCgroupPath(base.TestCase):
                 ('system.slice:cri:abc', '/system.slice/cri-abc.scope'),
                 ('', '/kata-openstack/id'), ('/', '/kata-openstack/id'),
                 ('/a/../../b', '/kata-openstack/id')):
-            self.assertEqual(path, cgroup.path_of(
+            self.assertEqual(path, pod_cgroup.path_of(
                 {'linux': {'cgroupsPath': given}}, 'id'))
-        self.assertEqual('/kata-openstack/id', cgroup.path_of({}, 'id'))
+        self.assertEqual('/kata-openstack/id', pod_cgroup.path_of({}, 'id'))
 
 
 class TestQemu(base.TestCase):

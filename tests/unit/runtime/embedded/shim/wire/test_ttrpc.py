@@ -13,14 +13,12 @@
 """ttrpc and the event publisher, over real sockets."""
 
 import asyncio
-import os
 import tempfile
 import unittest
 from unittest import mock
 
-from kata_openstack.runtime.embedded.shim import events
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import ttrpc
 
 
 class SocketTestCase(unittest.IsolatedAsyncioTestCase):
@@ -98,51 +96,3 @@ class TestTtrpc(SocketTestCase):
         self.assertEqual(b'', await asyncio.wait_for(reader.read(), 5))
         writer.close()
         listening.close()
-
-
-class TestPublisher(SocketTestCase):
-    def setUp(self):
-        super().setUp()
-        self.got = []
-        patch = mock.patch.object(events, '_RETRY_SECONDS', 0.01)
-        patch.start()
-        self.addCleanup(patch.stop)
-
-    async def take(self, service, method, payload):
-        envelope = messages.FORWARD.decode(payload)['envelope']
-        kind, message = messages.EVENTS[envelope['topic']]
-        self.assertEqual(kind, envelope['event']['type_url'])
-        self.assertEqual('ns', envelope['namespace'])
-        self.got.append((envelope['topic'],
-                         message.decode(envelope['event']['value'])))
-        return b''
-
-    async def test_events_outlive_a_restart_and_keep_their_order(self):
-        publisher = events.Publisher('unix://' + self.path, 'ns')
-        listening = await self.listen(self.take)
-        publisher.publish('/tasks/start', container_id='c', pid=1)
-        # until it is confirmed: what is not is sent again
-        await asyncio.wait_for(publisher._empty.wait(), 10)
-        listening.close()
-        self.assertEqual(1, len(self.got))
-        publisher._client.close()  # as if the server had ended
-        os.unlink(self.path)
-        publisher.publish('/tasks/oom', id='c')
-        publisher.publish('/tasks/exit', container_id='c', id='c', pid=1,
-                          exit_status=137,
-                          exited_at={'seconds': 5, 'nanos': 6})
-        await asyncio.sleep(0.05)
-        listening = await self.listen(self.take)
-        await publisher.close(5)
-        listening.close()
-        self.assertEqual(['/tasks/start', '/tasks/oom', '/tasks/exit'],
-                         [topic for topic, _ in self.got])
-        self.assertEqual(137, self.got[-1][1]['exit_status'])
-
-    async def test_the_queue_is_bounded(self):
-        publisher = events.Publisher(self.path, 'ns')
-        for _ in range(3000):
-            publisher.publish('/tasks/oom', id='c')
-        self.assertEqual(events._MAX_QUEUED, len(publisher._queue))
-        with mock.patch.object(events, 'log'):
-            await publisher.close(0.01)

@@ -19,9 +19,9 @@ import time
 from typing import Any
 from typing import Final
 
-from kata_openstack.runtime.embedded.shim import messages
 from kata_openstack.runtime.embedded.shim import streams
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.vm import agent_channel
 
 CREATED: Final = 1
 RUNNING: Final = 2
@@ -65,7 +65,7 @@ class Process:
         """The guest has been asked to start it, and has not answered."""
         return self._starting
 
-    async def start(self, agent: channel.Channel,
+    async def start(self, agent: agent_channel.Channel,
                     call: Callable[[int], Awaitable[Any]],
                     announce: Callable[[], None]) -> None:
         """Start it in the guest.
@@ -80,7 +80,7 @@ class Process:
         self._streams.attach(agent, self.ident)
         try:
             await call(self.ident)
-        except channel.AgentError:
+        except agent_channel.AgentError:
             agent.forget(self.ident)
             self._starting = False
             self.fail(127)

@@ -19,7 +19,7 @@ import threading
 import unittest
 
 from kata_openstack.runtime.embedded.common import protocol
-from kata_openstack.runtime.embedded.vm import channel
+from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import qmp
 
 
@@ -45,7 +45,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         self.guest.setblocking(False)
         self.gone = []
         self.oom = []
-        self.channel = channel.Channel(ours, self.gone.append,
+        self.channel = agent_channel.Channel(ours, self.gone.append,
                                        self.oom.append)
         self.receiver = Receiver()
         self.channel.receive(5, self.receiver)
@@ -79,7 +79,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         call = asyncio.create_task(self.channel.call('run'))
         await self.answer(json.dumps(
             {'error': 'bad\n\x1b[31m' + 'x' * 9000}).encode())
-        with self.assertRaises(channel.AgentError) as caught:
+        with self.assertRaises(agent_channel.AgentError) as caught:
             await call
         text = str(caught.exception)
         self.assertTrue(text.startswith('bad'))
@@ -87,7 +87,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         self.assertLess(len(text), 2001)
 
     async def test_no_answer_in_time(self):
-        with self.assertRaisesRegex(channel.AgentGone, 'ping.*0.01 s'):
+        with self.assertRaisesRegex(agent_channel.AgentGone, 'ping.*0.01 s'):
             await self.channel.call('ping', seconds=0.01)
         # one that comes late does no harm
         await self.say(protocol.frame(protocol.REPLY, 1, b'{}'))
@@ -111,11 +111,11 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         call = asyncio.create_task(self.channel.call('ping'))
         await asyncio.sleep(0)
         await self.say(protocol.HEAD.pack(0xFFFFFFFF, 1, 1))
-        with self.assertRaisesRegex(channel.AgentError, 'misbehaves'):
+        with self.assertRaisesRegex(agent_channel.AgentError, 'misbehaves'):
             await call
         self.assertEqual(1, len(self.gone))
         self.assertEqual([(137, False)], self.receiver.exits)
-        with self.assertRaises(channel.AgentGone):
+        with self.assertRaises(agent_channel.AgentGone):
             await self.channel.call('ping')
 
     async def test_hostile_json(self):
@@ -125,7 +125,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
                 await self.asyncSetUp()
                 call = asyncio.create_task(self.channel.call('ping'))
                 await self.answer(payload)
-                with self.assertRaises(channel.AgentError):
+                with self.assertRaises(agent_channel.AgentError):
                     await asyncio.wait_for(call, 5)
 
     async def test_short_frames_of_known_types(self):
@@ -140,7 +140,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         await asyncio.sleep(0.01)
         self.assertEqual(['the VM has ended'], self.gone)
         self.assertEqual([(137, False)], self.receiver.exits)
-        with self.assertRaises(channel.AgentGone):
+        with self.assertRaises(agent_channel.AgentGone):
             await self.channel.ready
 
     async def test_a_guest_that_does_not_read(self):

@@ -20,11 +20,11 @@ repository: proto/request.proto. Fields that the shim has no use for are
 left out.
 """
 
-from kata_openstack.runtime.embedded.shim.protobuf import BYTES
-from kata_openstack.runtime.embedded.shim.protobuf import Field
-from kata_openstack.runtime.embedded.shim.protobuf import Message
-from kata_openstack.runtime.embedded.shim.protobuf import STRING
-from kata_openstack.runtime.embedded.shim.protobuf import UINT
+from kata_openstack.runtime.embedded.shim.wire.protobuf import BYTES
+from kata_openstack.runtime.embedded.shim.wire.protobuf import Field
+from kata_openstack.runtime.embedded.shim.wire.protobuf import Message
+from kata_openstack.runtime.embedded.shim.wire.protobuf import STRING
+from kata_openstack.runtime.embedded.shim.wire.protobuf import UINT
 
 TIMESTAMP = Message(Field(1, 'seconds', UINT), Field(2, 'nanos', UINT))
 ANY = Message(Field(1, 'type_url', STRING), Field(2, 'value', BYTES))

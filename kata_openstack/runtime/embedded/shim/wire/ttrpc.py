@@ -24,8 +24,8 @@ from typing import Any
 from typing import Final
 
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import protobuf
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import protobuf
 
 UNKNOWN: Final = 2
 INVALID_ARGUMENT: Final = 3

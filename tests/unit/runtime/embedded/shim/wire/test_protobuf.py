@@ -13,8 +13,8 @@
 from google.protobuf import any_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf import timestamp_pb2
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import protobuf
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import protobuf
 from tests.unit import base
 
 

@@ -18,8 +18,8 @@ import time
 from typing import Any
 
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import messages
-from kata_openstack.runtime.embedded.shim import ttrpc
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import ttrpc
 
 _MAX_QUEUED = 2048
 _RETRY_SECONDS = 0.5

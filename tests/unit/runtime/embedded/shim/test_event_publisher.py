@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Events for containerd."""
+
+import asyncio
+import os
+from unittest import mock
+
+from kata_openstack.runtime.embedded.shim import event_publisher
+from kata_openstack.runtime.embedded.shim.wire import messages
+from tests.unit.runtime.embedded.shim.wire import test_ttrpc
+
+
+class TestPublisher(test_ttrpc.SocketTestCase):
+    def setUp(self):
+        super().setUp()
+        self.got = []
+        patch = mock.patch.object(event_publisher, '_RETRY_SECONDS', 0.01)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    async def take(self, service, method, payload):
+        envelope = messages.FORWARD.decode(payload)['envelope']
+        kind, message = messages.EVENTS[envelope['topic']]
+        self.assertEqual(kind, envelope['event']['type_url'])
+        self.assertEqual('ns', envelope['namespace'])
+        self.got.append((envelope['topic'],
+                         message.decode(envelope['event']['value'])))
+        return b''
+
+    async def test_events_outlive_a_restart_and_keep_their_order(self):
+        publisher = event_publisher.Publisher('unix://' + self.path, 'ns')
+        listening = await self.listen(self.take)
+        publisher.publish('/tasks/start', container_id='c', pid=1)
+        # until it is confirmed: what is not is sent again
+        await asyncio.wait_for(publisher._empty.wait(), 10)
+        listening.close()
+        self.assertEqual(1, len(self.got))
+        publisher._client.close()  # as if the server had ended
+        os.unlink(self.path)
+        publisher.publish('/tasks/oom', id='c')
+        publisher.publish('/tasks/exit', container_id='c', id='c', pid=1,
+                          exit_status=137,
+                          exited_at={'seconds': 5, 'nanos': 6})
+        await asyncio.sleep(0.05)
+        listening = await self.listen(self.take)
+        await publisher.close(5)
+        listening.close()
+        self.assertEqual(['/tasks/start', '/tasks/oom', '/tasks/exit'],
+                         [topic for topic, _ in self.got])
+        self.assertEqual(137, self.got[-1][1]['exit_status'])
+
+    async def test_the_queue_is_bounded(self):
+        publisher = event_publisher.Publisher(self.path, 'ns')
+        for _ in range(3000):
+            publisher.publish('/tasks/oom', id='c')
+        self.assertEqual(event_publisher._MAX_QUEUED, len(publisher._queue))
+        with mock.patch.object(event_publisher, 'log'):
+            await publisher.close(0.01)
