@@ -24,9 +24,9 @@ from cliff import command
 from kata_openstack.cli import local_node
 from kata_openstack.cli import shell
 from kata_openstack import exception
+from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import install
-from kata_openstack.runtime.containerd import program
 
 DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
 
@@ -48,7 +48,7 @@ def _undone_by_signals() -> Iterator[None]:
 
 def installed_version() -> str:
     """See :func:`.program.version`."""
-    return program.version()
+    return binary.version()
 
 
 class Config(command.Command):
@@ -134,7 +134,7 @@ class Configure(command.Command):
                or path.parent / 'conf.d' / 'kata-openstack.toml')
         target = install.Target(
             config=path, own=own.absolute(), program=parsed_args.containerd,
-            version=program.version(parsed_args.containerd))
+            version=binary.version(parsed_args.containerd))
         here = local_node.look(self.app.conf)
         plan = install.plan(self.app.conf, target, here.files(),
                             here.tunings())

@@ -26,7 +26,7 @@ from kata_openstack.cli import shell
 from kata_openstack import exception
 from kata_openstack import needs
 from kata_openstack.runtime.canary import records
-from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
 
@@ -59,7 +59,7 @@ def _ask_containerd(app: shell.KataOpenstack) -> _Containerd:
     client = local_node.containerd(app.conf)
     try:
         version = client.version().runtime_version
-        keys = sandbox.keys(client)
+        keys = runner.keys(client)
     except exception.KataError as e:
         return _Containerd({'reachable': False, 'reason': str(e)}, None, kept)
     finally:

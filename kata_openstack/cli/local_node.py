@@ -17,14 +17,14 @@ from oslo_config import cfg
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import grpc_channel
 from kata_openstack.runtime.containerd import native
-from kata_openstack.runtime.host import containerd as host_containerd
+from kata_openstack.runtime.host.checks import containerd_api
 from kata_openstack.runtime import node
 
 
 def containerd(conf: cfg.ConfigOpts) -> cri.CriClient:
     """A client that does not wait for a containerd that is away."""
     return cri.CriClient(conf, grpc_channel.connect(
-        conf.containerd.address, patience=0), timeout=host_containerd.TIMEOUT)
+        conf.containerd.address, patience=0), timeout=containerd_api.TIMEOUT)
 
 
 def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
@@ -36,7 +36,7 @@ def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
     client = containerd(conf)
     try:
         here = node.Node(conf, containerd=native.NativeClient(
-            conf, client.channel, timeout=host_containerd.TIMEOUT))
+            conf, client.channel, timeout=containerd_api.TIMEOUT))
         here.refresh(measure=measure)
     finally:
         client.close()

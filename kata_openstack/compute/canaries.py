@@ -20,9 +20,9 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack import exception
-from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.canary import own_image
 from kata_openstack.runtime.canary import records
-from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import importer
 from kata_openstack.runtime.hypervisors import base
@@ -155,7 +155,7 @@ class Canaries:
             without containerd
         """
         try:
-            keys = sandbox.keys(self._client)
+            keys = runner.keys(self._client)
             self._blind = False
         except exception.KataError as e:
             LOG.debug('No handlers to try: %s', e)
@@ -175,7 +175,7 @@ class Canaries:
     def _round(self) -> None:
         keys = self._look()
         if keys and not self._swept:
-            sandbox.sweep(self._client)
+            runner.sweep(self._client)
             self._swept = True
         told = False
         for name, key in keys.items():
@@ -194,15 +194,15 @@ class Canaries:
         None where our image cannot run: it is for one architecture, and
         guests that pull images themselves find it nowhere.
         """
-        if (self._node.host.cpu.architecture != image.ARCHITECTURE
+        if (self._node.host.cpu.architecture != own_image.ARCHITECTURE
                 or handler in self._pulling):
             return None
-        own = image.image()
+        own = own_image.image()
         self._importer.ensure(own)
         return own.name
 
     def _try(self, name: str, key: str, failures: int) -> None:
-        record = sandbox.run(self._client, name, key, failures,
+        record = runner.run(self._client, name, key, failures,
                              image_name=self._image(name), logs=self._logs)
         if record.passed:
             LOG.info('The canary sandbox of %s ran after %.2f s', name,

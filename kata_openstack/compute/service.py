@@ -35,7 +35,7 @@ from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
-from kata_openstack.runtime.host import containerd as host_containerd
+from kata_openstack.runtime.host.checks import containerd_api
 from kata_openstack.runtime import node
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Service:
         self.native = native.NativeClient(conf, self.client.channel)
         self.node = node_ or node.Node(
             conf, containerd=native.NativeClient(
-                conf, self.client.channel, host_containerd.TIMEOUT))
+                conf, self.client.channel, containerd_api.TIMEOUT))
         self.network = plugging.Network(conf, self.client)
         self.images = images.Images(self.client)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)

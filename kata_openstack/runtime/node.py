@@ -22,10 +22,10 @@ from oslo_config import cfg
 
 from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.host import capabilities as caps
-from kata_openstack.runtime.host import containerd as host_containerd
-from kata_openstack.runtime.host import host as hosts
-from kata_openstack.runtime.host import instance
+from kata_openstack.runtime.host.checks import containerd_api
+from kata_openstack.runtime.host.checks import instance
 from kata_openstack.runtime.host import probe
+from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime.hypervisors import loader
@@ -90,7 +90,7 @@ class Node:
 
     def __init__(self, conf: cfg.ConfigOpts,
                  host: hosts.Host | None = None,
-                 containerd: host_containerd.Client | None = None) -> None:
+                 containerd: containerd_api.Client | None = None) -> None:
         self._conf = conf
         self._host = host
         self._containerd = containerd

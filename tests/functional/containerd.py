@@ -33,10 +33,10 @@ import fixtures
 from oslo_config import cfg
 
 from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
-from kata_openstack.runtime.containerd import program
 from kata_openstack.runtime.hypervisors import base
 from tests.functional import images
 
@@ -101,7 +101,7 @@ def handlers(conf: cfg.ConfigOpts,
              files: Mapping[base.Handler, base.Files]) -> str:
     """What is added to the fixture's configuration, which names its version
     already."""
-    return config.render(conf, files, program.version()).partition('\n')[2]
+    return config.render(conf, files, binary.version()).partition('\n')[2]
 
 
 class Containerd(fixtures.Fixture):
@@ -157,7 +157,7 @@ class Containerd(fixtures.Fixture):
         self.addCleanup(self._remove_pods)
 
     def _write_config(self) -> None:
-        number = config.format_version(program.version())
+        number = config.format_version(binary.version())
         runtimes = edit.runtimes(tomllib.loads(self._handlers))
         text = _CONFIG + (_CRI_V2 if number == 2 else _CRI_V3)
         (self.root / 'config.toml').write_text(text.format(

@@ -21,7 +21,7 @@ import shutil
 from oslo_config import cfg
 
 from kata_openstack.runtime.host import capabilities as caps
-from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
 
 SHIM = 'containerd-shim-kata-crosvm-v2'

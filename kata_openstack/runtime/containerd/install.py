@@ -28,13 +28,13 @@ from typing import Any
 from oslo_config import cfg
 
 from kata_openstack import exception
+from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
 from kata_openstack.runtime.containerd import errors
 from kata_openstack.runtime.containerd import kata_config
 from kata_openstack.runtime.containerd import mirrors
-from kata_openstack.runtime.containerd import program
 from kata_openstack.runtime.hypervisors import base
 
 BACKUP = '.before-kata-openstack'
@@ -239,7 +239,7 @@ def _dumped(target: Target, document: Any,
                 suffix='.toml') as file:
             file.write(trial.as_string())
             file.flush()
-            return program.dump(pathlib.Path(file.name), target.program,
+            return binary.dump(pathlib.Path(file.name), target.program,
                                 target.config)
 
 

@@ -14,7 +14,7 @@
 
 import dataclasses
 
-from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.host import report as hosts
 
 KVM = 'kvm'
 MSHV = 'mshv'

@@ -27,22 +27,22 @@ import time
 from typing import Any
 
 from kata_openstack.runtime.host import cache as caches
-from kata_openstack.runtime.host import cgroup
-from kata_openstack.runtime.host import containerd
-from kata_openstack.runtime.host import cpu
-from kata_openstack.runtime.host import devices
+from kata_openstack.runtime.host.checks import cgroup
+from kata_openstack.runtime.host.checks import containerd_api
+from kata_openstack.runtime.host.checks import cpu
+from kata_openstack.runtime.host.checks import devices
+from kata_openstack.runtime.host.checks import instance
+from kata_openstack.runtime.host.checks import iommu
+from kata_openstack.runtime.host.checks import kata
+from kata_openstack.runtime.host.checks import kvm
+from kata_openstack.runtime.host.checks import memory
+from kata_openstack.runtime.host.checks import modules
+from kata_openstack.runtime.host.checks import programs
+from kata_openstack.runtime.host.checks import tee
 from kata_openstack.runtime.host import facts
-from kata_openstack.runtime.host import host as hosts
-from kata_openstack.runtime.host import instance
-from kata_openstack.runtime.host import iommu
-from kata_openstack.runtime.host import kata
-from kata_openstack.runtime.host import kvm
 from kata_openstack.runtime.host import limit
-from kata_openstack.runtime.host import memory
-from kata_openstack.runtime.host import modules
-from kata_openstack.runtime.host import programs
+from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.host import roots as host_roots
-from kata_openstack.runtime.host import tee
 from kata_openstack.runtime.host import versions
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def probe(roots: host_roots.Roots | None = None, *,
           cache: pathlib.Path | None = None, refresh: bool = False,
           measure: kvm.Measure = kvm.run_guest,
           architecture: str | None = None,
-          containerd_client: containerd.Client | None = None,
+          containerd_client: containerd_api.Client | None = None,
           metadata: instance.Metadata | None = None) -> hosts.Host:
     """Look at this host; takes some 0.1 s, or a few ms from the cache.
 
@@ -93,7 +93,7 @@ def probe(roots: host_roots.Roots | None = None, *,
     host = hosts.Host(
         boot_id=boot_id, cpu=processor, kvm=judged, kata_root=roots.kata,
         qemu=qemu, virtiofsd=virtiofsd, vsock=modules.vsock(found['modules']),
-        containerd=containerd.check(containerd_client),
+        containerd=containerd_api.check(containerd_client),
         unreadable=tuple(roots.unreadable), **found,
         probe_seconds=time.perf_counter() - begin)
     _tell(host.unreadable)

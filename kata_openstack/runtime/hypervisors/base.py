@@ -29,7 +29,7 @@ from oslo_config import cfg
 
 from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.host import capabilities as caps
-from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.host import report as hosts
 
 # What a handler can offer and a pod can need, in words for a message.
 OFFERS = pod_needs.NEEDS

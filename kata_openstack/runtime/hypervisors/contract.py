@@ -40,7 +40,7 @@ from kata_openstack import exception
 from kata_openstack import needs
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import facts as host_facts
-from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime.hypervisors import loader
 from kata_openstack.runtime import selection

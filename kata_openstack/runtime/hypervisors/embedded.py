@@ -25,7 +25,7 @@ import sys
 from oslo_config import cfg
 
 from kata_openstack.runtime.host import capabilities as caps
-from kata_openstack.runtime.host import host as hosts
+from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
 
 _SHIM = 'containerd-shim-kata-embedded-v2'

@@ -16,7 +16,7 @@ import re
 from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
-from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.canary import own_image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime import node
 from tests.functional import kata
@@ -72,7 +72,7 @@ class TestCanary(base.TestCase):
         record = records.load(records.path(self.conf))['kata-embedded']
         self.assertTrue(record.passed)
         self.assertTrue(self.containerd.client.image_status(
-            image.image().name).HasField('image'))
+            own_image.image().name).HasField('image'))
         self.assertGreater(record.seconds, 0)
         self.assertEqual([], list(
             self.containerd.client.list_pod_sandboxes()))

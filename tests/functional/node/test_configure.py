@@ -23,11 +23,11 @@ from oslo_config import cfg
 
 from kata_openstack.cli import shell
 from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
 from kata_openstack.runtime.containerd import install
-from kata_openstack.runtime.containerd import program
 from tests.functional import kata
 from tests.unit import base
 
@@ -78,7 +78,7 @@ class TestConfigure(base.TestCase):
             fixtures.TempDir(rootdir='/tmp')).path)
         (self.root / 'etc').mkdir()
         self.config = self.root / 'etc' / 'config.toml'
-        version = config.format_version(program.version())
+        version = config.format_version(binary.version())
         self.plugin = config.runtime_plugin(version)
         self.before = _CONFIG.format(version=version, root=self.root,
                                      cri=_CRI[version])
@@ -143,7 +143,7 @@ class TestConfigure(base.TestCase):
         # containerd's own default would be lost by naming another one
         self.assertLessEqual(
             {'runc', 'kata-embedded'},
-            edit.runtimes(program.dump(self.config)).keys())
+            edit.runtimes(binary.dump(self.config)).keys())
         self.assertIn('https://mirror.example', (
             self.root / 'etc/certs.d/docker.io/hosts.toml').read_text())
         before = self.files()
@@ -162,7 +162,7 @@ class TestConfigure(base.TestCase):
         self.assertEqual(0, self.run_cli()[0])
         self.assertEqual(text, self.config.read_text())
         # 'runc' is in it only for a containerd that does not merge imports
-        runtimes = edit.runtimes(program.dump(self.config))
+        runtimes = edit.runtimes(binary.dump(self.config))
         self.assertLessEqual({'other', 'kata-embedded'}, runtimes.keys())
         if '.runtimes.runc' in text:
             self.assertTrue(runtimes['runc']['options']['SystemdCgroup'])
@@ -175,7 +175,7 @@ class TestConfigure(base.TestCase):
         self.assertEqual(0, self.run_cli()[0])
         self.assertTrue(self.config.is_symlink())
         self.assertIn('kata-embedded',
-                      edit.runtimes(program.dump(self.config)))
+                      edit.runtimes(binary.dump(self.config)))
         self.assertEqual(0, self.run_cli('--check')[0])
 
     def test_containerd_has_the_handlers_after_its_restart(self):

@@ -116,7 +116,7 @@ class TestCli(base.TestCase):
 
         self.prepare = prepare
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.runtime.host.containerd.TIMEOUT', 0.1))
+            'kata_openstack.runtime.host.checks.containerd_api.TIMEOUT', 0.1))
         code, out = self.run_cli('host', 'check', '-f', 'json',
                                  kata=hosts.KATA_GO)
         self.assertEqual(0, code)

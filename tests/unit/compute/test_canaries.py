@@ -19,9 +19,9 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute import inventory
-from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.canary import own_image
 from kata_openstack.runtime.canary import records
-from kata_openstack.runtime.canary import sandbox
+from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime import node
 from tests.unit import base
@@ -78,7 +78,7 @@ class TestCanaries(base.TestCase):
         [request] = [request for method, request in self.fake.state.calls
                      if method == 'CreateContainer']
         name = request.config.image.image
-        self.assertEqual(image.image().name, name)
+        self.assertEqual(own_image.image().name, name)
         self.assertIn(name, self.fake.state.images)
         self.assertFalse(pathlib.Path(
             request.sandbox_config.log_directory).exists())
@@ -172,13 +172,13 @@ class TestCanaries(base.TestCase):
         found = self.canaries()
         found.start()
         self.info()
-        before = sandbox.keys(self.client)
+        before = runner.keys(self.client)
         self.fake.state.handlers = ['kata-embedded', 'kata-x']
         self.assertEqual(before['kata-embedded'],
-                         sandbox.keys(self.client)['kata-embedded'])
+                         runner.keys(self.client)['kata-embedded'])
         self.assertEqual(1, len(self.runs()))
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.runtime.canary.sandbox.keys',
+            'kata_openstack.runtime.canary.runner.keys',
             lambda client: {'kata-embedded': 'changed'}))
         found.wake()
         self.wait_for(lambda: len(self.runs()) == 2)
@@ -241,7 +241,7 @@ class TestCanaries(base.TestCase):
     def test_leftovers_are_removed(self):
         self.client.run_pod_sandbox(
             fake_containerd.pb.PodSandboxConfig(
-                labels={sandbox.LABEL: 'kata-embedded'}), 'kata-embedded')
+                labels={runner.LABEL: 'kata-embedded'}), 'kata-embedded')
         self.canaries().start()
         self.info()
         self.assertEqual({}, self.fake.state.sandboxes)

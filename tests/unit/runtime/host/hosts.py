@@ -19,8 +19,8 @@ import struct
 import tempfile
 from typing import Any
 
-from kata_openstack.runtime.host import host
 from kata_openstack.runtime.host import probe
+from kata_openstack.runtime.host import report
 from kata_openstack.runtime.host import roots as host_roots
 
 HARDWARE = {'api_version': 12, 'capabilities': {'irqchip': 1},
@@ -180,7 +180,7 @@ class RecordedHost:
         self.measurements += 1
         return self.measured
 
-    def probe(self, **kwargs: Any) -> host.Host:
+    def probe(self, **kwargs: Any) -> report.Host:
         return probe.probe(self.roots, **{
             'measure': self.measure, 'architecture': self.architecture,
             **kwargs})

@@ -18,8 +18,8 @@ import threading
 
 import fixtures
 
+from kata_openstack.runtime.host.checks import kvm
 from kata_openstack.runtime.host import facts
-from kata_openstack.runtime.host import kvm
 from tests.unit import base
 from tests.unit.runtime.host import hosts
 
@@ -227,7 +227,7 @@ class TestLimit(base.TestCase):
                 ('programs.qemu', 'programs')):
             name = module if '.' in module else f'{module}.check'
             with fixtures.MonkeyPatch(
-                    f'kata_openstack.runtime.host.{name}',
+                    f'kata_openstack.runtime.host.checks.{name}',
                     lambda *args: self.never.wait()):
                 found = hosts.recorded(self, **hosts.QEMU).probe()
             # not the only one on a host that is busy just now

@@ -13,7 +13,7 @@
 """Runs a counted loop as guest code and natively, and times both.
 
 This file is run as a program, in a process of its own, by
-:mod:`kata_openstack.runtime.host.kvm`: a KVM that hangs or crashes then
+:mod:`kata_openstack.runtime.host.checks.kvm`: a KVM that hangs or crashes then
 takes nothing with it, and a timer signal (which only a main thread can
 handle) bounds each KVM_RUN. It uses nothing but the standard library, so
 that it starts in milliseconds without the site packages.

@@ -19,7 +19,7 @@ import time
 
 import fixtures
 
-from kata_openstack.runtime.host import kvm_guest
+from kata_openstack.runtime.host.checks import kvm_guest
 from tests.unit import base
 
 

@@ -92,7 +92,7 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
                    f'runs on {", ".join(_ARCHITECTURES)} only, not on '
                    f'{cpu.architecture}',
             remedy='Nothing proves this KVM yet: help to port the test guest '
-                   '(kata_openstack/runtime/host/kvm_guest.py).')
+                   '(kata_openstack/runtime/host/checks/kvm_guest.py).')
     answer = measure(path)
     if answer.get('errno') in (errno.EACCES, errno.EPERM):
         return facts.Kvm(

@@ -21,28 +21,28 @@ import unittest
 
 import fixtures
 
-from kata_openstack.runtime.canary import image
+from kata_openstack.runtime.canary import own_image
 from tests.unit import base
 
 
 class ImageTest(base.TestCase):
 
     def program(self):
-        [layer] = image.image().layers
+        [layer] = own_image.image().layers
         with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
             folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
             tar.extract('canary', folder, filter='data')
         return folder / 'canary'
 
-    @unittest.skipUnless(platform.machine() == image.ARCHITECTURE,
+    @unittest.skipUnless(platform.machine() == own_image.ARCHITECTURE,
                          'the program is for another architecture')
     def test_it_tells_the_boot_id_of_its_kernel(self):
         done = subprocess.run([self.program()], stdout=subprocess.PIPE)
         self.assertEqual(0, done.returncode)
-        self.assertEqual(pathlib.Path(image.BOOT_ID).read_bytes(),
+        self.assertEqual(pathlib.Path(own_image.BOOT_ID).read_bytes(),
                          done.stdout)
 
-    @unittest.skipUnless(platform.machine() == image.ARCHITECTURE,
+    @unittest.skipUnless(platform.machine() == own_image.ARCHITECTURE,
                          'the program is for another architecture')
     def test_it_fails_where_there_is_none(self):
         program = self.program()
@@ -52,7 +52,7 @@ class ImageTest(base.TestCase):
         self.assertEqual((1, b''), (done.returncode, done.stdout))
 
     def test_the_same_each_time(self):
-        self.assertEqual(image.image(), image.image())
-        config = json.loads(image.image().config)
-        digest = hashlib.sha256(image.image().layers[0]).hexdigest()
+        self.assertEqual(own_image.image(), own_image.image())
+        config = json.loads(own_image.image().config)
+        digest = hashlib.sha256(own_image.image().layers[0]).hexdigest()
         self.assertEqual([f'sha256:{digest}'], config['rootfs']['diff_ids'])

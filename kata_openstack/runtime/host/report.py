@@ -17,14 +17,14 @@ import enum
 import pathlib
 from typing import Any
 
-from kata_openstack.runtime.host import cgroup as host_cgroup
-from kata_openstack.runtime.host import containerd as host_containerd
+from kata_openstack.runtime.host.checks import cgroup as host_cgroup
+from kata_openstack.runtime.host.checks import containerd_api
+from kata_openstack.runtime.host.checks import instance as host_instance
+from kata_openstack.runtime.host.checks import iommu as host_iommu
+from kata_openstack.runtime.host.checks import memory as host_memory
+from kata_openstack.runtime.host.checks import modules as host_modules
+from kata_openstack.runtime.host.checks import tee as host_tee
 from kata_openstack.runtime.host import facts
-from kata_openstack.runtime.host import instance as host_instance
-from kata_openstack.runtime.host import iommu as host_iommu
-from kata_openstack.runtime.host import memory as host_memory
-from kata_openstack.runtime.host import modules as host_modules
-from kata_openstack.runtime.host import tee as host_tee
 
 _UNKNOWN = facts.Device(path='', state=facts.DeviceState.ABSENT,
                         reason='it was not looked for')
@@ -72,7 +72,7 @@ class Host:
     tee: host_tee.Tee = host_tee.Tee()
     cgroup: host_cgroup.Cgroup = host_cgroup.Cgroup()
     instance: host_instance.Instance = host_instance.Instance()
-    containerd: host_containerd.Containerd | None = None
+    containerd: containerd_api.Containerd | None = None
     unreadable: tuple[str, ...] = ()
     probe_seconds: float = 0.0
 
