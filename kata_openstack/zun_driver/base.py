@@ -24,7 +24,8 @@ from kata_openstack import exception
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import host
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
+from kata_openstack.zun_driver import node_info
 from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver import translate
 
@@ -41,7 +42,7 @@ class KataBaseDriver(driver.BaseDriver):
     def __init__(self) -> None:
         super().__init__()
         opts.register_opts(CONF, 'kata_driver')
-        self._node = client.NodeInfo()
+        self._node = node_info.NodeInfo()
         self._traits: dict[str, bool] = {}
 
     @staticmethod
@@ -66,7 +67,7 @@ class KataBaseDriver(driver.BaseDriver):
             LOG.error('Pod %s may be left on %s: %s', record.uuid,
                       self._host(record), errors.text(e))
         try:
-            network.Network(context).release(record)
+            ports.Network(context).release(record)
         except Exception as e:
             LOG.error('Ports of %s may be left in Neutron: %s', record.uuid,
                       errors.text(e))
@@ -85,9 +86,9 @@ class KataBaseDriver(driver.BaseDriver):
                                     self._host(record), record.uuid, force)
         except exception.KataError:
             if force:
-                network.Network(context).release(record)
+                ports.Network(context).release(record)
             raise
-        network.Network(context).release(record)
+        ports.Network(context).release(record)
 
     # volumes
 

@@ -26,9 +26,9 @@ from kata_openstack.zun_driver import base
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
-from kata_openstack.zun_driver import status
+from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver import translate
 
 CONF = zun.conf.CONF
@@ -72,8 +72,8 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         translate.runtime(capsule)
         pulled = [self._pull(context, capsule, record)
                   for record in capsule.containers]
-        attachment = network.Network(context).attach(capsule,
-                                                     requested_networks)
+        attachment = ports.Network(context).attach(
+            capsule, requested_networks)
         try:
             capsule.addresses = attachment.addresses
             capsule.save(context)

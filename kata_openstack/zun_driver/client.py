@@ -13,22 +13,16 @@
 """The way from zun-compute to kata-compute."""
 
 import functools
-import threading
-import time
 from typing import Any
 
-from oslo_log import log as logging
 import oslo_messaging
 import zun.conf
 
 from kata_openstack.compute import rpcapi
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack.zun_driver import errors
 
 CONF = zun.conf.CONF
-LOG = logging.getLogger(__name__)
-_INFO_MAX_AGE = 90.0  # seconds; zun-compute asks anew each minute
 
 
 @functools.lru_cache(maxsize=1)
@@ -50,34 +44,3 @@ def context(zun_context: Any) -> dict[str, Any]:
     return {'project_id': getattr(zun_context, 'project_id', None),
             'user_id': getattr(zun_context, 'user_id', None),
             'request_id': getattr(zun_context, 'request_id', None)}
-
-
-class NodeInfo:
-    """What the node last said of itself.
-
-    Zun asks for memory, processors and traits several times within each
-    create; the node is asked once a minute.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._info: dict[str, Any] | None = None
-        self._at = 0.0
-
-    def get(self, *, fresh: bool = False) -> dict[str, Any] | None:
-        """Never raises, because a create would be left half done.
-
-        :returns: None if the node does not answer.
-        """
-        with self._lock:
-            age = time.monotonic() - self._at
-            if not fresh and age < _INFO_MAX_AGE:
-                return self._info
-            try:
-                self._info = api().get_node_info(context(None), CONF.host)
-            except Exception as e:
-                LOG.warning('No runtimes are offered on %s: %s', CONF.host,
-                            errors.text(e))
-                self._info = None
-            self._at = time.monotonic()
-            return self._info

@@ -33,11 +33,11 @@ from kata_openstack.zun_driver import base
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import status
+from kata_openstack.zun_driver.records import sync
 from kata_openstack.zun_driver import refusals
-from kata_openstack.zun_driver import status
-from kata_openstack.zun_driver import sync
 from kata_openstack.zun_driver import translate
 
 CONF = zun.conf.CONF
@@ -133,8 +133,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                 'ifnotpresent', None, container.registry)[images.DETAILS]
         reference = images.name(image['repo'], image['tag'])
         translate.runtime(container)
-        attachment = network.Network(context).attach(container,
-                                                     requested_networks)
+        attachment = ports.Network(context).attach(
+            container, requested_networks)
         try:
             container.addresses = attachment.addresses
             translate.keep(container, attachment, reference, details)
@@ -353,14 +353,14 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     @errors.reported
     def add_security_group(self, context: Any, container: Any,
                            security_group: str, **kwargs: Any) -> None:
-        network.Network(context).add_security_group(container,
-                                                    security_group)
+        ports.Network(context).add_security_group(
+            container, security_group)
 
     @errors.reported
     def remove_security_group(self, context: Any, container: Any,
                               security_group: str, **kwargs: Any) -> None:
-        network.Network(context).remove_security_group(container,
-                                                       security_group)
+        ports.Network(context).remove_security_group(
+            container, security_group)
 
 
 def _check_created(container: Any) -> None:

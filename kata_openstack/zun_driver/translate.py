@@ -26,7 +26,7 @@ import zun.conf
 from kata_openstack import exception
 from kata_openstack import needs
 from kata_openstack import objects
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
 
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
@@ -35,7 +35,7 @@ _PCI_VIFS = ('hostdev_physical', 'hw_veb', 'ib_hostdev')
 _KEPT = 'kata'  # our key in cni_metadata
 
 
-def keep(record: Any, attachment: network.Attachment, image: str,
+def keep(record: Any, attachment: ports.Attachment, image: str,
          details: dict[str, Any]) -> None:
     """Remember in ``record`` what :func:`pod` needs later.
 
@@ -157,7 +157,7 @@ def pod(record: Any) -> objects.Pod:
 
 
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
-                attachment: network.Attachment) -> objects.Pod:
+                attachment: ports.Attachment) -> objects.Pod:
     """:param images: the reference of each, and what the node says of it,
     in the order of ``capsule.containers``.
     """

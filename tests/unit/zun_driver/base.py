@@ -26,7 +26,7 @@ from zun import objects as zun_objects
 
 from kata_openstack.conf import opts
 from kata_openstack.zun_driver import client
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
 from tests.unit import base
 from tests.unit.zun_driver import fakes
@@ -56,9 +56,9 @@ class DriverTestCase(base.TestCase):
         self.generation: int | None = None
         self.allocated: set[str] = set()
         self._replace(placement, '_client', lambda: self)
-        network._networks.clear()
-        network._admin_client.cache_clear()
-        self.addCleanup(network._admin_client.cache_clear)
+        ports._networks.clear()
+        ports._admin_client.cache_clear()
+        self.addCleanup(ports._admin_client.cache_clear)
 
     def _database(self) -> None:
         manager = enginefacade._context_manager

@@ -23,7 +23,7 @@ from zun import objects as zun_objects
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack.zun_driver import container as module
-from kata_openstack.zun_driver import network
+from kata_openstack.zun_driver.network import ports
 from tests.unit.zun_driver import base
 from tests.unit.zun_driver import fakes
 
@@ -478,7 +478,7 @@ class TestLife(ContainerTestCase):
                 ('create_pod', exception.NoHandler(why='none')),
                 ('show_network', neutron_exc.InternalServerError())):
             record, networks = self.prepare_rebuild()
-            network._networks.clear()
+            ports._networks.clear()
             self.api.fail[method] = self.neutron.fail[method] = error
             self.assertRaises(zun_exc.Conflict, self.rebuild, record,
                               networks)
@@ -493,7 +493,7 @@ class TestLife(ContainerTestCase):
             mine = self.user_port()
             record, networks = self.prepare_rebuild(port=mine,
                                                     preserve_on_delete=True)
-            network._networks.clear()
+            ports._networks.clear()
             self.api.fail[method] = self.neutron.fail[method] = error
             self.assertRaises(zun_exc.Conflict, self.rebuild, record,
                               networks)

@@ -13,7 +13,7 @@
 from neutronclient.common import exceptions as neutron_exc
 
 from kata_openstack import exception
-from kata_openstack.zun_driver import network as module
+from kata_openstack.zun_driver.network import ports as module
 from tests.unit.zun_driver import base
 
 NETWORK_2 = '6c6bcd3e-0000-4000-8000-000000000002'

@@ -38,7 +38,7 @@ from zun.network import neutron
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import errors
-from kata_openstack.zun_driver import vif
+from kata_openstack.zun_driver.network import vif
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@
 # under the License.
 
 from kata_openstack import objects
-from kata_openstack.zun_driver import status as module
+from kata_openstack.zun_driver.records import status as module
 from tests.unit import base
 
 

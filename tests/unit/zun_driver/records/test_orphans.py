@@ -58,7 +58,7 @@ class TestOrphans(base.DriverTestCase):
         return [c[2:] for c in self.api.calls if c[0] == 'delete_pod']
 
     def test_forgotten(self) -> None:
-        with self.assertLogs('kata_openstack.zun_driver.orphans',
+        with self.assertLogs('kata_openstack.zun_driver.records.orphans',
                              'WARNING') as logs:
             gone = self.pod()
             self.sync()

@@ -26,8 +26,8 @@ from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
-from kata_openstack.zun_driver import orphans
-from kata_openstack.zun_driver import status
+from kata_openstack.zun_driver.records import orphans
+from kata_openstack.zun_driver.records import status
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
