@@ -103,15 +103,10 @@ class NoHandler(KataError):
 
 
 class UnknownRuntime(KataError):
-    msg_fmt = 'Runtime %(runtime)s is not known here.'
-    remedy_fmt = 'Use one of: %(known)s.'
+    """``why``: a reason in parentheses for a name of former times, or ''."""
 
-
-class ReplacedRuntime(UnknownRuntime):
-    """A runtime of former times; ``successor`` is the one to use."""
-
-    msg_fmt = 'Runtime %(runtime)s is no longer there: %(why)s.'
-    remedy_fmt = 'Use %(successor)s, or one of: %(known)s.'
+    msg_fmt = 'Runtime %(runtime)s is not known here%(why)s.'
+    remedy_fmt = 'Use %(use)s.'
 
 
 class NotEnoughMemory(KataError):

@@ -25,7 +25,7 @@ import dataclasses
 
 from kata_openstack import exception
 from kata_openstack import needs as pod_needs
-from kata_openstack.runtime.hypervisors import successors
+from kata_openstack.runtime.hypervisors import upstream
 
 ANY = 'kata'  # the runtime that means: choose for me
 
@@ -105,12 +105,11 @@ def choose(runtime: str, needs: Iterable[str],
 def _unknown(runtime: str, candidates: Sequence[Candidate],
              ) -> exception.UnknownRuntime:
     known = ', '.join([ANY, *(c.handler for c in candidates)])
-    successor = successors.find(runtime)
-    if successor is None:
-        return exception.UnknownRuntime(runtime=runtime, known=known)
-    return exception.ReplacedRuntime(
-        runtime=runtime, why=successor[1], successor=f'kata-{successor[0]}',
-        known=known)
+    why, use = '', f'one of: {known}'
+    successor = upstream.successor(runtime)
+    if successor is not None:
+        why, use = f' ({successor[1]})', f'kata-{successor[0]}, or {use}'
+    return exception.UnknownRuntime(runtime=runtime, why=why, use=use)
 
 
 def _policy(candidate: Candidate, isolation: str,

@@ -21,7 +21,7 @@ from stevedore import extension
 from stevedore import named
 
 from kata_openstack.runtime.hypervisors import base
-from kata_openstack.runtime.hypervisors import successors
+from kata_openstack.runtime.hypervisors import upstream
 
 LOG = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _in_order(order: tuple[str, ...]) -> dict[str, base.Hypervisor]:
 
 def unknown(name: str) -> str:
     """What to tell about a name that no plugin has."""
-    successor = successors.find(name)
+    successor = upstream.successor(name)
     hint = (f'its successor is {successor[0]} ({successor[1]})' if successor
             else f'known are: {", ".join(sorted(installed()))}')
     return (f'[kata] hypervisor_order names {name}, which is not known here '

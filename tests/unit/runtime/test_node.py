@@ -18,7 +18,7 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
-from kata_openstack.runtime.hypervisors import clh
+from kata_openstack.runtime.hypervisors import upstream
 from kata_openstack.runtime import node
 from tests.unit import base
 from tests.unit.runtime.host import hosts
@@ -88,7 +88,7 @@ class TestHandlers(NodeTestCase):
     def test_a_plugin_that_fails_costs_only_itself(self):
         here = self.node(kata=hosts.KATA_GO)
         for method in ('judge', 'withheld', 'isolation', 'tuning'):
-            with mock.patch.object(clh.CloudHypervisor, method,
+            with mock.patch.object(upstream.CloudHypervisor, method,
                                    side_effect=KeyError('kernel')):
                 self.assertEqual(['kata', 'kata-qemu'], here.runtimes(ALL))
                 state = self.state(here, 'kata-clh')

@@ -20,7 +20,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.hypervisors import base as hypervisors
-from kata_openstack.runtime.hypervisors import firecracker
+from kata_openstack.runtime.hypervisors import upstream
 from tests.unit import base
 
 HANDLER = hypervisors.kata_handler('clh')
@@ -86,7 +86,7 @@ class TestRender(base.TestCase):
         self.assertIn('1.7', str(e))
 
     def test_a_snapshotter_that_the_hypervisor_needs(self):
-        [handler] = firecracker.Firecracker.facts.handlers
+        [handler] = upstream.Firecracker.facts.handlers
 
         def section(version):
             plugin = config.sections(self.conf, {handler: FILES}, version)[

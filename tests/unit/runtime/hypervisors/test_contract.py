@@ -21,17 +21,9 @@ import unittest
 
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.hypervisors import base as hypervisors
-from kata_openstack.runtime.hypervisors import clh
-from kata_openstack.runtime.hypervisors import confidential
 from kata_openstack.runtime.hypervisors import contract
-from kata_openstack.runtime.hypervisors import dragonball
 from kata_openstack.runtime.hypervisors import embedded
-from kata_openstack.runtime.hypervisors import firecracker
-from kata_openstack.runtime.hypervisors import nvidia
-from kata_openstack.runtime.hypervisors import openvmm
-from kata_openstack.runtime.hypervisors import qemu
-from kata_openstack.runtime.hypervisors import remote
-from kata_openstack.runtime.hypervisors import stratovirt
+from kata_openstack.runtime.hypervisors import upstream
 from tests.unit import base
 
 EXAMPLE = (pathlib.Path(__file__).parents[4] / 'examples'
@@ -39,62 +31,62 @@ EXAMPLE = (pathlib.Path(__file__).parents[4] / 'examples'
 
 
 class TestQemu(contract.PluginContract, base.TestCase):
-    plugin, name = qemu.Qemu, 'qemu'
+    plugin, name = upstream.Qemu, 'qemu'
 
 
 class TestClh(contract.PluginContract, base.TestCase):
-    plugin, name = clh.CloudHypervisor, 'clh'
+    plugin, name = upstream.CloudHypervisor, 'clh'
 
 
 class TestFirecracker(contract.PluginContract, base.TestCase):
-    plugin, name = firecracker.Firecracker, 'fc'
+    plugin, name = upstream.Firecracker, 'fc'
 
 
 class TestDragonball(contract.PluginContract, base.TestCase):
-    plugin, name = dragonball.Dragonball, 'dragonball'
+    plugin, name = upstream.Dragonball, 'dragonball'
 
 
 class TestStratoVirt(contract.PluginContract, base.TestCase):
-    plugin, name = stratovirt.StratoVirt, 'stratovirt'
+    plugin, name = upstream.StratoVirt, 'stratovirt'
 
 
 class TestOpenVmm(contract.PluginContract, base.TestCase):
-    plugin, name = openvmm.OpenVmm, 'openvmm'
+    plugin, name = upstream.OpenVmm, 'openvmm'
 
 
 class TestRemote(contract.PluginContract, base.TestCase):
-    plugin, name = remote.Remote, 'remote'
+    plugin, name = upstream.Remote, 'remote'
 
 
 class TestSnp(contract.PluginContract, base.TestCase):
-    plugin, name = confidential.QemuSnp, 'qemu-snp'
+    plugin, name = upstream.QemuSnp, 'qemu-snp'
 
 
 class TestTdx(contract.PluginContract, base.TestCase):
-    plugin, name = confidential.QemuTdx, 'qemu-tdx'
+    plugin, name = upstream.QemuTdx, 'qemu-tdx'
 
 
 class TestSe(contract.PluginContract, base.TestCase):
-    plugin, name = confidential.QemuSe, 'qemu-se'
+    plugin, name = upstream.QemuSe, 'qemu-se'
 
 
 class TestNvidia(contract.PluginContract, base.TestCase):
-    plugin, name = nvidia.NvidiaGpu, 'nvidia-gpu'
+    plugin, name = upstream.NvidiaGpu, 'nvidia-gpu'
 
 
 class TestNvidiaSnp(contract.PluginContract, base.TestCase):
-    plugin, name = nvidia.NvidiaGpuSnp, 'nvidia-gpu-snp'
+    plugin, name = upstream.NvidiaGpuSnp, 'nvidia-gpu-snp'
 
 
 class TestNvidiaTdx(contract.PluginContract, base.TestCase):
-    plugin, name = nvidia.NvidiaGpuTdx, 'nvidia-gpu-tdx'
+    plugin, name = upstream.NvidiaGpuTdx, 'nvidia-gpu-tdx'
 
 
 class TestEmbedded(contract.PluginContract, base.TestCase):
     plugin, name = embedded.Embedded, 'embedded'
 
 
-class Careless(qemu.Qemu):
+class Careless(upstream.Qemu):
     """Says yes to everything, and claims too much."""
 
     def judge(self, handler, host, capabilities, conf):
@@ -110,7 +102,7 @@ class Careless(qemu.Qemu):
         return {'wings': 'none'}
 
 
-class Sloppy(qemu.Qemu):
+class Sloppy(upstream.Qemu):
     """Looks for its files and for nothing else."""
 
     def judge(self, handler, host, capabilities, conf):
@@ -191,14 +183,14 @@ class TestTuning(base.TestCase):
         self.assertEqual(
             {'hypervisor': {'qemu': {'enable_annotations': []}},
              'runtime': {'static_sandbox_resource_mgmt': True}},
-            self.tuning(qemu.Qemu(), 'kata-qemu'))
+            self.tuning(upstream.Qemu(), 'kata-qemu'))
 
     def test_nested_guests_get_time(self):
         for plugin, handler, agent in (
-                (qemu.Qemu(), 'kata-qemu', {'dial_timeout': 120}),
-                (qemu.Qemu(), 'kata-qemu-runtime-rs',
+                (upstream.Qemu(), 'kata-qemu', {'dial_timeout': 120}),
+                (upstream.Qemu(), 'kata-qemu-runtime-rs',
                  {'reconnect_timeout_ms': 120000}),
-                (dragonball.Dragonball(), 'kata-dragonball',
+                (upstream.Dragonball(), 'kata-dragonball',
                  {'reconnect_timeout_ms': 120000})):
             self.assertEqual(
                 {'kata': agent},
@@ -206,12 +198,12 @@ class TestTuning(base.TestCase):
 
     def test_the_table_that_the_configuration_has(self):
         self.assertIn('cloud-hypervisor', self.tuning(
-            clh.CloudHypervisor(), 'kata-clh-runtime-rs')['hypervisor'])
+            upstream.CloudHypervisor(), 'kata-clh-runtime-rs')['hypervisor'])
         self.kata = (facts.KataShim(
             name='clh', runtime_path=pathlib.Path('/shim'),
             config_path=pathlib.Path('/c'), table='other',
             static_sizing=False),)
-        found = self.tuning(clh.CloudHypervisor(), 'kata-clh')
+        found = self.tuning(upstream.CloudHypervisor(), 'kata-clh')
         self.assertEqual({'other'}, found['hypervisor'].keys())
         self.assertNotIn('runtime', found)  # the operator wants resizing
 

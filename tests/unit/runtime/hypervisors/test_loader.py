@@ -57,7 +57,7 @@ class TestLoader(base.TestCase):
     def test_a_broken_plugin_is_one_line(self):
         self.plugins(
             broken='kata_openstack.no_such_module:X',
-            qemu='kata_openstack.runtime.hypervisors.qemu:Qemu')
+            qemu='kata_openstack.runtime.hypervisors.upstream:Qemu')
         self.assertEqual({'qemu'}, set(loader.installed()))
         lines = self.log.output.splitlines()
         self.assertEqual(1, len(lines), lines)
@@ -67,7 +67,7 @@ class TestLoader(base.TestCase):
     def test_one_that_asserts_is_no_worse(self):
         self.plugins(
             asserting=f'{__name__}:Asserting',
-            qemu='kata_openstack.runtime.hypervisors.qemu:Qemu')
+            qemu='kata_openstack.runtime.hypervisors.upstream:Qemu')
         self.assertEqual({'qemu'}, set(loader.installed()))
         self.assertIn('asserting', self.log.output)
         self.assertIn('AssertionError: not today', self.log.output)

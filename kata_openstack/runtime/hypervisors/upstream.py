@@ -1,0 +1,274 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Upstream Kata's handlers: one table of the facts about them.
+
+Source: Kata 4.1. The RuntimeClasses give the overhead, the configuration
+files of both runtimes give the rest. runtime-rs has been upstream's default
+since 4.0 and goes first. A new fact about a handler is a new field of
+:class:`.base.Handler` and a value here.
+"""
+
+from kata_openstack.runtime.host import capabilities as caps
+from kata_openstack.runtime.hypervisors import base
+
+_X86 = frozenset({'x86_64'})
+_X86_ARM = frozenset({'x86_64', 'aarch64'})
+
+_QEMU_KVM = (caps.KVM_USER_MEMORY, caps.KVM_IRQCHIP, caps.KVM_IOEVENTFD)
+_RUST_VMM_KVM = (caps.KVM_USER_MEMORY, caps.KVM_IRQCHIP, caps.KVM_IRQFD,
+                 caps.KVM_IOEVENTFD)
+
+_FULL = ('block-rootfs', 'block-volume', 'cpu-hotplug', 'memory-hotplug',
+         'nydus', 'privileged', 'resize', 'shared-fs', 'vfio', 'vm-template')
+_CLH = ('block-rootfs', 'block-volume', 'nydus', 'privileged', 'shared-fs',
+        'vfio')
+_CONFIDENTIAL = ('block-volume', 'confidential', 'guest-pull', 'privileged')
+_NVIDIA = ('block-volume', 'gpu', 'privileged', 'vfio')
+
+
+def _both_runtimes(shim: str, *offers: str) -> tuple[base.Handler, ...]:
+    """The handlers of a QEMU shim that runtime-rs and the Go runtime have."""
+    return (base.kata_handler(f'{shim}-runtime-rs', *offers, table='qemu'),
+            base.kata_handler(shim, *offers, table='qemu'))
+
+
+class Qemu(base.UpstreamKata):
+    """QEMU supports the most.
+
+    Kata's QEMU is built without TCG and its configuration sets accel=kvm,
+    so there is no emulation here. Without vhost-vsock Kata's own host check
+    passes and QEMU fails. /dev/shm holds the guest's memory, which QEMU
+    shares with virtiofsd.
+    """
+
+    facts = base.Facts(
+        handlers=_both_runtimes('qemu', *_FULL),
+        accelerators=(caps.KVM,),
+        kvm_needs=_QEMU_KVM,
+        needs=(caps.VHOST_VSOCK, caps.TUN, caps.SHM),
+        architectures=frozenset({'x86_64', 'aarch64', 's390x', 'ppc64le'}),
+        overhead_mib=320,
+        overhead_cpus=0.25)
+
+
+class CloudHypervisor(base.UpstreamKata):
+    """Cloud Hypervisor also runs on /dev/mshv.
+
+    Its vsock is a Unix socket (hybrid vsock), so the host needs no
+    vhost-vsock. It cannot take memory away from a running guest, and
+    runtime-rs does not resize it at all.
+    """
+
+    facts = base.Facts(
+        handlers=(
+            base.kata_handler('clh-runtime-rs', *_CLH, 'vm-template',
+                              table='cloud-hypervisor'),
+            base.kata_handler('clh', *_CLH, 'cpu-hotplug',
+                              'memory-hotplug'),
+        ),
+        accelerators=(caps.KVM, caps.MSHV),
+        kvm_needs=(caps.KVM_USER_MEMORY, caps.KVM_IRQFD, caps.KVM_IOEVENTFD),
+        needs=(caps.TUN,),
+        architectures=_X86_ARM,
+        overhead_mib=130,
+        overhead_cpus=0.25)
+
+
+class Dragonball(base.UpstreamKata):
+    """Dragonball is part of runtime-rs and runs in the shim's process.
+
+    Its virtio-fs is inline: it needs no virtiofsd and keeps nothing in
+    /dev/shm. Its vsock is hybrid.
+    """
+
+    facts = base.Facts(
+        handlers=(base.kata_handler('dragonball', *_FULL),),
+        accelerators=(caps.KVM,),
+        kvm_needs=_RUST_VMM_KVM,
+        needs=(caps.TUN,),
+        architectures=_X86_ARM,
+        overhead_mib=130,
+        overhead_cpus=0.25)
+
+
+class Firecracker(base.UpstreamKata):
+    """Firecracker has the smallest device model, and so the fewest offers.
+
+    Only the Go runtime has it. It has no file sharing, no device assignment
+    and no hot-plug. Its root file system must be a block device, which the
+    devmapper snapshotter provides. Source of the limits: Firecracker 1.12.
+    """
+
+    facts = base.Facts(
+        handlers=(base.kata_handler('fc', 'block-rootfs', 'block-volume',
+                                    'privileged', table='firecracker',
+                                    snapshotter='devmapper'),),
+        accelerators=(caps.KVM,),
+        kvm_needs=_RUST_VMM_KVM,
+        needs=(caps.TUN, caps.DEVMAPPER),
+        architectures=_X86_ARM,
+        overhead_mib=130,
+        overhead_cpus=0.25,
+        max_vcpus=32,
+        min_memory_mib=128)
+
+
+class StratoVirt(base.UpstreamKata):
+    """StratoVirt is openEuler's hypervisor.
+
+    Upstream has its configuration and overhead for the Go runtime and does
+    not ship the program. Its sandboxes have a fixed size and share files by
+    virtio-fs only.
+    """
+
+    facts = base.Facts(
+        handlers=(base.kata_handler('stratovirt', 'privileged', 'shared-fs'),),
+        accelerators=(caps.KVM,),
+        kvm_needs=_QEMU_KVM,
+        needs=(caps.VHOST_VSOCK, caps.TUN, caps.SHM),
+        architectures=_X86_ARM,
+        overhead_mib=130,
+        overhead_cpus=0.25)
+
+
+class OpenVmm(base.UpstreamKata):
+    """OpenVMM is Microsoft's hypervisor, in runtime-rs, for Azure."""
+
+    facts = base.Facts(
+        handlers=(base.kata_handler('openvmm-azure-runtime-rs', 'privileged',
+                                    'shared-fs', table='openvmm'),),
+        accelerators=(caps.MSHV, caps.KVM),
+        needs=(caps.TUN,),
+        architectures=_X86,
+        overhead_mib=130,
+        overhead_cpus=0.25)
+
+
+class Remote(base.UpstreamKata):
+    """A cloud's virtual machines are the sandboxes ("peer pods").
+
+    This host runs no guest: it needs neither KVM nor vsock, only the
+    adaptor's socket. The guest sees no files of the host and pulls images
+    itself. How well the cloud isolates its machines is unknown here.
+    """
+
+    facts = base.Facts(
+        handlers=(base.kata_handler('remote', 'guest-pull', 'privileged'),),
+        accelerators=(caps.REMOTE,),
+        needs=(),
+        architectures=frozenset({'x86_64', 's390x'}),
+        overhead_mib=120,
+        overhead_cpus=0.25)
+
+
+# The host cannot read the memory of the following guests. It shares no
+# files with them: they pull images themselves. Their size is fixed when it
+# is measured. The overhead is firmware, measured boot and image storage in
+# the guest.
+
+class QemuSnp(base.UpstreamKata):
+    """QEMU with AMD SEV-SNP."""
+
+    facts = base.Facts(
+        handlers=_both_runtimes('qemu-snp', *_CONFIDENTIAL, 'sev-snp'),
+        accelerators=(caps.KVM,),
+        kvm_needs=_QEMU_KVM,
+        needs=(caps.SEV_SNP, caps.VHOST_VSOCK, caps.TUN),
+        architectures=_X86,
+        overhead_mib=2048,
+        overhead_cpus=1.0)
+
+
+class QemuTdx(base.UpstreamKata):
+    """QEMU with Intel TDX, where QEMU may not emulate the I/O APIC."""
+
+    facts = base.Facts(
+        handlers=_both_runtimes('qemu-tdx', *_CONFIDENTIAL, 'tdx'),
+        accelerators=(caps.KVM,),
+        kvm_needs=(*_QEMU_KVM, caps.KVM_SPLIT_IRQCHIP),
+        needs=(caps.TDX, caps.VHOST_VSOCK, caps.TUN),
+        architectures=_X86,
+        overhead_mib=2048,
+        overhead_cpus=1.0)
+
+
+class QemuSe(base.UpstreamKata):
+    """QEMU with IBM Secure Execution."""
+
+    facts = base.Facts(
+        handlers=_both_runtimes('qemu-se', *_CONFIDENTIAL, 'se'),
+        accelerators=(caps.KVM,),
+        kvm_needs=(caps.KVM_USER_MEMORY, caps.KVM_IOEVENTFD),
+        needs=(caps.SE, caps.VHOST_VSOCK, caps.TUN),
+        architectures=frozenset({'s390x'}),
+        overhead_mib=1024,
+        overhead_cpus=1.0)
+
+
+def _nvidia(shim: str, *needs: str, offers: tuple[str, ...]) -> base.Facts:
+    """The guest image holds the GPU's driver: most of the overhead."""
+    return base.Facts(
+        handlers=_both_runtimes(shim, *_NVIDIA, *offers),
+        accelerators=(caps.KVM,),
+        kvm_needs=_QEMU_KVM,
+        needs=(*needs, caps.NVIDIA_GPU, caps.VHOST_VSOCK, caps.TUN),
+        architectures=_X86,
+        overhead_mib=10240,
+        overhead_cpus=1.0)
+
+
+class NvidiaGpu(base.UpstreamKata):
+    """QEMU with an NVIDIA GPU and its driver in the guest."""
+
+    facts = _nvidia('qemu-nvidia-gpu', caps.SHM,
+                    offers=('block-rootfs', 'shared-fs'))
+
+
+class NvidiaGpuSnp(base.UpstreamKata):
+    """The same, confidential with AMD SEV-SNP."""
+
+    facts = _nvidia('qemu-nvidia-gpu-snp', caps.SEV_SNP,
+                    offers=('confidential', 'guest-pull', 'sev-snp'))
+
+
+class NvidiaGpuTdx(base.UpstreamKata):
+    """The same, confidential with Intel TDX."""
+
+    facts = _nvidia('qemu-nvidia-gpu-tdx', caps.TDX,
+                    offers=('confidential', 'guest-pull', 'tdx'))
+
+
+_NEMU = ('clh', 'NEMU ended in 2019 and became Cloud Hypervisor')
+_RUNV = ('qemu', "Hyper's runV was merged into Kata Containers")
+_CLEAR = ('qemu', 'Intel Clear Containers were merged into Kata Containers')
+_CLH_NAME = ('clh', 'Kata calls Cloud Hypervisor clh')
+_FC_NAME = ('fc', 'Kata calls Firecracker fc')
+_SEV = ('qemu-snp', 'SEV gave way to SEV-SNP in Kata 3')
+
+# Names that older guides use: the hypervisor that took their place, and why.
+FORMER_NAMES = {
+    'nemu': _NEMU, 'kata-nemu': _NEMU,
+    'runv': _RUNV, 'hyper': _RUNV, 'kata-runv': _RUNV,
+    'clear-containers': _CLEAR, 'cc-runtime': _CLEAR, 'cor': _CLEAR,
+    'cc': _CLEAR, 'clearcontainers': _CLEAR,
+    'kata-runtime': ('qemu', 'Kata has run one shim for each sandbox since '
+                             'Kata 2'),
+    'cloud-hypervisor': _CLH_NAME, 'kata-cloud-hypervisor': _CLH_NAME,
+    'firecracker': _FC_NAME, 'kata-firecracker': _FC_NAME,
+    'qemu-sev': _SEV, 'kata-qemu-sev': _SEV,
+}
+
+
+def successor(name: str) -> tuple[str, str] | None:
+    """Return the hypervisor that replaced ``name``, and why, or None."""
+    return FORMER_NAMES.get(name.strip().lower().replace('_', '-'))
