@@ -152,7 +152,8 @@ class TestCreate(ContainerTestCase):
              'ifnotpresent', None), self.api.calls[0])
 
     def test_failure_leaves_nothing(self) -> None:
-        for error in (exception.UnknownRuntime(runtime='x', why='', use='kata'),
+        for error in (exception.UnknownRuntime(runtime='x', why='',
+                                                use='kata'),
                       exception.NotEnoughMemory(asked_mib=9, limit_mib=8),
                       exception.NodeUnavailable(host='h', why='no answer')):
             self.api.fail['create_pod'] = error

@@ -35,7 +35,8 @@ class TestToZun(base.TestCase):
         for error, code in (
                 (exception.ImageNotFound(image='x'), 400),
                 (exception.RegistryDenied(image='x'), 400),
-                (exception.UnknownRuntime(runtime='x', why='', use='kata'), 400),
+                (exception.UnknownRuntime(
+                    runtime='x', why='', use='kata'), 400),
                 (exception.NotFound(kind='Pod', id='x'), 409),
                 (exception.NodeUnavailable(host='x', why='y'), 409),
                 (exception.RuntimeFailed(operation='x', why='y'), 500),
