@@ -29,6 +29,7 @@ from kata_openstack.compute import manager
 from kata_openstack.compute.network import cni_server
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import containers
+from kata_openstack.compute.pods import endings
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
@@ -64,9 +65,10 @@ class Service:
         self.inventory = inventory.Inventory(self.client, self.node)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
+        self._endings = endings.Endings(self.client, self.pods)
         self._events = follower.EventFollower(
             conf, self.client, self.native, tell,
-            release=self.pods.release, resynced=self._resynced)
+            ended=self._endings.container_ended, resynced=self._resynced)
         self._logs = rotation.LogRotation(conf, self.client)
         self._cni = cni_server.CniServer(conf.cni.socket_path, self.network)
         self._own = transport is None
@@ -98,6 +100,7 @@ class Service:
         self.node.refresh(measure=False)
         self.network.reconcile()
         self.canaries.wake()
+        self._endings.check_all()
 
     def stop(self) -> None:
         """Requests that are being worked on are finished first."""
@@ -105,6 +108,7 @@ class Service:
         self._server.stop()
         self._server.wait()
         self._events.stop()
+        self._endings.stop()
         self._logs.stop()
         self._cni.stop()
         self._emitter.stop()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Follows containerd's events: tells of them, and frees VMs that are done.
+"""Follows containerd's events and sends a notification for each.
 
 Every sandbox and container goes through created, started, exited, deleted.
 The journal holds how far each has been told, so an event is told once,
@@ -20,7 +20,6 @@ exit code of a container that is gone, and what happened twice between.
 """
 
 from collections.abc import Callable
-from concurrent import futures
 import pathlib
 import threading
 import time
@@ -42,27 +41,25 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 _ORDER = [journal.CREATED, journal.STARTED, journal.EXITED]
-# CRI learns of an exit by the same events as we do, and may be later.
-_RELEASE_PAUSES = (0.05, 0.5, 2.0)  # seconds
 _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
 
 class EventFollower:
     """Two threads between start and stop: the stream's, and a timer's.
 
-    :param release: called with a pod's uuid when all in it has ended;
-        false: that could not be confirmed yet
+    :param ended: called with the pod's UUID and the id of each container
+        that has ended
     :param resynced: called after each comparison
     """
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient, emitter_: emitter.Emitter,
-                 release: Callable[[str], bool],
+                 ended: Callable[[str, str], Any],
                  resynced: Callable[[], Any] = lambda: None) -> None:
         self._client = client
         self._native = native_
         self._emitter = emitter_
-        self._release = release
+        self._ended = ended
         self._resynced = resynced
         self._interval = conf.compute.resync_interval
         self._stream = events.EventStream(conf, client.channel)
@@ -74,8 +71,6 @@ class EventFollower:
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (('events', self._follow),
                                  ('resync', self._repeat))]
-        self._pool = futures.ThreadPoolExecutor(
-            4, thread_name_prefix='release')
 
     def start(self) -> None:
         for thread in self._threads:
@@ -86,7 +81,6 @@ class EventFollower:
         self._stream.stop()
         for thread in self._threads:
             thread.join(10)
-        self._pool.shutdown()
 
     def _follow(self) -> None:
         for event in self._stream:
@@ -133,8 +127,9 @@ class EventFollower:
             self._reach(body.container_id, journal.EXITED, event.timestamp,
                         body.exit_status)
         elif event.topic == '/tasks/delete':
-            if body.container_id in self._journal:
-                self._maybe_release(self._journal[body.container_id])
+            entry = self._journal.get(body.container_id)
+            if entry and not entry.sandbox and entry.phase == journal.EXITED:
+                self._ended(entry.labels[labels.POD], body.container_id)
         elif event.topic == '/containers/delete':
             self._deleted(body.id, event.timestamp)
 
@@ -188,22 +183,6 @@ class EventFollower:
             == entry.labels[labels.CONTAINER]
             for key, other in self._journal.items())
 
-    def _maybe_release(self, entry: journal.Entry) -> None:
-        pod = entry.labels[labels.POD]
-        phases = {e.phase for e in self._journal.values()
-                  if not e.sandbox and e.labels[labels.POD] == pod}
-        if not entry.sandbox and phases == {journal.EXITED}:
-            self._pool.submit(self._release_quietly, pod)
-
-    def _release_quietly(self, pod_uuid: str) -> None:
-        try:
-            for pause in _RELEASE_PAUSES:
-                if self._stopped.wait(pause) or self._release(pod_uuid):
-                    return
-        except exception.KataError as e:
-            LOG.warning('The VM of pod %s, which has ended, cannot be freed: '
-                        '%s', pod_uuid, e)
-
     def _tell(self, ident: str, step: str, when: float,
               **extra: Any) -> None:
         entry = self._journal[ident]
@@ -247,8 +226,6 @@ class EventFollower:
                     self._reach(ident, journal.EXITED, now)
         for ident in [i for i in self._journal if i not in records]:
             self._deleted(ident, now)
-        for entry in list(self._journal.values()):
-            self._maybe_release(entry)
 
     def _compare(self, container: pb.Container) -> None:
         if container.state == pb.CONTAINER_CREATED:

@@ -310,20 +310,22 @@ class Pods:
                 self._client.stop_pod_sandbox(sandbox.id)
             return view.pod_status(self._client, self._read(pod_uuid))
 
-    def release(self, pod_uuid: str) -> bool:
+    def free_if_ended(self, pod_uuid: str, container_id: str = '') -> bool:
         """Free the VM of a pod in which everything has ended by itself.
 
-        :returns: False when something in it still runs
+        :param container_id: a CRI container that is known to have ended.
+        :returns: False while CRI still believes that it runs; ask again.
         """
         with self._lock(pod_uuid):
             found = view.read(self._client, pod_uuid)
-            if found is None or not found.ready or not found.containers:
+            if found is None:
                 return True
-            if any(c.state != pb.CONTAINER_EXITED
-                   for c in found.current_containers()):
+            if any(c.id == container_id and c.state != pb.CONTAINER_EXITED
+                   for c in found.containers):
                 return False
-            self._client.stop_pod_sandbox(found.sandbox.id)
-            LOG.info('Pod %s has ended; its VM is freed', pod_uuid)
+            if found.ended:
+                self._client.stop_pod_sandbox(found.sandbox.id)
+                LOG.info('Pod %s has ended; its VM is freed', pod_uuid)
             return True
 
     def delete(self, pod_uuid: str, force: bool) -> None:

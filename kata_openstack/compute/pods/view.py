@@ -48,11 +48,12 @@ class PodView:
     def ready(self) -> bool:
         return self.sandbox.state == pb.SANDBOX_READY
 
-    def current(self, container_uuid: str) -> pb.Container | None:
-        """The newest one of a container."""
-        found = [c for c in self.containers
-                 if c.labels.get(labels.CONTAINER) == container_uuid]
-        return found[-1] if found else None
+    @property
+    def ended(self) -> bool:
+        """Whether a VM runs although all of its containers have ended."""
+        containers = self.current_containers()
+        return self.ready and bool(containers) and all(
+            c.state == pb.CONTAINER_EXITED for c in containers)
 
     def current_containers(self) -> list[pb.Container]:
         """The newest of each container, in the order of the pod."""
@@ -60,9 +61,6 @@ class PodView:
         for container in self.containers:
             newest[container.labels.get(labels.CONTAINER, '')] = container
         return list(newest.values())
-
-    def vifs(self) -> list[objects.Vif]:
-        return vifs(self.sandbox.annotations)
 
 
 def vifs(annotations: Mapping[str, str]) -> list[objects.Vif]:

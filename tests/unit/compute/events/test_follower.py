@@ -50,7 +50,7 @@ class FollowerTest(base.TestCase):
         self.state, self.conf = fake.state, fake.conf
         self.client = cri.CriClient(fake.conf)
         self.addCleanup(self.client.close)
-        self.released = []
+        self.ended = []
         self.restart()
 
     def restart(self):
@@ -58,11 +58,7 @@ class FollowerTest(base.TestCase):
         self.follower = follower.EventFollower(
             self.conf, self.client,
             native.NativeClient(self.conf, self.client.channel),
-            self.recorder, self.release)
-
-    def release(self, pod):
-        self.released.append(pod)
-        return True
+            self.recorder, lambda pod, ident: self.ended.append((pod, ident)))
 
     def see(self, topic, body=None, when=5.0):
         self.follower._handle(stream.Event(topic, when, body))
@@ -155,20 +151,19 @@ class FollowerTest(base.TestCase):
         self.assertEqual([('container.exit', 'new'),
                           ('container.delete.end', 'new')], self.told())
 
-    def test_release_when_all_have_ended(self):
+    def test_each_container_that_ended_is_reported(self):
+        self.sandbox('s')
         self.container('c', 'c1')
-        self.container('d', 'c2')
-        self.create('c', 'd')
-        for ident in ('c', 'd'):
+        self.create('s', 'c')
+        for ident in ('s', 'c'):
             self.start(ident)
-        self.exit('c')
         self.see('/tasks/delete', types.TaskDelete(container_id='c'))
-        self.follower._pool.submit(lambda: None).result(10)
-        self.assertEqual([], self.released)
-        self.exit('d')
-        self.see('/tasks/delete', types.TaskDelete(container_id='d'))
-        self.follower._pool.shutdown()
-        self.assertEqual([POD], self.released)
+        self.assertEqual([], self.ended)  # that was an exec's
+        for ident in ('c', 's'):
+            self.exit(ident)
+            self.see('/tasks/delete', types.TaskDelete(container_id=ident))
+        self.see('/tasks/delete', types.TaskDelete(container_id='other'))
+        self.assertEqual([(POD, 'c')], self.ended)
 
     def test_missed_while_down(self):
         self.see(stream.CONNECTED)

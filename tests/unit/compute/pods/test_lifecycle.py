@@ -405,18 +405,21 @@ class StopDeleteTest(Case):
         self.pods.delete(two.uuid, False)
         self.assertEqual([('unplug', 'lo-port')], plugin.calls)
 
-    def test_release(self):
+    def test_free_if_ended(self):
         pod = self.pod(2)
         self.pods.create(pod)
         self.pods.start(pod)
         first, second = self.state.containers.values()
         first.state = pb.CONTAINER_EXITED
-        self.assertFalse(self.pods.release(pod.uuid))
+        self.assertTrue(self.pods.free_if_ended(pod.uuid, first.id))
+        self.assertTrue(self.pods.show(pod.uuid).ready)
+        # its event has come, and CRI does not have it yet
+        self.assertFalse(self.pods.free_if_ended(pod.uuid, second.id))
         self.assertTrue(self.pods.show(pod.uuid).ready)
         second.state = pb.CONTAINER_EXITED
-        self.assertTrue(self.pods.release(pod.uuid))
+        self.assertTrue(self.pods.free_if_ended(pod.uuid, second.id))
         self.assertFalse(self.pods.show(pod.uuid).ready)
-        self.assertTrue(self.pods.release(str(uuid.uuid4())))
+        self.assertTrue(self.pods.free_if_ended(str(uuid.uuid4())))
 
     def test_sandboxes_of_others_are_not_seen(self):
         self.state.sandboxes['x'] = pb.PodSandbox(id='x')

@@ -1,0 +1,74 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Frees the VM of a pod once all of its containers have ended.
+
+This is the only place that decides it. The event follower reports each
+container that ends; the answer always comes from CRI.
+"""
+
+from concurrent import futures
+import threading
+
+from oslo_log import log as logging
+
+from kata_openstack.compute.pods import lifecycle
+from kata_openstack.compute.pods import view
+from kata_openstack.runtime.containerd import cri
+
+LOG = logging.getLogger(__name__)
+
+# CRI learns of an exit from the same events as we do, and may be later.
+_PAUSES = (0.05, 0.5, 2.0)  # seconds before each look
+
+
+class Endings:
+    """Frees VMs in threads of its own until :meth:`stop`."""
+
+    def __init__(self, client: cri.CriClient, pods: lifecycle.Pods) -> None:
+        self._client = client
+        self._pods = pods
+        self._stopped = threading.Event()
+        self._pool = futures.ThreadPoolExecutor(
+            4, thread_name_prefix='endings')
+
+    def container_ended(self, pod_uuid: str, container_id: str) -> None:
+        """Free the pod's VM if this was its last container.
+
+        :param container_id: the CRI container whose task has ended.
+        """
+        self._pool.submit(self._free, pod_uuid, container_id)
+
+    def check_all(self) -> None:
+        """Free the VM of each pod that ended without an event.
+
+        :raises KataError: if containerd does not answer.
+        """
+        for pod in view.read_all(self._client).values():
+            if pod.ended:
+                self._pool.submit(self._free, pod.uuid)
+
+    def stop(self) -> None:
+        """Wait for the VMs that are being freed."""
+        self._stopped.set()
+        self._pool.shutdown()
+
+    def _free(self, pod_uuid: str, container_id: str = '') -> None:
+        try:
+            for pause in _PAUSES:
+                if (self._stopped.wait(pause)
+                        or self._pods.free_if_ended(pod_uuid, container_id)):
+                    return
+        except Exception as e:  # the pool would drop it without a word
+            LOG.warning('The VM of pod %s cannot be freed; the next '
+                        'comparison with containerd tries again: %s',
+                        pod_uuid, e)
