@@ -10,24 +10,54 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files in JSON that several processes write and read."""
+"""Replaces files that hold JSON.
+
+Imports little, because each shim start uses it.
+"""
 
 import json
 import os
-import pathlib
-import tempfile
+import threading
 from typing import Any
 
 
-def replace(path: pathlib.Path, content: Any) -> None:
-    """In one step, so that a reader sees the old file or the new one.
+def replace(path: str | os.PathLike[str], content: Any, *,
+            durable: bool = False, mode: int = 0o600) -> None:
+    """Write a file in one step: a reader sees the old or the new content.
 
-    Only the owner may read it. Its folder is made if there is none.
+    Processes and threads may write the same file at the same time. The
+    folder is created if it is missing.
 
-    :raises OSError: it cannot be written.
+    :param durable: write to the disk before returning, so that the content
+        survives a crash of the host. It costs some milliseconds; leave it
+        out for files on a tmpfs and for those that are valid for one boot.
+    :raises OSError: if the file cannot be written; the old one is unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-            'w', dir=path.parent, prefix=path.name, delete=False) as file:
-        json.dump(content, file)
-    os.replace(file.name, path)
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    new = f'{path}.{os.getpid()}-{threading.get_ident()}'
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+                 | os.O_CLOEXEC, mode)
+    try:
+        with open(fd, 'w') as file:
+            os.fchmod(fd, mode)  # regardless of the umask
+            file.write(json.dumps(content) + '\n')
+            if durable:
+                file.flush()
+                os.fsync(fd)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+    if durable:
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the new name of a file survive a crash, too."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -18,10 +18,11 @@ notifications of what happened while kata-compute was down.
 
 import dataclasses
 import json
-import os
 import pathlib
 
 from oslo_log import log as logging
+
+from kata_openstack.runtime import json_file
 
 LOG = logging.getLogger(__name__)
 
@@ -63,14 +64,11 @@ class Journal(dict[str, Entry]):
             self.clear()
 
     def save(self) -> None:
-        """Whole or not at all; a failure is logged only."""
-        text = json.dumps({ident: dataclasses.asdict(entry)
-                           for ident, entry in self.items()})
-        temporary = self._path.with_suffix('.new')
+        """Write the whole file, or leave the old one; only log a failure."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(text)
-            os.replace(temporary, self._path)
+            json_file.replace(self._path, {
+                ident: dataclasses.asdict(entry)
+                for ident, entry in self.items()}, durable=True)
             self.fresh = False
         except OSError as e:
             LOG.warning('%s cannot be written: %s', self._path, e)

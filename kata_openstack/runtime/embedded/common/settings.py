@@ -22,6 +22,8 @@ import json
 import os
 from typing import Self
 
+from kata_openstack.runtime import json_file
+
 ENVIRONMENT = 'KATA_EMBEDDED_CONFIG'
 DEFAULT_PATH = '/etc/kata-openstack/embedded.json'
 
@@ -57,12 +59,9 @@ class Settings:
             return cls(**json.load(file))
 
     def save(self, path: str) -> None:
-        partial = path + '.partial'
-        with open(partial, 'w') as file:
-            json.dump(dataclasses.asdict(self), file, indent=2)
-            file.write('\n')
-        os.chmod(partial, 0o644)
-        os.rename(partial, path)
+        """:raises OSError:"""
+        json_file.replace(path, dataclasses.asdict(self), durable=True,
+                          mode=0o644)
 
     def sandbox_path(self, sandbox: str) -> str:
         """Where a sandbox keeps its state, its share and its logs."""

@@ -18,10 +18,10 @@ sandbox runs (accelerator, size, kernel).
 
 import dataclasses
 import json
-import os
 from typing import Self
 
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime import json_file
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -44,10 +44,9 @@ class State:
     kernel: str = ''
 
     def save(self) -> None:
-        path = f'{self.folder}/state.json'
-        with open(path + '.partial', 'w') as file:
-            json.dump(dataclasses.asdict(self), file, indent=2)
-        os.rename(path + '.partial', path)
+        """Not durable: the VM does not survive a crash of the host."""
+        json_file.replace(f'{self.folder}/state.json',
+                          dataclasses.asdict(self))
 
     @classmethod
     def load(cls, config: settings.Settings, sandbox: str) -> Self | None:
