@@ -19,6 +19,7 @@ notifications of what happened while kata-compute was down.
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from oslo_log import log as logging
 
@@ -53,6 +54,7 @@ class Journal(dict[str, Entry]):
         super().__init__()
         self._path = path
         self.fresh = True
+        self._saved: dict[str, Any] | None = None  # the file's content
         try:
             for ident, fields in json.loads(path.read_text()).items():
                 self[ident] = Entry(**fields)
@@ -64,11 +66,18 @@ class Journal(dict[str, Entry]):
             self.clear()
 
     def save(self) -> None:
-        """Write the whole file, or leave the old one; only log a failure."""
+        """Write the file if something has changed; only log a failure.
+
+        Most events change nothing: those of execs and of other clients.
+        """
+        content = {ident: dataclasses.asdict(entry)
+                   for ident, entry in self.items()}
+        if content == self._saved:
+            return
         try:
-            json_file.replace(self._path, {
-                ident: dataclasses.asdict(entry)
-                for ident, entry in self.items()}, durable=True)
-            self.fresh = False
+            json_file.replace(self._path, content, durable=True)
         except OSError as e:
             LOG.warning('%s cannot be written: %s', self._path, e)
+        else:
+            self._saved = content
+            self.fresh = False

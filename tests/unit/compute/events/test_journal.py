@@ -14,7 +14,9 @@
 
 import json
 import pathlib
+from unittest import mock
 
+import fixtures
 from tests.unit import base
 
 from kata_openstack.compute.events import journal
@@ -31,6 +33,27 @@ class JournalTest(base.TestCase):
                                  phase=journal.STARTED)
         one.save()
         self.assertEqual(one, journal.Journal(path))
+
+    def test_written_only_after_a_change(self):
+        path = pathlib.Path(self.useFixture(fixtures.TempDir()).path) / 'j'
+        one = journal.Journal(path)
+        with mock.patch.object(journal.json_file, 'replace',
+                               side_effect=journal.json_file.replace
+                               ) as replace:
+            one.save()
+            one.save()
+            self.assertEqual(1, replace.call_count)
+            one['c'] = journal.Entry(sandbox=False, labels={})
+            one.save()
+            one['c'].phase = journal.STARTED
+            one.save()
+            one.save()
+            self.assertEqual(3, replace.call_count)
+            replace.side_effect = OSError('injected')
+            one['c'].phase = journal.EXITED
+            one.save()
+            one.save()  # a failure is no success
+            self.assertEqual(5, replace.call_count)
 
     def test_unreadable(self):
         for text in ('{', '[]', '{"c": {"nonsense": 1}}', '{"c": 1}'):
