@@ -64,9 +64,6 @@ PROPERTY_ENCRYPTION = 'hw_mem_encryption'
 IMAGE_KEYS = (ANNOTATION_NEEDS, ANNOTATION_ISOLATION, PROPERTY_NEEDS,
               PROPERTY_ISOLATION, PROPERTY_ENCRYPTION)
 
-# What each kind of volume needs.
-VOLUMES = {'block': 'block-volume', 'file': 'shared-fs'}
-
 LONGEST = 200  # characters of a tenant's list
 
 
@@ -80,30 +77,21 @@ class Requirements:
     memory_mib: int | None = None
 
 
-def derive(*, pci_devices: int = 0, volumes: Iterable[str] = (),
-           privileged: bool = False, cpus: float | None = None,
+def derive(*, privileged: bool = False, cpus: float | None = None,
            memory_mib: int | None = None,
            annotations: Mapping[str, Any] | None = None,
            images: Iterable[Mapping[str, Any]] = (),
            ) -> Requirements:
     """The requirements of a Zun container or capsule.
 
-    :param pci_devices: how many PCI or SR-IOV devices were claimed.
-    :param volumes: the kind of each volume, keys of VOLUMES.
     :param annotations: the capsule's; those that are not ours are ignored.
     :param images: labels or properties of each image; those that are not
         in IMAGE_KEYS are ignored.
     :raises InvalidInput: for a value of ours that makes no sense.
     """
     needs: set[str] = set()
-    if pci_devices:
-        needs.add('vfio')
     if privileged:
         needs.add('privileged')
-    for kind in volumes:
-        if kind not in VOLUMES:
-            raise _invalid('volume kind', kind, VOLUMES)
-        needs.add(VOLUMES[kind])
     levels = ['none']
     for whose, values in (('', annotations or {}),
                           *(('image: ', image) for image in images)):

@@ -133,15 +133,6 @@ class Vif(_Data):
 
 
 @dataclasses.dataclass(kw_only=True)
-class Mount(_Data):
-    """A host path that the driver prepared; never a tenant's path."""
-
-    source: str
-    destination: str
-    readonly: bool = False
-
-
-@dataclasses.dataclass(kw_only=True)
 class Container(_Data):
     """One container. None for entrypoint or command: as in the image."""
 
@@ -156,7 +147,6 @@ class Container(_Data):
     memory_mib: int | None = None
     tty: bool = False
     stdin: bool = False
-    mounts: list[Mount] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -46,11 +46,6 @@ def _undone_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def installed_version() -> str:
-    """See :func:`.program.version`."""
-    return binary.version()
-
-
 class Config(command.Command):
     """Print containerd's configuration of the handlers usable here.
 
@@ -71,7 +66,7 @@ class Config(command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         handlers = local_node.look(self.app.conf).files()
-        version = parsed_args.containerd_version or installed_version()
+        version = parsed_args.containerd_version or binary.version()
         self.app.stdout.write(
             config.render(self.app.conf, handlers, version))
         if not handlers:

@@ -205,11 +205,6 @@ class Images:
                        if key in needs.IMAGE_KEYS},
         }
 
-    def list(self) -> list[dict[str, Any]]:
-        """Summaries: without what only inspect knows."""
-        return [_summary(image, (list(image.repo_tags) + [image.id])[0])
-                for image in self._client.list_images()]
-
     def delete(self, image_id: str) -> None:
         """An unknown image is fine."""
         self._client.remove_image(normalise(image_id))

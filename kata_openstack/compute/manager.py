@@ -92,10 +92,6 @@ class ComputeManager:
         return self._images.inspect(reference)
 
     @_method
-    def list_images(self, ctxt: Dict) -> list[Dict]:
-        return self._images.list()
-
-    @_method
     def delete_image(self, ctxt: Dict, image_id: str) -> None:
         self._images.delete(image_id)
 

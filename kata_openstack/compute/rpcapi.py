@@ -105,9 +105,6 @@ class ComputeAPI:
     def inspect_image(self, ctxt: Dict, host: str, reference: str) -> Dict:
         return self._call(ctxt, host, 'inspect_image', reference=reference)
 
-    def list_images(self, ctxt: Dict, host: str) -> list[Dict]:
-        return self._call(ctxt, host, 'list_images')
-
     def delete_image(self, ctxt: Dict, host: str, image_id: str) -> None:
         self._call(ctxt, host, 'delete_image', image_id=image_id)
 

@@ -31,7 +31,6 @@ from kata_openstack.zun_driver.network import ports
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
 # Neutron's names of ports that are PCI functions.
-_PCI_VIFS = ('hostdev_physical', 'hw_veb', 'ib_hostdev')
 _KEPT = 'kata'  # our key in cni_metadata
 
 
@@ -113,11 +112,6 @@ def memory_mib(record: Any) -> int | None:
     return int(record.memory or 0) or None
 
 
-def _vif_type(vif: Any) -> str:
-    """A VIF is an object, or the dictionary that was kept of it."""
-    return vif['vif_type'] if isinstance(vif, dict) else vif.vif_type
-
-
 def _pod(record: Any, containers: list[objects.Container],
          labels: list[dict[str, str]], vifs: list[Any],
          nameservers: list[str]) -> objects.Pod:
@@ -125,8 +119,6 @@ def _pod(record: Any, containers: list[objects.Container],
     :raises InvalidInput: for annotations or labels that make no sense
     """
     needed = needs.derive(
-        pci_devices=sum(_vif_type(vif) in _PCI_VIFS for vif in vifs),
-        volumes=['file' for c in containers for _ in c.mounts],
         privileged=bool(record.privileged),
         annotations=record.annotations, images=labels)
     return objects.Pod.from_dict({

@@ -35,11 +35,8 @@ class TestDerive(base.TestCase):
         self.assertEqual(needs.Requirements(), needs.derive())
 
     def test_what_zun_says(self):
-        found = needs.derive(pci_devices=1, privileged=True, cpus=2,
-                                    volumes=['file', 'block', 'file'],
-                                    memory_mib=512)
-        self.assertEqual(
-            {'vfio', 'privileged', 'shared-fs', 'block-volume'}, found.needs)
+        found = needs.derive(privileged=True, cpus=2, memory_mib=512)
+        self.assertEqual({'privileged'}, found.needs)
         self.assertEqual((2, 512), (found.cpus, found.memory_mib))
 
     def test_annotations_and_images_add_up(self):
@@ -73,8 +70,7 @@ class TestDerive(base.TestCase):
     def test_nonsense_names_its_field(self):
         for kwargs in ({'annotations': {'kata-openstack.io/needs': 'wings'}},
                        {'annotations': {'kata-openstack.io/needs': ['x']}},
-                       {'images': [{'kata_isolation': 'much'}]},
-                       {'volumes': ['tape']}):
+                       {'images': [{'kata_isolation': 'much'}]}):
             e = self.assertRaises(exception.InvalidInput,
                                   needs.derive, **kwargs)
             self.assertIn('Use: ', str(e))

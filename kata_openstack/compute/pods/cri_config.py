@@ -83,14 +83,9 @@ def _check_container(container: objects.Container) -> None:
         raise _invalid('memory', f'{container.memory_mib} MiB',
                        'it is too small',
                        f'Give at least {_MIN_MEMORY_MIB} MiB.')
-    paths = [('workdir', container.workdir or '/')]
-    for mount in container.mounts:
-        paths += [('mount source', mount.source),
-                  ('mount destination', mount.destination)]
-    for field, path in paths:
-        if not path.startswith('/'):
-            raise _invalid(field, path, 'it is no absolute path',
-                           'Let it begin with /.')
+    if container.workdir and not container.workdir.startswith('/'):
+        raise _invalid('workdir', container.workdir,
+                       'it is not an absolute path', 'Use an absolute path.')
 
 
 def memory_mib(pod: objects.Pod) -> int:
@@ -164,8 +159,6 @@ def container_config(pod: objects.Pod, container: objects.Container,
         working_dir=container.workdir or '',
         envs=[pb.KeyValue(key=key, value=value)
               for key, value in container.environment.items()],
-        mounts=[pb.Mount(container_path=m.destination, host_path=m.source,
-                         readonly=m.readonly) for m in container.mounts],
         labels={**_labels(pod, handler), labels.CONTAINER: container.uuid},
         annotations={labels.NAME: container.name,
                      labels.IMAGE: container.image,

@@ -102,13 +102,6 @@ class CriClient:
                    pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id),
                    ident=sandbox_id, timeout=self._conf.sandbox_timeout)
 
-    def pod_sandbox_status(self, sandbox_id: str, verbose: bool = False
-                           ) -> pb.PodSandboxStatusResponse:
-        return self._call(
-            self._runtime.PodSandboxStatus,
-            pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id,
-                                       verbose=verbose), ident=sandbox_id)
-
     def list_pod_sandboxes(self, labels: Mapping[str, str] | None = None,
                            sandbox_id: str = '') -> Sequence[pb.PodSandbox]:
         """Those that have all of ``labels``."""
@@ -214,10 +207,6 @@ class CriClient:
             pb.ImageStatusRequest(image=pb.ImageSpec(image=reference),
                                   verbose=verbose),
             kind='Image', ident=reference)
-
-    def list_images(self) -> Sequence[pb.Image]:
-        return self._call(self._images.ListImages,
-                          pb.ListImagesRequest()).images
 
     def remove_image(self, reference: str) -> None:
         """An unknown one is fine."""

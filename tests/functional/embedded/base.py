@@ -54,7 +54,9 @@ class Pod:
 
     @property
     def address(self) -> str:
-        return self._client.pod_sandbox_status(self.id).status.network.ip
+        return self._client._runtime.PodSandboxStatus(
+            pb.PodSandboxStatusRequest(pod_sandbox_id=self.id)
+        ).status.network.ip
 
     def create(self, *command: str, memory: int = 0, mounts: Any = (),
                **more: Any) -> str:

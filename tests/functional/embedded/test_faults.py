@@ -54,8 +54,8 @@ class TestFaults(base.EmbeddedTestCase):
     def exits(self, code=137):
         status = self.sandbox.wait(self.container)
         self.assertEqual(code, status.exit_code)
-        self.wait_for(lambda: self.client.pod_sandbox_status(
-            self.sandbox.id).status.state == pb.SANDBOX_NOTREADY,
+        self.wait_for(lambda: self.client.list_pod_sandboxes(
+            sandbox_id=self.sandbox.id)[0].state == pb.SANDBOX_NOTREADY,
             'the sandbox is not ready')
 
     def test_removal(self):

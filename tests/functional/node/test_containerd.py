@@ -22,10 +22,10 @@ import tomllib
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from kata_openstack.cli import containerd as command
 from kata_openstack.cli import shell
 from kata_openstack.cmd import status
 from kata_openstack.conf import opts
+from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import edit
 from kata_openstack.runtime.hypervisors import base as hypervisors
@@ -43,7 +43,7 @@ class TestContainerd(base.TestCase):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest('containerd needs root')
-        self.version = command.installed_version()
+        self.version = binary.version()
 
     def start(self):
         conf = cfg.ConfigOpts()

@@ -83,10 +83,6 @@ class ComputeAPI:
         self._called('inspect_image', ctxt, host, reference)
         return IMAGE | {'reference': reference}
 
-    def list_images(self, ctxt, host):
-        self._called('list_images', ctxt, host)
-        return [dict(IMAGE)]
-
     def delete_image(self, ctxt, host, image_id):
         self._called('delete_image', ctxt, host, image_id)
 

@@ -82,8 +82,7 @@ class ContainerTest(base.TestCase):
         container = make_container(
             entrypoint=['/init'], command=['-v'], workdir='/srv', cpus=2.0,
             memory_mib=64, tty=True, stdin=True,
-            environment={'KEY': 'value=1'}, mounts=[objects.Mount(
-                source='/host', destination='/data', readonly=True)])
+            environment={'KEY': 'value=1'})
         config = cri_config.container_config(
             make_pod(container), container, 'sha256:1', 'kata-qemu', 3)
         self.assertEqual(['/init'], list(config.command))
@@ -91,10 +90,6 @@ class ContainerTest(base.TestCase):
         self.assertEqual('/srv', config.working_dir)
         self.assertEqual([('KEY', 'value=1')],
                          [(e.key, e.value) for e in config.envs])
-        self.assertEqual(
-            ('/data', '/host', True),
-            (config.mounts[0].container_path, config.mounts[0].host_path,
-             config.mounts[0].readonly))
         self.assertTrue(config.tty and config.stdin)
         self.assertEqual(200000, config.linux.resources.cpu_quota)
         self.assertEqual(f'{container.uuid}.log', config.log_path)
@@ -139,9 +134,7 @@ class CheckTest(base.TestCase):
                 {'containers': [make_container(workdir='relative')]},
                 {'containers': [make_container(cpus=0.0)]},
                 {'containers': [make_container(cpus=-1.0)]},
-                {'containers': [make_container(memory_mib=1)]},
-                {'containers': [make_container(mounts=[objects.Mount(
-                    source='relative', destination='/x')])]}):
+                {'containers': [make_container(memory_mib=1)]}):
             self.assertRaises(exception.InvalidInput, cri_config.check,
                               make_pod(**fields))
 
