@@ -144,35 +144,3 @@ class ContainerdUnavailable(KataError):
     msg_fmt = 'containerd at %(address)s does not answer: %(why)s.'
     remedy_fmt = ('Start containerd on the node, with its CRI plugin enabled '
                   '(version 1.6 or later), and check [containerd] address.')
-
-
-class ToolMissing(KataError):
-    msg_fmt = '%(tool)s is not installed.'
-    remedy_fmt = 'Install it: apt-get install %(package)s'
-
-
-class KernelMissing(KataError):
-    """The embedded runtime has no guest kernel."""
-
-    msg_fmt = 'There is no kernel package for the guest: %(why)s.'
-    remedy_fmt = ('Run apt-get update, or name a linux-image-*-cloud-*.deb in '
-                  '[embedded] kernel_package.')
-
-
-class GuestImageFailed(KataError):
-    msg_fmt = 'The guest image could not be built: %(why)s.'
-    remedy_fmt = "Check Debian's python3 and crun packages on the node."
-
-
-class NoSpace(KataError):
-    msg_fmt = ('%(path)s has %(free_mib)d MiB left, but %(needed_mib)d MiB '
-               'are needed.')
-    remedy_fmt = '%(remedy)s'
-
-
-class TemplateFailed(KataError):
-    """The VM from which sandboxes are cloned could not be made."""
-
-    msg_fmt = 'The VM template could not be made: %(why)s.'
-    remedy_fmt = ('Check the QEMU package, and that /dev/shm and the memory '
-                  'suffice.')

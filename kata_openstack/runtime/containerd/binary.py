@@ -18,7 +18,7 @@ import tomllib
 from typing import Any
 
 from kata_openstack import exception
-from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd import grpc_errors
 
 _TIMEOUT = 30.0  # seconds
 
@@ -60,7 +60,7 @@ def dump(config: pathlib.Path, program: str = 'containerd',
     if done.returncode:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(known_as or config),
-            why=errors.one_line(done.stderr or done.stdout).replace(
+            why=grpc_errors.one_line(done.stderr or done.stdout).replace(
                 str(config), str(known_as or config)),
             remedy='Correct it; nothing was changed.')
     return tomllib.loads(done.stdout)

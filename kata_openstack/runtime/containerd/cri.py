@@ -25,8 +25,8 @@ from typing import Any
 import grpc
 from oslo_config import cfg
 
-from kata_openstack.runtime.containerd import errors
 from kata_openstack.runtime.containerd import grpc_channel as channel_mod
+from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 
@@ -58,7 +58,7 @@ class CriClient:
             return method(request, timeout=timeout or self._timeout)
         except grpc.RpcError as e:
             operation = type(request).__name__.removesuffix('Request')
-            raise errors.translate(e, operation, self.address,
+            raise grpc_errors.translate(e, operation, self.address,
                                    kind, ident) from e
 
     # The runtime itself

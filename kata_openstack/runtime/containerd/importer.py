@@ -32,7 +32,7 @@ from oslo_config import cfg
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
-from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import content_pb2
 from kata_openstack.runtime.containerd.protos import content_pb2_grpc
 from kata_openstack.runtime.containerd.protos import images_pb2
@@ -125,7 +125,7 @@ class Importer:
         except grpc.RpcError as e:
             if e.code() == grpc.StatusCode.ALREADY_EXISTS:
                 return False
-            raise errors.translate(e, operation, self._conf.address,
+            raise grpc_errors.translate(e, operation, self._conf.address,
                                    'Image', ident) from e
         return True
 

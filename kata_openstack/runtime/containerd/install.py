@@ -32,7 +32,7 @@ from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
-from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd import kata_config
 from kata_openstack.runtime.containerd import mirrors
 from kata_openstack.runtime.hypervisors import base
@@ -388,7 +388,7 @@ def restart(conf: cfg.ConfigOpts, command: Sequence[str],
         raise exception.RuntimeFailed(operation=operation, why=e) from e
     if done.returncode:
         raise exception.RuntimeFailed(
-            operation=operation, why=errors.one_line(
+            operation=operation, why=grpc_errors.one_line(
                 done.stderr or f'it ended with {done.returncode}'))
     client = cri.CriClient(conf)
     deadline = time.monotonic() + _UP

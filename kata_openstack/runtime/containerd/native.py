@@ -20,7 +20,7 @@ from google.protobuf import empty_pb2
 import grpc
 from oslo_config import cfg
 
-from kata_openstack.runtime.containerd import errors
+from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import containers_pb2
 from kata_openstack.runtime.containerd.protos import containers_pb2_grpc
 from kata_openstack.runtime.containerd.protos import introspection_pb2
@@ -55,7 +55,7 @@ class NativeClient:
             return method(request, timeout=self._timeout,
                           metadata=self._metadata)
         except grpc.RpcError as e:
-            raise errors.translate(e, operation, self._conf.address,
+            raise grpc_errors.translate(e, operation, self._conf.address,
                                    'Container', ident) from e
 
     def version(self) -> str:

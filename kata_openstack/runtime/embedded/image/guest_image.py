@@ -27,10 +27,10 @@ import subprocess
 import tempfile
 from typing import Final
 
-from kata_openstack import exception
 from kata_openstack.runtime.embedded.agent import crun
 from kata_openstack.runtime.embedded.image import cpio
 from kata_openstack.runtime.embedded.image import elf
+from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
 
 PYTHON: Final = '/usr/bin/python3'
@@ -96,7 +96,7 @@ def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
     python = os.path.realpath(PYTHON)
     for tool, package in ((python, 'python3'), (crun.CRUN, 'crun')):
         if not os.path.exists(tool):
-            raise exception.ToolMissing(tool=tool, package=package)
+            raise errors.ToolMissing(tool=tool, package=package)
     programs = {python: pathlib.Path(python).read_bytes(),
                 crun.CRUN: _slim_crun()}
     for path in _python_files(python):
@@ -129,7 +129,7 @@ def _python_files(python: str) -> list[pathlib.Path]:
         listed = subprocess.run([python, '-ISc', _LIST_FILES], check=True,
                                 capture_output=True, text=True).stdout
     except subprocess.CalledProcessError as e:
-        raise exception.GuestImageFailed(why=e.stderr.strip()[-300:]) from e
+        raise errors.GuestImageFailed(why=e.stderr.strip()[-300:]) from e
     return [pathlib.Path(line) for line in listed.splitlines()]
 
 

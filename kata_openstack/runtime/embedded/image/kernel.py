@@ -26,8 +26,8 @@ import subprocess
 import tarfile
 import tempfile
 
-from kata_openstack import exception
 from kata_openstack.runtime.embedded.image import bzimage
+from kata_openstack.runtime.embedded.image import errors
 
 _META = {'x86_64': 'linux-image-cloud-amd64',
          'aarch64': 'linux-image-cloud-arm64'}
@@ -110,7 +110,7 @@ def _identity(package: str) -> str:
     try:
         status = pathlib.Path(package).stat()
     except OSError as e:
-        raise exception.KernelMissing(why=str(e)) from e
+        raise errors.KernelMissing(why=str(e)) from e
     return f'{package} {status.st_size} {status.st_mtime_ns}'
 
 
@@ -119,7 +119,7 @@ def _download(machine: str, scratch: pathlib.Path) -> pathlib.Path:
     shown = _run(['apt-cache', 'depends', '--important', meta], scratch)
     name = re.search(r'Depends: (linux-image-\S+)', shown)
     if name is None:
-        raise exception.KernelMissing(
+        raise errors.KernelMissing(
             why=f'apt knows no package {meta}')
     _run(['apt-get', 'download', '-q', name[1]], scratch)
     return next(scratch.glob('*.deb'))
@@ -130,9 +130,9 @@ def _run(argv: list[str], folder: pathlib.Path) -> str:
         return subprocess.run(argv, cwd=folder, check=True, text=True,
                               capture_output=True).stdout
     except FileNotFoundError as e:
-        raise exception.ToolMissing(tool=argv[0], package='apt') from e
+        raise errors.ToolMissing(tool=argv[0], package='apt') from e
     except subprocess.CalledProcessError as e:
-        raise exception.KernelMissing(
+        raise errors.KernelMissing(
             why=f'{" ".join(argv)}: {e.stderr.strip()[-300:]}') from e
 
 
@@ -143,7 +143,7 @@ def _extract(deb: pathlib.Path, folder: pathlib.Path) -> None:
             ['dpkg-deb', '--fsys-tarfile', str(deb)],
             stdout=subprocess.PIPE)
     except FileNotFoundError as e:
-        raise exception.ToolMissing(tool='dpkg-deb', package='dpkg') from e
+        raise errors.ToolMissing(tool='dpkg-deb', package='dpkg') from e
     assert reader.stdout
     with reader, tarfile.open(fileobj=reader.stdout, mode='r|') as archive:
         # Python before 3.11.4, such as Debian 12's, has no filters
@@ -154,4 +154,4 @@ def _extract(deb: pathlib.Path, folder: pathlib.Path) -> None:
                          r'block)|fs/fuse|net/core)/[^/]+\.ko', member.name):
                 archive.extract(member, folder)
     if reader.returncode:
-        raise exception.KernelMissing(why=f'{deb} cannot be unpacked')
+        raise errors.KernelMissing(why=f'{deb} cannot be unpacked')

@@ -23,9 +23,9 @@ import shutil
 from oslo_config import cfg
 
 from kata_openstack.conf import opts
-from kata_openstack import exception
 from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import guest_image
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
 from kata_openstack.runtime.embedded.vm import size as sizes
@@ -49,7 +49,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
     for tool, package in ((group.qemu_path, 'qemu-system-x86'),
                           (group.virtiofsd_path, 'qemu-system-common')):
         if not os.access(tool, os.X_OK):
-            raise exception.ToolMissing(tool=tool, package=package)
+            raise errors.ToolMissing(tool=tool, package=package)
     state = pathlib.Path(conf.state_path).absolute() / 'embedded'
     state.mkdir(parents=True, exist_ok=True)
     memory = _memory_folder(group.memory_path, state)
@@ -89,7 +89,7 @@ def _memory_folder(parent: str, state: pathlib.Path) -> pathlib.Path:
     folder.mkdir(mode=0o711, exist_ok=True)
     free = shutil.disk_usage(folder).free // sizes.MIB
     if free < _NEEDED_MIB:
-        raise exception.NoSpace(
+        raise errors.NoSpace(
             path=parent, free_mib=free, needed_mib=_NEEDED_MIB,
             remedy=f'Enlarge it (mount -o remount,size=... {parent}), or '
                    'set [embedded] memory_path to a larger tmpfs.')
@@ -110,5 +110,5 @@ def _make_template(wanted: settings.Settings,
     try:
         default.ensure()
     except template.NotMade as e:
-        raise exception.TemplateFailed(why=str(e)) from e
+        raise errors.TemplateFailed(why=str(e)) from e
     default.remove_older()
