@@ -12,7 +12,7 @@
 
 """The embedded runtime: a containerd shim, a QEMU VM per sandbox, an agent.
 
-Made from distribution packages only; for nodes without upstream Kata, with
-KVM or with emulation. This module is imported in every shim and in the
-guest, so it imports nothing itself.
+It needs only distribution packages. It is for nodes without upstream Kata,
+with KVM or with emulation. Every shim and the guest import this module, so
+it must import nothing.
 """

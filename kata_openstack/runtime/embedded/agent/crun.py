@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""crun's command lines, and what its containers' cgroups tell."""
+"""crun's command lines, and control of its containers' cgroups."""
 
 import os
 import signal
@@ -27,10 +27,10 @@ _STAT_TABLES = ('cpu.stat', 'memory.stat', 'memory.events')
 
 
 def run_command(container: str, folder: str, terminal: bool) -> list[str]:
-    """Create and start in one go, in the background.
+    """Return the command that creates and starts a detached container.
 
-    ``folder`` holds config.json and gets pid, log and, for a terminal, the
-    console socket.
+    ``folder`` holds config.json and, for a terminal, the console socket
+    ``tty``. crun writes the files ``pid`` and ``log`` there.
     """
     return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'run', '--detach',
             '--bundle', folder, '--pid-file', f'{folder}/pid',
@@ -39,7 +39,10 @@ def run_command(container: str, folder: str, terminal: bool) -> list[str]:
 
 
 def exec_command(container: str, folder: str, terminal: bool) -> list[str]:
-    """``folder`` holds process.json; otherwise as run_command."""
+    """Return the command that adds a detached process to a container.
+
+    ``folder`` holds process.json; the rest is as for run_command.
+    """
     return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'exec', '--detach',
             '--process', f'{folder}/process.json',
             '--pid-file', f'{folder}/pid',
@@ -58,7 +61,7 @@ def delete_command(container: str) -> list[str]:
 
 
 def cgroup(container: str) -> str:
-    """The shim sets cgroupsPath to the container's id."""
+    """Return the cgroup's folder: the shim sets cgroupsPath to the ID."""
     return f'{_CGROUPS}/{container}'
 
 
@@ -92,14 +95,14 @@ def oom_kills(container: str) -> int:
 
 
 def stats(container: str) -> dict[str, Any]:
-    """Raw figures of cgroup v2; -1 stands for ``max``."""
+    """Return cgroup v2's raw figures by file; -1 stands for ``max``."""
     folder = cgroup(container)
     found: dict[str, Any] = {}
     for name in _STAT_FILES:
         try:
             text = system.read(f'{folder}/{name}').strip()
         except OSError:
-            continue  # no swap accounting, for one
+            continue  # the kernel lacks it, for example swap accounting
         found[name] = -1 if text == 'max' else int(text)
     for name in _STAT_TABLES:
         found[name] = _table(f'{folder}/{name}')

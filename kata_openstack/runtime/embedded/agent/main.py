@@ -12,8 +12,8 @@
 
 """The guest agent: PID 1 of the VM.
 
-One thread, one poll loop. The shim calls methods (``_do_*``) with JSON
-objects; processes are numbered by the shim.
+One thread runs one poll loop. The shim calls the methods ``_do_*`` with
+JSON objects, and assigns the numbers of the processes.
 """
 
 import base64
@@ -30,16 +30,16 @@ from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.agent import system
 from kata_openstack.runtime.embedded.common import protocol
 
-_FOLDERS = '/run/k'  # short: console sockets' paths are limited
+_FOLDERS = '/run/k'  # short: a console socket's path is limited
 _MAX_ERROR = 2000
 
 
 class Refused(Exception):
-    """A call that fails; the text is for the user."""
+    """A call failed. The user sees the text."""
 
 
 class Agent:
-    """Implements process.Events."""
+    """The agent's event loop and calls. Implements process.Events."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -50,10 +50,10 @@ class Agent:
         self._watched: dict[int, process.Process] = {}
         self._commands: dict[int, tuple[int, str]] = {}  # pid: (call, log)
         self._starting: dict[int, int] = {}  # process: call
-        self._reaped: dict[int, int] = {}  # pid: status, not yet known to us
+        self._reaped: dict[int, int] = {}  # pid: status, see _on_reaped
         self._oom_watch: dict[int, str] = {}  # fd of memory.events
         self._oom_seen: dict[str, int] = {}
-        self._dropping: set[int] = set()  # calls that end with a drop
+        self._dropping: set[int] = set()  # calls that drop caches
         wake, wake_writer = os.pipe()
         for fd in (wake, wake_writer):
             os.set_blocking(fd, False)
@@ -91,7 +91,7 @@ class Agent:
             for kind, ident, payload in self._decoder.feed(data):
                 self._on_frame(kind, ident, payload)
         elif mask & select.POLLHUP:
-            # the shim is away: the VM is being saved, or about to end
+            # no shim: the VM is being saved or about to end; do not spin
             select.select([], [], [], 0.02)
 
     def watch(self, fd: int, mask: int, owner: process.Process) -> None:
@@ -123,7 +123,7 @@ class Agent:
             return
         target = self._processes.get(ident)
         if target is None:
-            return  # it ended while this was on its way
+            return  # it ended while the frame was in transit
         if kind == protocol.STDIN:
             target.feed(payload)
         elif kind == protocol.STDIN_EOF:
@@ -135,10 +135,10 @@ class Agent:
         method: Callable[..., Any] = getattr(self, '_do_' + call.pop('do'))
         try:
             answer = method(ident, **call)
-        except Exception as e:  # the agent must not end: the VM would
+        except Exception as e:  # if PID 1 ends, the VM does
             self._reply(ident, error=f'{e}' or type(e).__name__)
         else:
-            if answer is not None:  # otherwise the reply comes later
+            if answer is not None:  # otherwise the method replies later
                 self._reply(ident, **answer)
 
     def _reply(self, ident: int, **answer: Any) -> None:
@@ -246,7 +246,7 @@ class Agent:
         pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=null)
         self._commands[pid] = (call, folder)
 
-    # Ends
+    # Children that have ended
 
     def _reap(self) -> None:
         while True:
@@ -270,7 +270,7 @@ class Agent:
             if pid == candidate.starter:
                 self._on_started(candidate, status)
                 return
-        if self._starting:  # it may be one whose start is not yet reported
+        if self._starting:  # a process may end before its crun does
             self._reaped[pid] = status
 
     def _on_started(self, new: process.Process, status: int) -> None:
@@ -329,7 +329,7 @@ class Agent:
         try:
             os.pread(fd, 4096, 0)
             kills = crun.oom_kills(container)
-        except OSError:  # its cgroup is gone
+        except OSError:  # the cgroup was removed
             self._forget_memory_events(fd)
             return
         if kills > self._oom_seen[container]:

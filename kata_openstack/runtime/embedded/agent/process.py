@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A process that crun starts, its standard streams and its end."""
+"""A process that crun starts, its standard streams and its exit."""
 
 import array
 import errno
@@ -29,7 +29,7 @@ _PIPE_MAX = 1024 * 1024
 
 
 class Events(Protocol):
-    """What a process needs of the agent's event loop."""
+    """The part of the agent's event loop that a process uses."""
 
     def watch(self, fd: int, mask: int, process: 'Process') -> None: ...
 
@@ -39,10 +39,10 @@ class Events(Protocol):
 
 
 class Process:
-    """The first process of a container, or one added by exec.
+    """The first process of a container, or one that exec added.
 
-    ``starter`` is crun's pid until it has done its work; then ``pid`` is
-    the process's own.
+    ``starter`` is crun's pid until crun ends. After that, ``pid`` is the
+    pid of the process itself.
     """
 
     def __init__(self, events: Events, ident: int, container: str,
@@ -102,7 +102,7 @@ class Process:
         return ends
 
     def started(self) -> None:
-        """crun has succeeded: learn the pid, take the terminal."""
+        """Read the pid and take the terminal, after crun has succeeded."""
         with open(f'{self.folder}/pid') as file:
             self.pid = int(file.read())
         self.starter = 0
@@ -139,14 +139,14 @@ class Process:
     # Streams
 
     def ready(self, fd: int, mask: int) -> None:
-        """``fd`` can be read or written."""
+        """Handle an ``fd`` that can be read or written."""
         if fd == self._stdin and mask & select.POLLOUT:
             self._pump_stdin()
         if fd in self._outputs and mask & ~select.POLLOUT:
             self._pump_output(fd)
 
     def _pump_output(self, fd: int) -> bool:
-        """Pass one chunk on; return False when there is none for now."""
+        """Send one chunk to the shim; return False if there is none now."""
         try:
             data = os.read(fd, protocol.CHUNK)
         except BlockingIOError:
@@ -203,7 +203,7 @@ class Process:
 
     def _pump_stdin(self) -> None:
         if self._stdin < 0 and self._console:
-            return  # the terminal is not there yet
+            return  # crun has not passed the terminal yet
         written = 0
         try:
             while self._stdin >= 0 and written < len(self._stdin_data):
@@ -211,7 +211,7 @@ class Process:
                     self._stdin, self._stdin_data[written:written + 65536])
         except BlockingIOError:
             pass
-        except OSError:  # nobody reads it any more
+        except OSError:  # the process has closed its stdin
             written = len(self._stdin_data)
         if self._stdin < 0:
             written = len(self._stdin_data)
@@ -231,9 +231,9 @@ class Process:
     # End
 
     def ended(self, status: int, oom: bool) -> None:
-        """The process is gone: pass on what is left, then the exit code."""
+        """Send the remaining output, then the exit code."""
         for fd in list(self._outputs):
-            left = _PIPE_MAX  # a grandchild may hold the pipe and go on
+            left = _PIPE_MAX  # a child may go on writing to the pipe
             while left > 0 and self._pump_output(fd):
                 left -= protocol.CHUNK
         code = os.waitstatus_to_exitcode(status)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The guest's own set-up: file systems, modules, devices, clock, network."""
+"""Set-up of the guest: file systems, modules, devices, clock, network."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ from kata_openstack.runtime.embedded.common import netlink
 from kata_openstack.runtime.embedded.common import syscalls
 
 PORT_NAME = 'agent'
-SHARE = '/share'  # the pod's share, by virtiofs; also its tag
+SHARE = '/share'  # the pod's virtiofs; its tag is the name without /
 POD_SHM = '/run/shm'  # one /dev/shm for all containers of the pod
 MODULES = '/modules'
 _RNDADDENTROPY = 0x40085203
@@ -32,7 +32,7 @@ _CONTROLLERS = '+cpu +memory +pids +io +cpuset'
 
 
 def bring_up() -> None:
-    """From a bare initramfs to a system in which crun works."""
+    """Turn the bare initramfs into a system in which crun works."""
     _leave_initramfs()
     for source, target, flags, data in (
             ('proc', '/proc', 14, ''),
@@ -61,7 +61,7 @@ def bring_up() -> None:
 
 
 def _leave_initramfs() -> None:
-    """Make / a mount of its own: pivot_root refuses the initramfs."""
+    """Make / a separate mount: pivot_root refuses the initramfs."""
     os.makedirs('/newroot', exist_ok=True)
     syscalls.mount('/', '/newroot', flags=syscalls.MS_BIND)
     os.chdir('/newroot')
@@ -71,7 +71,10 @@ def _leave_initramfs() -> None:
 
 
 def _redirect_output() -> None:
-    """The kernel may not have opened a console; fds 0-2 must exist."""
+    """Open fds 0-2, which the kernel leaves closed without a console.
+
+    Output goes to the kernel's log.
+    """
     null = os.open('/dev/null', os.O_RDWR)
     log = os.open('/dev/kmsg', os.O_WRONLY)
     os.dup2(null, 0)
@@ -94,7 +97,12 @@ def open_port() -> int:
 
 
 def wake(now: float, entropy: bytes) -> None:
-    """After a restore: the clock and the random pool are the template's."""
+    """Set the clock and reseed the random pool after a restore.
+
+    Both still have the template's state.
+
+    :param now: seconds since the Unix epoch.
+    """
     time.clock_settime(time.CLOCK_REALTIME, now)
     with open('/dev/urandom', 'wb', buffering=0) as device:
         fcntl.ioctl(device, _RNDADDENTROPY, struct.pack(
@@ -103,7 +111,7 @@ def wake(now: float, entropy: bytes) -> None:
 
 
 def find_devices() -> None:
-    """The pod's own devices were not there when the template was made."""
+    """Rescan the PCI bus: the template had no NICs and no share."""
     write('/sys/bus/pci/rescan', '1')
 
 
@@ -116,7 +124,7 @@ def set_hostname(name: str) -> None:
 
 
 def set_up_network(interfaces: list[dict[str, Any]]) -> None:
-    """Give each NIC, found by its MAC, what the pod's namespace has.
+    """Configure each NIC, found by its MAC, as in the pod's namespace.
 
     :param interfaces: name, mac, mtu, addresses (address, prefixlen) and
         routes (destination, gateway, metric, onlink) of each.
@@ -137,7 +145,7 @@ def set_up_network(interfaces: list[dict[str, Any]]) -> None:
 
 
 def drop_caches() -> None:
-    """Let virtiofsd close what it holds open for our cached inodes."""
+    """Drop cached inodes, so that virtiofsd closes their files."""
     write('/proc/sys/vm/drop_caches', '2')
 
 
@@ -152,7 +160,7 @@ def write(path: str, text: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder that holds files only, if it is there."""
+    """Remove a folder that holds only files, if it exists."""
     try:
         for entry in os.scandir(folder):
             os.unlink(entry.path)

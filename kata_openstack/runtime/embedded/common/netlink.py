@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""As much of rtnetlink as a pod needs, for the shim and the agent.
+"""The part of rtnetlink that a pod needs, for the shim and the agent.
 
 pyroute2 takes 0.4 s and 35 MB to import, too much for a process per pod,
-and the guest has no place for it. Layouts and numbers are those of the
-kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,pkt_sched,
-pkt_cls}.h. All functions work in the network namespace in which their
-:class:`Netlink` was opened, and raise :class:`OSError` with the kernel's
-error.
+and the guest image has no room for it. Layouts and numbers are those of
+the kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,
+pkt_sched,pkt_cls}.h. All functions work in the network namespace in which
+their :class:`Netlink` was opened, and raise :class:`OSError` with the
+kernel's error.
 """
 
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def _attrs(data: bytes) -> dict[int, bytes]:
 
 
 def _family(address: str) -> tuple[int, bytes]:
-    # not ipaddress: all of it is Python, and slow in an emulated guest
+    # not ipaddress, which is pure Python and slow in an emulated guest
     family = socket.AF_INET6 if ':' in address else socket.AF_INET
     return family, socket.inet_pton(family, address)
 
@@ -137,7 +137,10 @@ class Netlink:
     # Links
 
     def links(self) -> list[dict[str, Any]]:
-        """index, name, kind (ARPHRD_*), flags, mac (or ''), mtu of each."""
+        """Return index, name, kind, flags, mac and mtu of each link.
+
+        ``kind`` is an ARPHRD_* number; ``mac`` is '' if there is none.
+        """
         found = []
         for body in self._request(_GETLINK, _DUMP,
                                   _LINK.pack(0, 0, 0, 0, 0)):
@@ -163,7 +166,10 @@ class Netlink:
     # Addresses
 
     def addresses(self) -> list[dict[str, Any]]:
-        """index, address, prefixlen of each; not link-local IPv6."""
+        """Return index, address and prefixlen of each address.
+
+        Only addresses of global scope: link-local ones are left out.
+        """
         found = []
         for body in self._request(_GETADDR, _DUMP,
                                   _ADDRESS.pack(0, 0, 0, 0, 0)):
@@ -180,7 +186,7 @@ class Netlink:
         attrs = _attr(2, packed) + _attr(1, packed)
         flags = 0
         if family == socket.AF_INET6:
-            flags = _IFA_F_NODAD  # the pod's namespace has done it
+            flags = _IFA_F_NODAD  # the pod's namespace has done DAD
         elif prefixlen < 31:
             broadcast = (int.from_bytes(packed, 'big')
                          | (1 << 32 - prefixlen) - 1)
@@ -191,10 +197,12 @@ class Netlink:
     # Routes
 
     def routes(self) -> list[dict[str, Any]]:
-        """index, destination (CIDR), gateway, metric, onlink of each.
+        """Return index, destination, gateway, metric, onlink of each route.
 
-        Unicast routes of the main table. Those that the kernel makes from
-        addresses are left out: the guest's kernel makes its own.
+        ``destination`` is a CIDR; ``gateway`` is '' if there is none. Only
+        unicast routes of the main table. Routes that the kernel makes from
+        addresses and router advertisements are left out: the guest's
+        kernel makes its own.
         """
         found = []
         for family, width in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
@@ -239,7 +247,7 @@ class Netlink:
     # Traffic control
 
     def add_ingress(self, index: int) -> None:
-        """Give the interface a fresh, empty ingress qdisc."""
+        """Replace the interface's ingress qdisc by an empty one."""
         message = _TC.pack(0, index, _INGRESS_HANDLE, _TC_H_INGRESS, 0)
         try:
             self._do(_DELQDISC, 0, message)
@@ -250,10 +258,10 @@ class Netlink:
                  message + _attr(1, b'ingress\0'))
 
     def redirect(self, index: int, to: int) -> None:
-        """Send everything that arrives on ``index`` out through ``to``.
+        """Send every packet that arrives on ``index`` out through ``to``.
 
-        A u32 filter that matches every packet (some kernels are built
-        without matchall), with a mirred action.
+        Uses a u32 filter that matches every packet, because some kernels
+        are built without matchall, and a mirred action.
         """
         selector = struct.pack('=BBBxHHhhIIIii', 1, 0, 1, 0, 0, 0, 0, 0,
                                0, 0, 0, 0)

@@ -13,20 +13,21 @@
 """Frames between the shim and the guest agent, used on both sides.
 
 A frame is ``u32 length, u8 type, u32 id, payload`` (little endian; the
-length counts type, id and payload). ``id`` is a call's or a process's
-number, chosen by the shim. CALL and REPLY carry a JSON object, ACK a
+length counts type, id and payload). ``id`` is the number of a call or a
+process; the shim chooses it. CALL and REPLY carry a JSON object, ACK a
 ``u32`` number of bytes, EXIT an ``i32`` exit code and a ``u8`` that is 1
-when the kernel killed for lack of memory, STDIN/STDOUT/STDERR raw bytes.
+if the kernel killed for lack of memory, OOM a container's ID,
+STDIN/STDOUT/STDERR raw bytes.
 
-What the guest sends is hostile to the shim: :class:`Decoder` bounds every
-length before it buffers anything.
+The shim must not trust the guest: :class:`Decoder` checks the length of
+every frame before it waits for the payload.
 """
 
 from collections.abc import Iterator
 import struct
 from typing import Final
 
-# Raise it whenever shim and agent of two releases do not go together
+# Raise it if the shim cannot work with the agent of an older release
 VERSION: Final = 1
 
 CALL: Final = 1
@@ -45,14 +46,14 @@ COUNT: Final = struct.Struct('<I')
 STATUS: Final = struct.Struct('<iB')
 _ENVELOPE: Final = HEAD.size - 4
 
-CHUNK: Final = 32 * 1024  # of a stream, in one frame
+CHUNK: Final = 32 * 1024  # bytes of a stream in one frame
 WINDOW: Final = 256 * 1024  # bytes of a stream that may be unacknowledged
 MAX_FROM_GUEST: Final = 64 * 1024
 MAX_FROM_HOST: Final = 8 * 1024 * 1024  # an OCI config with its environment
 
 
 class ProtocolError(Exception):
-    """The other side sent what no correct implementation sends."""
+    """The peer sent data that no correct implementation sends."""
 
 
 def frame(kind: int, ident: int, payload: bytes = b'') -> bytes:
@@ -60,7 +61,7 @@ def frame(kind: int, ident: int, payload: bytes = b'') -> bytes:
 
 
 class Decoder:
-    """Cuts a byte stream into frames."""
+    """Splits a byte stream into frames."""
 
     def __init__(self, max_payload: int) -> None:
         self._limit = max_payload + _ENVELOPE
@@ -69,13 +70,13 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yield (type, id, payload) of each complete frame.
 
-        :raises ProtocolError: for a length that is out of bounds.
+        :raises ProtocolError: a length is out of bounds.
         """
         self._buffer += data
         while len(self._buffer) >= HEAD.size:
             length, kind, ident = HEAD.unpack_from(self._buffer)
             if not _ENVELOPE <= length <= self._limit:
-                raise ProtocolError(f'frame of {length} bytes')
+                raise ProtocolError(f'invalid frame length {length}')
             end = 4 + length
             if len(self._buffer) < end:
                 return

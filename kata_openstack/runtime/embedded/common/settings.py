@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The embedded runtime's configuration file, as the shim reads it.
+"""The embedded runtime's configuration file for the shim.
 
 ``prepare()`` writes it from oslo.config; containerd passes its path to the
-shim (``ConfigPath`` of the handler). Only the standard library: a shim is
-started for every pod.
+shim (``ConfigPath`` of the handler). This module needs only the standard
+library, because a shim starts for every pod and must start fast.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ DEFAULT_PATH = '/etc/kata-openstack/embedded.json'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Sizes in MiB. ``image_key`` names the content of kernel + initrd."""
+    """The shim's settings. ``image_key`` identifies kernel and initrd."""
 
     accelerator: str  # 'kvm' or 'tcg'
     run_path: str
@@ -54,7 +54,11 @@ class Settings:
 
     @classmethod
     def load(cls, path: str) -> Self:
-        """:raises OSError, ValueError, TypeError: it is not usable."""
+        """Read a configuration file.
+
+        :raises OSError: it cannot be read.
+        :raises ValueError, TypeError: it is no JSON, or its keys are wrong.
+        """
         with open(path) as file:
             return cls(**json.load(file))
 
@@ -64,7 +68,7 @@ class Settings:
                           mode=0o644)
 
     def sandbox_path(self, sandbox: str) -> str:
-        """Where a sandbox keeps its state, its share and its logs."""
+        """Return the folder of a sandbox's state, share and logs."""
         return f'{self.run_path}/{sandbox}'
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""System calls that Python 3.11 does not offer, for the shim and the agent.
+"""System calls that Python 3.11 lacks, for the shim and the agent.
 
 Every function raises :class:`OSError` as the os module does. Numbers are
 from the kernel's include/uapi headers.
@@ -75,9 +75,9 @@ def unshare(flags: int) -> None:
 
 
 def die_with_parent(signal: int) -> None:
-    """Send ``signal`` to this process when the parent's thread ends.
+    """Have the kernel send ``signal`` when the parent's thread ends.
 
-    A change of credentials clears it: call it after setuid.
+    A change of credentials clears this setting: call it after setuid.
     """
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0), 'prctl')
 

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Takes the kernel proper out of a distribution's compressed image.
+"""Extract the ELF kernel from a distribution's compressed image.
 
-QEMU can start the ELF kernel itself (by its PVH entry). The guest then
+QEMU can start the ELF kernel directly, by its PVH entry. The guest then
 neither holds the compressed image in memory nor unpacks it: a template is
 a quarter smaller and boots faster. Layout: Documentation/arch/x86/boot.rst
 of the kernel; LZ4's legacy frame: doc/lz4_Frame_format.md of lz4.
@@ -31,16 +31,17 @@ _PVH_NOTE = re.compile(rb'\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0')
 
 
 class NotUnpacked(Exception):
-    """The image must be booted as it is; says why."""
+    """The image must be booted compressed. The text says why."""
 
 
 def unpack(image: bytes) -> bytes:
-    """Return the ELF kernel.
+    """Return the ELF kernel in ``image``.
 
-    :raises NotUnpacked: an unknown compression, or no PVH entry.
+    :raises NotUnpacked: the image is damaged, its compression is unknown,
+        or its kernel has no PVH entry.
     """
     if image[0x202:0x206] != b'HdrS':
-        raise NotUnpacked('no x86 boot image')
+        raise NotUnpacked('not an x86 boot image')
     start = (image[0x1F1] + 1) * 512
     offset, length = struct.unpack_from('<II', image, 0x248)
     payload = image[start + offset:start + offset + length]
@@ -49,22 +50,22 @@ def unpack(image: bytes) -> bytes:
             unpacker = lzma.LZMADecompressor()
             kernel = unpacker.decompress(payload)
             if not unpacker.eof:
-                raise NotUnpacked('the image is cut off')
+                raise NotUnpacked('the image is truncated')
         elif payload.startswith(_LZ4_LEGACY):
             kernel = _unpack_lz4(payload)
         else:
-            raise NotUnpacked(f'compression {payload[:4].hex()}')
+            raise NotUnpacked(f'unknown compression {payload[:4].hex()}')
     except (lzma.LZMAError, OSError, struct.error) as e:
         raise NotUnpacked(str(e)) from e
     if not kernel.startswith(b'\x7fELF') or not _PVH_NOTE.search(kernel):
-        raise NotUnpacked('no ELF kernel with a PVH entry')
+        raise NotUnpacked('not an ELF kernel with a PVH entry')
     return kernel
 
 
 def _unpack_lz4(payload: bytes) -> bytes:
-    """With the C library, which apt and dpkg need too.
+    """Unpack LZ4 data with the C library, which apt and dpkg need too.
 
-    :raises OSError: the library is not there.
+    :raises OSError: the library is not installed.
     """
     library = ctypes.CDLL('liblz4.so.1')
     block = ctypes.create_string_buffer(_LZ4_BLOCK)
@@ -74,7 +75,7 @@ def _unpack_lz4(payload: bytes) -> bytes:
         size, = struct.unpack_from('<I', payload, position)
         data = payload[position + 4:position + 4 + size]
         if len(data) < size:
-            break  # the size of the kernel, which follows the last block
+            break  # not a block: the kernel's size follows the last one
         count = library.LZ4_decompress_safe(data, block, size, _LZ4_BLOCK)
         if count < 0:
             raise NotUnpacked('damaged LZ4 data')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Writes a cpio archive of the "newc" kind, which an initramfs must be.
+"""Write a cpio archive in the "newc" format that an initramfs needs.
 
 Format: Documentation/driver-api/early-userspace/buffer-format.rst of the
 kernel. The same tree always gives the same bytes.
@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 
 class Archive:
-    """Entries are owned by root and dated 1970."""
+    """An archive. Its entries belong to root and are dated 1970."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -30,7 +30,7 @@ class Archive:
         self._folders: set[str] = set()
 
     def folder(self, path: str, mode: int = 0o755) -> None:
-        """Add a folder and those above it, once."""
+        """Add a folder and its parents, unless they were added before."""
         path = path.strip('/')
         if not path or path in self._folders:
             return

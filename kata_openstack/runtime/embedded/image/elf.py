@@ -10,16 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Takes a library out of a program that can do without it.
+"""Remove an unused library from a program.
 
-crun is linked with libsystemd, which drags in seven libraries and, without
-systemd in the guest, is never called. Under emulation the dynamic linker's
-work on them is half of what starting crun costs. So in the guest's copy of
-crun the library is no longer needed and its functions are weak references,
-which the linker leaves at zero.
+crun is linked with libsystemd, which brings in seven libraries. The guest
+has no systemd, so crun never calls them. Under emulation the dynamic
+linker's work on them takes half of crun's start time. This module removes
+the library from the guest's copy of crun and makes its functions weak
+references, which the linker leaves at zero.
 
 Layouts: elf.h of the C library, the ELF specification, and "Symbol
-Versioning" of the LSB. Only 64 bit, little endian.
+Versioning" of the LSB. Only 64 bit, little endian files are supported.
 """
 
 import struct
@@ -27,7 +27,7 @@ import struct
 _DYNAMIC, _LOAD = 2, 1
 _NULL, _NEEDED, _STRTAB, _SYMTAB = 0, 1, 5, 6
 _VERSYM, _VERNEED, _VERNEEDNUM = 0x6FFFFFF0, 0x6FFFFFFE, 0x6FFFFFFF
-_IGNORED = 0x6000000F  # a dynamic tag of no meaning
+_IGNORED = 0x6000000F  # a dynamic tag that the linker ignores
 _WEAK = 2
 
 _PROGRAM = struct.Struct('<IIQQQQQQ')
@@ -38,11 +38,14 @@ _SYMBOL = struct.Struct('<IBBHQQ')
 
 
 class NotSlimmed(Exception):
-    """The program is not built as this module expects."""
+    """The program's layout is not the expected one. The text says why."""
 
 
 def without_library(program: bytes, library: str) -> bytes:
-    """:raises NotSlimmed: the library is not needed, or cannot be removed."""
+    """Return ``program`` without its dependency on ``library``.
+
+    :raises NotSlimmed: it has no such dependency, or its layout is unknown.
+    """
     try:
         return _Slimmer(program).remove(library.encode())
     except (struct.error, KeyError, IndexError, StopIteration) as e:
@@ -53,7 +56,7 @@ class _Slimmer:
     def __init__(self, program: bytes) -> None:
         self._data = bytearray(program)
         if program[:6] != b'\x7fELF\x02\x01':
-            raise NotSlimmed('no 64 bit ELF file')
+            raise NotSlimmed('not a 64 bit little endian ELF file')
         start, = struct.unpack_from('<Q', program, 32)
         size, count = struct.unpack_from('<HH', program, 54)
         self._headers = [_PROGRAM.unpack_from(program, start + n * size)
@@ -83,14 +86,17 @@ class _Slimmer:
                        if tag == _NEEDED and self._string(value) == library),
                       -1)
         if offset < 0:
-            raise NotSlimmed(f'{library.decode()} is not needed')
+            raise NotSlimmed(f'no dependency on {library.decode()}')
         _ENTRY.pack_into(self._data, offset, _IGNORED, 0)
         versions = self._unlink_versions(library)
         self._weaken(versions)
         return bytes(self._data)
 
     def _unlink_versions(self, library: bytes) -> set[int]:
-        """Take the library's version needs out of their linked list."""
+        """Remove the library from the linked list of needed versions.
+
+        :returns: the numbers of its versions.
+        """
         position = self._offset(self._values[_VERNEED])
         previous = -1
         while True:
@@ -99,7 +105,7 @@ class _Slimmer:
             if self._string(file) == library:
                 break
             if not after:
-                raise NotSlimmed('the library has no versions')
+                raise NotSlimmed('no symbol versions of the library')
             previous, position = position, position + after
         found = set()
         entry = position + first
@@ -126,10 +132,10 @@ class _Slimmer:
         _NEED.pack_into(self._data, previous, *head)
 
     def _weaken(self, versions: set[int]) -> None:
-        """Symbols of these versions: no version, weak."""
+        """Make the symbols of these versions weak and unversioned."""
         symbols = self._offset(self._values[_SYMTAB])
         numbers = self._offset(self._values[_VERSYM])
-        # no count is given: the string table follows the symbol table
+        # ELF gives no count: the string table follows the symbol table
         count = (self._offset(self._values[_STRTAB]) - symbols
                  ) // _SYMBOL.size
         for index in range(count):

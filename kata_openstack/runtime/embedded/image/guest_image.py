@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Builds the guest's initramfs: Python, the agent, crun, a few modules.
+"""Build the guest's initramfs: Python, the agent, crun, a few modules.
 
-Python and crun are the node's own Debian packages: the files that the
-agent really loads, as the interpreter itself reports them, and the shared
-libraries that they need.
+Python and crun come from the node's own Debian packages. The image holds
+only the files that the agent loads, as the interpreter reports them, and
+the shared libraries that they need.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _MODULES = ('virtio_pci', 'virtio_console', 'virtiofs', 'virtio_net',
 _FOLDERS = ('dev', 'proc', 'run', 'sys', 'tmp', 'var')
 _AGENT = 'kata_openstack.runtime.embedded.agent.main'
 
-# What the agent has loaded when it runs, and what it will load later
+# Lists the files that the agent loads at its start, and those of later
 _LIST_FILES = f"""
 import sys
 sys.path.insert(0, {str(_PACKAGE)!r})
@@ -60,10 +60,11 @@ main()
 
 def build(kernel: kernel_package.Kernel, target: pathlib.Path,
           progress: Callable[[str], None]) -> str:
-    """Write the initramfs, unless it is there already.
+    """Write the initramfs, unless the same one exists.
 
-    :returns: a hash of all that is in it and of the kernel.
-    :raises ToolMissing: when Python or crun is not installed.
+    :returns: a hash of its content and of the kernel's release and name.
+    :raises ToolMissing: Python or crun is not installed.
+    :raises GuestImageFailed: Python cannot load the agent.
     """
     files = _files(kernel)
     digest = hashlib.sha256(
@@ -91,7 +92,7 @@ def build(kernel: kernel_package.Kernel, target: pathlib.Path,
 
 
 def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
-    """path in the guest -> content and mode."""
+    """Return content and mode of each file, by its path in the guest."""
     files = {}
     python = os.path.realpath(PYTHON)
     for tool, package in ((python, 'python3'), (crun.CRUN, 'crun')):
@@ -120,7 +121,10 @@ def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
 
 
 def _usr(path: str) -> str:
-    """Debian's /lib is a link to /usr/lib, in the guest too."""
+    """Return the path in the archive.
+
+    In Debian, and so in the guest, /lib and /bin are links into /usr.
+    """
     return re.sub(r'^/(lib|lib64|bin|sbin)/', r'usr/\1/', path).strip('/')
 
 
@@ -138,11 +142,11 @@ def _slim_crun() -> bytes:
     try:
         return elf.without_library(program, 'libsystemd.so.0')
     except elf.NotSlimmed:
-        return program  # it works with the library, too
+        return program  # crun also works with the library
 
 
 def _libraries(programs: Iterable[bytes]) -> dict[str, str]:
-    """path by which it is looked up -> file, of all shared libraries."""
+    """Return the files of all shared libraries, by the path in ldd."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for content in programs:

@@ -12,8 +12,9 @@
 
 """The guest's kernel: Debian's cloud kernel package, unpacked.
 
-The package is not installed on the node. It is the file named by an
-option, or else the newest that apt offers.
+The node does not install the package. It is the file that [embedded]
+kernel_package names. Without that option, the newest package that apt
+offers is downloaded once and kept.
 """
 
 from collections.abc import Callable
@@ -47,9 +48,9 @@ class Kernel:
             for path in folder.glob('**/kernel/**/*.ko*')}
 
     def modules(self, wanted: Iterable[str]) -> dict[str, bytes]:
-        """name -> content of modules, each after those that it needs.
+        """Return the content of modules by name, dependencies first.
 
-        What is not found is taken to be built in. Dependencies are read
+        A module without a file counts as built in. Dependencies are read
         from the modules themselves: a package that was never installed has
         no modules.dep.
         """
@@ -71,11 +72,12 @@ class Kernel:
 
 def unpack(package: str, machine: str, folder: pathlib.Path,
            progress: Callable[[str], None]) -> Kernel:
-    """Make ``folder`` hold a kernel package; do nothing if it does.
+    """Unpack a kernel package into ``folder``, unless it is there.
 
-    :param package: path of a .deb, or '' to let apt choose.
-    :raises ToolMissing: when dpkg-deb or apt-get is not there.
-    :raises KernelMissing: when there is no package.
+    :param package: path of a .deb; with '', apt chooses one if ``folder``
+        has none.
+    :raises ToolMissing: dpkg-deb or apt-get is not installed.
+    :raises KernelMissing: there is no package, or it cannot be unpacked.
     """
     stamp = folder / 'package'
     wanted = _identity(package) if package else ''
@@ -103,7 +105,7 @@ def _unpack_image(folder: pathlib.Path) -> None:
     try:
         (folder / 'vmlinux').write_bytes(bzimage.unpack(packed.read_bytes()))
     except bzimage.NotUnpacked:
-        pass  # then the packed image is booted
+        pass  # QEMU then boots the compressed image
 
 
 def _identity(package: str) -> str:
@@ -120,7 +122,7 @@ def _download(machine: str, scratch: pathlib.Path) -> pathlib.Path:
     name = re.search(r'Depends: (linux-image-\S+)', shown)
     if name is None:
         raise errors.KernelMissing(
-            why=f'apt knows no package {meta}')
+            why=f'apt has no package {meta}')
     _run(['apt-get', 'download', '-q', name[1]], scratch)
     return next(scratch.glob('*.deb'))
 
@@ -137,7 +139,7 @@ def _run(argv: list[str], folder: pathlib.Path) -> str:
 
 
 def _extract(deb: pathlib.Path, folder: pathlib.Path) -> None:
-    """Only the image and the modules, out of some thousand files."""
+    """Extract only the image and modules, out of some thousand files."""
     try:
         reader = subprocess.Popen(
             ['dpkg-deb', '--fsys-tarfile', str(deb)],
@@ -154,4 +156,4 @@ def _extract(deb: pathlib.Path, folder: pathlib.Path) -> None:
                          r'block)|fs/fuse|net/core)/[^/]+\.ko', member.name):
                 archive.extract(member, folder)
     if reader.returncode:
-        raise errors.KernelMissing(why=f'{deb} cannot be unpacked')
+        raise errors.KernelMissing(why=f'dpkg-deb cannot unpack {deb}')

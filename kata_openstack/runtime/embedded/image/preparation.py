@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Makes a node ready for the embedded runtime: image, template, settings."""
+"""Prepare a node for the embedded runtime: image, template, settings."""
 
 from collections.abc import Callable
 import fcntl
@@ -31,15 +31,15 @@ from kata_openstack.runtime.embedded.image import kernel as kernel_package
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 
-_NEEDED_MIB = 256  # a template, and some of the first VM
+_NEEDED_MIB = 256  # a template and a part of the first VM
 
 
 def prepare(conf: cfg.ConfigOpts, accelerator: str,
             progress: Callable[[str], None]) -> pathlib.Path:
-    """Build what is missing or outdated; quick when nothing is.
+    """Build missing and outdated parts; fast if there are none.
 
     :param accelerator: 'kvm' or 'tcg'.
-    :param progress: told, in a few words, what is being done.
+    :param progress: called with a short description of each step.
     :returns: the path for ConfigPath of containerd's handler.
     :raises ToolMissing, KernelMissing, GuestImageFailed, NoSpace,
         TemplateFailed:
@@ -61,7 +61,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
             progress)
         key = guest_image.build(kernel, initrd, progress)
         for file in (kernel.image, initrd):
-            file.chmod(0o644)  # QEMU reads them as a user of its own
+            file.chmod(0o644)  # QEMU runs as an unprivileged user
     wanted = settings.Settings(
         accelerator=accelerator,
         run_path=str(pathlib.Path(conf.run_path).absolute() / 'embedded'),
@@ -83,7 +83,10 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
 
 
 def _memory_folder(parent: str, state: pathlib.Path) -> pathlib.Path:
-    """One folder for each installation, named after its state folder."""
+    """Create this installation's folder, named after its state folder.
+
+    :raises NoSpace: it has no room for a template.
+    """
     name = hashlib.sha256(str(state).encode()).hexdigest()[:8]
     folder = pathlib.Path(parent) / f'kata-openstack-{name}'
     folder.mkdir(mode=0o711, exist_ok=True)
