@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The shim's end of the agent channel. What comes in is hostile."""
+"""The shim's end of the agent channel, which does not trust the guest."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,15 +26,15 @@ _MAX_ERROR = 2000
 
 
 class AgentError(Exception):
-    """The agent refused a call, with its words, or is gone."""
+    """The agent refused a call and sent this text, or it is gone."""
 
 
 class AgentGone(AgentError):
-    """The VM has ended, or does not answer."""
+    """The VM has ended or does not answer."""
 
 
 class Receiver(Protocol):
-    """Gets what the agent says of one process."""
+    """Receives the agent's messages about one process."""
 
     def on_output(self, kind: int, data: bytes) -> None: ...
 
@@ -44,11 +44,11 @@ class Receiver(Protocol):
 
 
 class Channel:
-    """Calls to the agent, streams of processes.
+    """Calls to the agent, and streams of processes.
 
-    ``on_gone`` is called once, with the reason, when the agent cannot be
-    talked to any more; all waiting calls fail then. ``on_oom`` gets a
-    container's id, unchecked.
+    When the channel closes, all waiting calls fail and ``on_gone`` is
+    called once with the reason. ``on_oom`` is called with a container's ID
+    as the guest sent it, unchecked.
     """
 
     def __init__(self, connection: socket.socket,
@@ -74,7 +74,13 @@ class Channel:
 
     async def call(self, method: str, *, seconds: float = 30,
                    **arguments: Any) -> dict[str, Any]:
-        """:raises AgentError: AgentGone also after ``seconds``."""
+        """Call a method of the agent and return its answer.
+
+        :raises AgentGone: there was no answer within ``seconds``, or the
+            channel is closed.
+        :raises AgentError: the agent refused, or the channel closed before
+            the answer.
+        """
         if not self._open:
             raise AgentGone('the VM has ended')
         ident = self.new_id()
@@ -105,7 +111,7 @@ class Channel:
         waiting = bool(self._unsent)
         self._unsent += protocol.frame(kind, ident, payload)
         if len(self._unsent) > _MAX_UNSENT:
-            self.close('the guest agent does not read')
+            self.close('the guest agent does not read its input')
         elif not waiting:
             self._flush()
 
@@ -135,7 +141,7 @@ class Channel:
             for kind, ident, payload in self._decoder.feed(data):
                 self._on_frame(kind, ident, payload)
         except (protocol.ProtocolError, ValueError, RecursionError) as e:
-            self.close(f'the guest agent misbehaves: {e}')
+            self.close(f'the guest agent violates the protocol: {e}')
 
     def _on_frame(self, kind: int, ident: int, payload: bytes) -> None:
         receiver = self._receivers.get(ident)
@@ -151,7 +157,7 @@ class Channel:
             answer = json.loads(payload)
             future = self._calls.pop(ident)
             if not isinstance(answer, dict):
-                answer = {'error': 'not an object'}
+                answer = {'error': 'the answer is not a JSON object'}
             if not future.done():
                 future.set_result(answer)
         elif kind == protocol.READY and not self.ready.done():
@@ -180,6 +186,6 @@ class Channel:
 
 
 def printable(text: str) -> str:
-    """A guest's words, fit for a log and for a user."""
+    """Return a guest's text, cut and cleaned for logs and users."""
     return ''.join(c if c.isprintable() else ' '
                    for c in text[:_MAX_ERROR]).strip()

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What QEMU may see and do: nearly nothing.
+"""Confine QEMU.
 
-QEMU gets everything it works with as open files (sockets, tap, state) or
-in the RAM file. So it runs as a user of its own, without capabilities, in
-a root that holds only programs, in its own network, mount, IPC and UTS
+QEMU gets all its resources as open files (sockets, taps, state) and in the
+RAM file. So it can run as its own user, without capabilities, in a root
+that holds only programs, and in its own network, mount, IPC and UTS
 namespaces.
 """
 
@@ -32,10 +32,10 @@ _READ_ONLY = (syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
 
 def enter(root: str, uid: int, qemu: str, files: Mapping[str, str],
           devices: Sequence[str]) -> None:
-    """Confine the calling process, for ever.
+    """Confine the calling process. It cannot leave the jail again.
 
     :param root: an empty folder, used as a mount point.
-    :param files: path inside -> path outside; RAM is one of them.
+    :param files: path outside by path inside; RAM is one of them.
     :param devices: device nodes that QEMU needs.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Starts a helper process of a sandbox, confined, without a shell."""
+"""Start a confined helper process of a sandbox, without a shell."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -25,17 +25,17 @@ _OOM_SCORE = '/proc/self/oom_score_adj'
 
 
 class LaunchFailed(Exception):
-    """The program could not be started; says why."""
+    """The program could not be started. The text says why."""
 
 
 def spawn(argv: Sequence[str], *, fds: Iterable[int], log: str,
           confine: Callable[[], None]) -> int:
-    """Start ``argv``; it dies with the thread that calls this.
+    """Start ``argv``. The kernel kills it when the calling thread ends.
 
-    :param fds: kept open in the child, under the same numbers.
-    :param log: file that gets its output.
-    :param confine: run in the child, before ``argv``.
-    :returns: the pid, once the program has replaced the child.
+    :param fds: stay open in the child, with the same numbers.
+    :param log: file for the output.
+    :param confine: called in the child before ``argv`` starts.
+    :returns: the pid, after the program has replaced the child.
     :raises LaunchFailed:
     """
     reader, writer = os.pipe()
@@ -71,22 +71,23 @@ def _become(argv: Sequence[str], fds: Iterable[int], log: str,
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM,
                    signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    # a core file would hold what is a tenant's
+    # a core file would hold a tenant's memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _be_expendable()
     confine()
     syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
-        raise RuntimeError('the shim is gone')
-    os.execve(  # noqa: S606 - a shell is what we do not want
+        raise RuntimeError('the shim has ended')
+    os.execve(  # noqa: S606 - a shell is not wanted
         argv[0], list(argv), {'PATH': '/usr/sbin:/usr/bin'})
 
 
 def _be_expendable() -> None:
-    """Let the kernel kill this process when the node is out of memory.
+    """Give up containerd's protection from the OOM killer.
 
-    containerd's unit protects containerd, and all that it starts inherits
-    that: the node's own services would have to end before a tenant's VM.
+    containerd's unit has a negative oom_score_adj, and its children inherit
+    it. With it, the kernel would kill the node's own services before a
+    tenant's VM.
     """
     try:
         with open(_OOM_SCORE) as file:
@@ -95,4 +96,4 @@ def _be_expendable() -> None:
             with open(_OOM_SCORE, 'w') as file:
                 file.write('0')
     except OSError:
-        pass  # not ours to change; it runs all the same
+        pass  # not permitted: the program runs with the old score

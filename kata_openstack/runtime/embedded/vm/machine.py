@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A sandbox's VM: launched, restored from its template, ended.
+"""A sandbox's VM: launch its processes and end them.
 
-Launching (:meth:`Machine.launch`) needs no event loop and comes first, so
-that QEMU and virtiofsd start while the shim still imports asyncio and
-while containerd prepares its next call. The rest is in
-:mod:`kata_openstack.runtime.embedded.vm.restore`.
+:meth:`Machine.launch` needs no event loop and runs first, so that QEMU and
+virtiofsd start while the shim imports asyncio and while containerd prepares
+its next call. :mod:`kata_openstack.runtime.embedded.vm.restore` does the
+rest.
 """
 
 import os
@@ -35,9 +35,9 @@ from kata_openstack.runtime.embedded.vm import template
 
 
 class Machine:
-    """One VM. ``agent`` and ``monitor`` are sockets to it.
+    """One VM. ``agent`` and ``monitor`` are sockets to it, once launched.
 
-    :param folder: the sandbox's own, for logs and mount points.
+    :param folder: the sandbox's folder, for logs and mount points.
     """
 
     def __init__(self, config: settings.Settings, name: str, folder: str,
@@ -52,10 +52,10 @@ class Machine:
         self.ram_path = f'{config.memory_path}/{name}.ram'
         self._folder = folder
         self._copied: threading.Thread | None = None
-        self._problem: OSError | None = None  # of the copy
+        self._problem: OSError | None = None  # of copying the RAM
 
     def launch(self, namespace: str) -> None:
-        """Start the processes; the RAM is copied in the background.
+        """Start the processes, and copy the RAM in the background.
 
         :param namespace: path of the pod's network namespace, or ''.
         :raises OSError, launch.LaunchFailed:
@@ -84,9 +84,11 @@ class Machine:
         self._copied.start()
 
     def wait_for_ram(self) -> None:
-        """The RAM is complete, and QEMU alone keeps it: end its name.
+        """Wait for the copy of the RAM, then unlink its file.
 
-        :raises OSError: it is not, mostly because the tmpfs is full.
+        QEMU has the file open, so the memory is freed when QEMU ends.
+
+        :raises OSError: the copy failed, mostly because the tmpfs is full.
         """
         if self._copied:
             self._copied.join()
@@ -94,7 +96,7 @@ class Machine:
         remove_file(self.ram_path)
         if self._problem:
             raise OSError(
-                self._problem.errno, 'the memory of the VM cannot be copied '
+                self._problem.errno, 'could not copy the memory of the VM '
                 f'({self._problem.strerror}): enlarge the tmpfs of '
                 '[embedded] memory_path', self.config.memory_path)
 
@@ -108,7 +110,7 @@ class Machine:
             os.close(target)
 
     def kill(self) -> None:
-        """End QEMU and virtiofsd and wait for them. Idempotent."""
+        """Kill QEMU and virtiofsd and wait for them. Idempotent."""
         for name in ('qemu_pid', 'virtiofsd_pid'):
             pid = getattr(self, name)
             setattr(self, name, 0)
@@ -122,10 +124,12 @@ class Machine:
 def start_qemu(config: settings.Settings, size: sizes.Size, uid: int,
                folder: str, files: dict[str, str], more: list[str],
                fds: list[int]) -> tuple[int, socket.socket, socket.socket]:
-    """:returns: QEMU's pid, the agent's and the monitor's socket.
+    """Start QEMU in its jail.
 
-    :param files: what appears in its jail, see jail.enter.
-    :param more: arguments after the basic ones; ``fds`` are theirs.
+    :param files: files for the jail, see jail.enter.
+    :param more: arguments after the basic ones.
+    :param fds: open files to which ``more`` refers.
+    :returns: QEMU's pid, the agent's socket, the monitor's socket.
     """
     agent, agent_inside = socket.socketpair()
     monitor, monitor_inside = socket.socketpair()

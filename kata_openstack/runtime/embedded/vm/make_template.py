@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Boots a VM without a share or NICs and saves it as a template."""
+"""Boot a VM without share and NICs, and save it as a template."""
 
 import asyncio
 import os
@@ -27,15 +27,18 @@ from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 from kata_openstack.runtime.embedded.vm import users
 
-_BOOT_SECONDS = 300  # nested KVM on a busy node
-# The guest reports free memory, which QEMU then gives back, 2 s after it
-# became free (PAGE_REPORTING_DELAY in the kernel's mm/page_reporting.c).
+_BOOT_SECONDS = 300  # enough for nested KVM on a busy node
+# The guest reports memory 2 s after it became free (PAGE_REPORTING_DELAY in
+# the kernel's mm/page_reporting.c). QEMU then returns it to the host.
 _REPORTING_SECONDS = 2.5
 _KERNEL, _INITRD = '/kernel', '/initrd'
 
 
 def make(wanted: template.Template) -> None:
-    """:raises template.NotMade:"""
+    """Make a template.
+
+    :raises template.NotMade: with the cause and QEMU's last output.
+    """
     config = wanted.config
     partial = wanted.ram_path + '.partial'
     machine.remove_file(partial)
@@ -82,7 +85,7 @@ async def _make(wanted: template.Template, ram_path: str,
 
 
 async def _save(monitor: qmp.Qmp, path: str) -> None:
-    """Save the devices' state; the RAM file itself is the RAM's."""
+    """Save the state of the devices. The RAM file already has the RAM."""
     await monitor.execute('stop')
     await monitor.execute('migrate-set-capabilities', capabilities=[
         {'capability': 'x-ignore-shared', 'state': True}])
@@ -97,7 +100,7 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
             if answer.get('status') == 'completed':
                 break
             if answer.get('status') in ('failed', 'cancelled'):
-                raise qmp.QmpError('saving failed: '
+                raise qmp.QmpError('QEMU could not save the VM: '
                                    f'{answer.get("error-desc")}')
             await asyncio.sleep(0.01)
     finally:

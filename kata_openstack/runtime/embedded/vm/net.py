@@ -12,12 +12,12 @@
 
 """The pod's network: each interface of its namespace becomes a NIC.
 
-A tap beside the interface, and two tc redirects: what arrives on one goes
-out on the other. The guest then uses the interface's MAC, addresses,
-routes and MTU. The tap passes offload headers on (IFF_VNET_HDR); packets
-that leave through the interface take the normal transmit path, where the
-kernel fills in checksums that the interface does not offload. The taps are
-not persistent: they go with QEMU.
+Each interface gets a tap, and two tc redirects pass the packets between the
+two. The guest uses the interface's MAC, addresses, routes and MTU. The tap
+passes on offload headers (IFF_VNET_HDR). Packets that leave through the
+interface take the normal transmit path, where the kernel fills in checksums
+that the interface does not offload. The taps are not persistent: they end
+with QEMU.
 """
 
 import dataclasses
@@ -38,25 +38,26 @@ _TAP = 'tap{}_kata'
 
 @dataclasses.dataclass
 class Network:
-    """``interfaces``: what the guest is told, in the order of ``nics``."""
+    """NICs, and the guest's configuration of each, in the same order."""
 
     nics: list[qemu.Nic] = dataclasses.field(default_factory=list)
     interfaces: list[dict[str, Any]] = dataclasses.field(
         default_factory=list)
 
     def close(self) -> None:
-        """Close our taps: QEMU has its own copies."""
+        """Close the shim's fds of the taps: QEMU has its own."""
         for nic in self.nics:
             os.close(nic.tap)
 
 
 def attach(namespace: str) -> Network:
-    """Connect all Ethernet interfaces of a network namespace.
+    """Connect the Ethernet interfaces of a network namespace that are up.
 
-    Blocks, and moves the calling thread into the namespace for that time.
+    Interfaces after the first qemu.MAX_NICS are left out. Blocks; the
+    calling thread is in the namespace during the call.
 
     :param namespace: path of the namespace.
-    :raises OSError:
+    :raises OSError: the namespace or a device cannot be used.
     """
     with (open('/proc/thread-self/ns/net') as own,
           open(namespace) as there):

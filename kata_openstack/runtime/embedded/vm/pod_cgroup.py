@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A sandbox's cgroup, on hosts with cgroup v1 and with v2.
+"""A sandbox's cgroup, on hosts with cgroup v1 or v2.
 
-It holds all of a sandbox's processes, so it also tells whom to end when
-the shim is gone.
+It holds all processes of a sandbox, so it also tells which processes to
+kill when the shim is gone.
 """
 
 import os
@@ -28,7 +28,10 @@ _PIDS = 1024
 
 
 class Cgroup:
-    """:param path: absolute below the cgroup root, as in an OCI config."""
+    """A cgroup; with v1, a folder for each controller.
+
+    :param path: relative to the cgroup root, as in an OCI config.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -39,7 +42,10 @@ class Cgroup:
             if os.path.isdir(f'{_ROOT}/{controller}')]
 
     def create(self, memory_limit: int) -> None:
-        """:param memory_limit: bytes, for VM, virtiofsd and shim."""
+        """Create the cgroup and set its limits.
+
+        :param memory_limit: bytes, for VM, virtiofsd and shim together.
+        """
         for folder in self.folders:
             if self._v2:
                 self._delegate(folder)
@@ -53,7 +59,7 @@ class Cgroup:
                     _write(f'{folder}/{name}', value)
 
     def _delegate(self, folder: str) -> None:
-        """v2 has a controller only where the folder above enables it."""
+        """Enable the controllers in all parents, as v2 requires."""
         parent = os.path.dirname(folder)
         if parent != _ROOT:
             self._delegate(parent)
@@ -62,7 +68,7 @@ class Cgroup:
             try:
                 _write(f'{parent}/cgroup.subtree_control', controller)
             except OSError:
-                pass  # not offered here: then there is no such limit
+                pass  # the host lacks it: the limit is not set
 
     def add(self, pid: int) -> None:
         for folder in self.folders:
@@ -79,7 +85,7 @@ class Cgroup:
         return found
 
     def kill(self, spare: int = 0) -> None:
-        """End every process in it but ``spare``; wait until they are."""
+        """Kill all processes except ``spare``; wait for it, up to 2 s."""
         for _ in range(200):
             pids = self.pids() - {spare}
             if not pids:
@@ -92,7 +98,7 @@ class Cgroup:
             time.sleep(0.01)
 
     def remove(self, move: int = 0) -> None:
-        """Remove it; ``move`` (a pid) goes to the root first."""
+        """Remove the cgroup; first move the pid ``move`` to the root."""
         for folder in self.folders:
             if move:
                 top = _ROOT if self._v2 else os.path.join(
@@ -104,11 +110,11 @@ class Cgroup:
             try:
                 os.rmdir(folder)
             except OSError:
-                pass  # gone, or not ours alone
+                pass  # already removed, or also used by others
 
 
 def path_of(config: dict[str, Any], sandbox: str) -> str:
-    """The cgroup that a sandbox's OCI config asks for."""
+    """Return the cgroup that a sandbox's OCI config asks for."""
     path = (config.get('linux') or {}).get('cgroupsPath') or ''
     if path.count(':') == 2:  # systemd's notation: slice:prefix:name
         folder, prefix, name = path.split(':')

@@ -12,15 +12,14 @@
 
 """QEMU's command line.
 
-A template and the VMs made from it must agree in everything but the
-devices that only the VM has: its share and its NICs. The NICs sit in PCI
-slots of the root bus that are empty in the template; the share, which QEMU
-refuses to have during a restore, is plugged into a root port before the VM
-runs. The agent finds both by a bus rescan, without waiting for hot-plug
-events.
+A template and its VMs must have the same devices, except for the share and
+the NICs, which only a VM has. The NICs use PCI slots of the root bus that
+are empty in the template. QEMU refuses to restore a VM with a share, so the
+share is plugged into a root port before the VM runs. The agent finds both
+by a bus rescan, without waiting for hot-plug events.
 
-Figures behind the choices: ``-accel tcg,tb-size=64`` keeps an emulated VM
-at a quarter of the memory of the default, at the same speed.
+With ``-accel tcg,tb-size=64`` an emulated VM needs a quarter of the memory
+that it needs with the default, at the same speed.
 """
 
 import dataclasses
@@ -37,8 +36,9 @@ _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
             'resourcecontrol=deny')
 _KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '
            'no_timer_check tsc=reliable')
-# Without these a guest is weaker against itself, not against the host; on
-# a shared KVM host they are worth their time, under emulation they are not.
+# These switch off protections of the guest against itself; they do not
+# protect the host. On a shared KVM host the protections are worth their
+# time, so they stay on. Under emulation they cost too much.
 _KERNEL_EMULATED = ' mitigations=off nokaslr init_on_alloc=0 norandmaps'
 _SERIAL_SLOT, _BALLOON_SLOT, _PORT_SLOT, _NIC_SLOT = 3, 4, 5, 8
 MAX_NICS: Final = 16
@@ -58,7 +58,10 @@ def devices(accelerator: str) -> list[str]:
 
 def base(program: str, accelerator: str, size: sizes.Size, agent: int,
          monitor: int) -> list[str]:
-    """:param agent, monitor: fds of connected sockets."""
+    """Return the arguments that a template and its VMs have in common.
+
+    :param agent, monitor: fds of connected sockets.
+    """
     if accelerator == 'kvm':
         processor = ['-accel', 'kvm', '-cpu', 'host']
     else:
@@ -82,7 +85,10 @@ def base(program: str, accelerator: str, size: sizes.Size, agent: int,
 
 
 def boot(accelerator: str, kernel: str, initrd: str) -> list[str]:
-    """:param kernel, initrd: paths, /dev/fdset/N or /proc/self/fd/N."""
+    """Return the arguments that boot a template.
+
+    :param kernel, initrd: paths in QEMU's jail.
+    """
     command = _KERNEL
     if accelerator != 'kvm':
         command += _KERNEL_EMULATED
@@ -90,14 +96,17 @@ def boot(accelerator: str, kernel: str, initrd: str) -> list[str]:
 
 
 def share_device() -> dict[str, Any]:
-    """Arguments of the monitor's device_add."""
+    """Return the arguments of the monitor's device_add for the share."""
     return {'driver': 'vhost-user-fs-pci', 'chardev': 'share',
             'tag': system.SHARE.strip('/'), 'queue-size': 1024,
             'bus': 'shareport'}
 
 
 def restore(share: int, nics: list[Nic]) -> list[str]:
-    """:param share: fd of a socket connected to virtiofsd."""
+    """Return the arguments of a VM that waits for its template's state.
+
+    :param share: fd of a socket connected to virtiofsd.
+    """
     argv = ['-incoming', 'defer',
             '-chardev', f'socket,id=share,fd={share}']
     for number, nic in enumerate(nics):

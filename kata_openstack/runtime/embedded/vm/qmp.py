@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A small client of QEMU's monitor protocol (QMP), on asyncio."""
+"""A small asyncio client of QEMU's monitor protocol (QMP)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ _MAX_LINE = 1024 * 1024
 
 
 class QmpError(Exception):
-    """QEMU refused a command, or is gone."""
+    """QEMU refused a command, or has ended."""
 
 
 class Qmp:
-    """Commands one at a time; events go to ``self.events``."""
+    """Sends one command at a time, and ignores events."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -35,13 +35,16 @@ class Qmp:
         self._lock = asyncio.Lock()
 
     async def open(self) -> None:
-        """Wait for the greeting, which comes when QEMU has set up."""
+        """Wait for the greeting, which QEMU sends when it is set up."""
         await self._line()
         await self.execute('qmp_capabilities')
 
     async def execute(self, command: str, fds: Sequence[int] = (),
                       **arguments: Any) -> Any:
-        """:raises QmpError: with QEMU's words."""
+        """Run a command and return its result.
+
+        :raises QmpError: with QEMU's error text.
+        """
         request = {'execute': command}
         if arguments:
             request['arguments'] = arguments  # type: ignore[assignment]
@@ -74,9 +77,9 @@ class Qmp:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError) as e:
-            raise QmpError('QEMU sent no JSON') from e
+            raise QmpError('QEMU sent invalid JSON') from e
         if not isinstance(answer, dict):
-            raise QmpError('QEMU sent no object')
+            raise QmpError('QEMU did not send a JSON object')
         return answer
 
     def close(self) -> None:

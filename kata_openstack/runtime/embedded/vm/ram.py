@@ -18,7 +18,11 @@ _CHUNK = 16 * 1024 * 1024
 
 
 def create(path: str, size: int, uid: int) -> int:
-    """Make an empty file of ``size`` bytes that ``uid`` may use."""
+    """Create a sparse file for ``uid``; return its fd.
+
+    :param size: in bytes.
+    :raises OSError: also if the file exists.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
                  0o600)
     os.ftruncate(fd, size)
@@ -27,7 +31,10 @@ def create(path: str, size: int, uid: int) -> int:
 
 
 def copy(source: int, target: int) -> None:
-    """Copy what is not a hole; both are fds of files of one size."""
+    """Copy a file's data but not its holes.
+
+    :param source, target: fds of files of the same size.
+    """
     start = 0
     while True:
         try:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From launched processes to a guest that waits for containers."""
+"""Restore a launched VM, so that its guest waits for containers."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import qmp
 
 _ENTROPY = 64  # bytes
-_WAKE_SECONDS = 120  # half a second, but not on an overloaded node
+_WAKE_SECONDS = 120  # takes 0.5 s, but far more on an overloaded node
 
 
 async def restore(vm: machine.Machine, hostname: str,
@@ -32,11 +32,11 @@ async def restore(vm: machine.Machine, hostname: str,
                   step: Callable[[str], None]) -> str:
     """Load the template's state, wake the guest; return its kernel release.
 
-    :param step: told what has been reached, for the log.
-    :raises qmp.QmpError, channel.AgentError:
+    :param step: called with each finished step, for the log.
+    :raises OSError, qmp.QmpError, agent_channel.AgentError:
     """
     await monitor.open()
-    step('qemu is set up')
+    step('QEMU is set up')
     await monitor.execute('migrate-set-capabilities', capabilities=[
         {'capability': 'x-ignore-shared', 'state': True}])
     vm.wait_for_ram()

@@ -10,15 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a sandbox shares with its VM: one folder, through virtiofsd.
+"""The folder that a sandbox shares with its VM, through virtiofsd.
 
 ``<sandbox>/mounts/<container>/rootfs`` holds a container's root file
 system, ``.../m<n>`` its bind mounts. The folder is a shared mount, so that
-what is mounted in it later reaches virtiofsd's own mount namespace.
+later mounts in it reach virtiofsd's own mount namespace.
 
-The guest is hostile, and virtiofsd is root. So it gets ``<sandbox>/share``,
-a view of the folder that is read-only but for what is mounted in it: where
-we make mount points, and remove them, the guest can plant nothing.
+The guest may be hostile, and virtiofsd runs as root. So virtiofsd serves
+``<sandbox>/share``, a read-only bind mount of the folder. Only the file
+systems that are mounted in it are writable: the guest can plant no file or
+link where the shim creates and removes mount points.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ from typing import Any
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import launch
 
-# Nothing of a tenant's is ever run on the host
+# The host never runs a tenant's programs or opens a tenant's device nodes
 _GUARDS = (syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
 _FLAGS = {
     'ro': syscalls.MS_RDONLY, 'rw': 0, 'bind': syscalls.MS_BIND,
@@ -45,7 +46,10 @@ _PAGE = 4096  # bytes
 
 
 class Share:
-    """:param folder: the sandbox's folder."""
+    """The share of a sandbox.
+
+    :param folder: the sandbox's folder.
+    """
 
     def __init__(self, folder: str) -> None:
         self.path = f'{folder}/share'
@@ -60,15 +64,15 @@ class Share:
         syscalls.mount(self._mounts, self.path, flags=syscalls.MS_BIND)
         syscalls.mount('', self.path, flags=syscalls.MS_REMOUNT
                        | syscalls.MS_BIND | syscalls.MS_RDONLY | _GUARDS)
-        # a mount can be moved away only from where it is private
+        # MS_MOVE requires that the parent mount is not shared
         syscalls.mount(self._stage, self._stage, flags=syscalls.MS_BIND)
         syscalls.mount('', self._stage, flags=syscalls.MS_PRIVATE)
 
     def serve(self, program: str, log: str) -> tuple[int, socket.socket]:
         """Start virtiofsd; return its pid and a socket connected to it.
 
-        ``cache=always``: only the guest changes what it sees, and with
-        ``auto`` an emulated guest is several times slower.
+        ``cache=always`` assumes that only the guest changes the files.
+        With ``auto`` an emulated guest is several times slower.
         """
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(b'')  # an abstract name that the kernel chooses
@@ -84,7 +88,11 @@ class Share:
 
     def add_rootfs(self, container: str,
                    mounts: Iterable[Mapping[str, Any]]) -> None:
-        """:param mounts: containerd's: type, source, options."""
+        """Mount a container's root file system.
+
+        :param mounts: containerd's mounts, with type, source, options.
+        :raises OSError: a mount failed.
+        """
         target = f'{self._mounts}/{container}/rootfs'
         os.makedirs(target)
         for item in mounts:
@@ -93,7 +101,10 @@ class Share:
 
     def add_bind(self, container: str, number: int, source: str,
                  readonly: bool) -> str:
-        """Share a file or a folder; return its name in the container's."""
+        """Share a file or folder; return its name beside the rootfs.
+
+        :raises OSError: the mount failed.
+        """
         name = f'm{number}'
         target = f'{self._mounts}/{container}/{name}'
         _mount_point(target, source)
@@ -103,10 +114,11 @@ class Share:
 
     def _mount(self, kind: str, source: str, target: str,
                options: Iterable[str]) -> None:
-        """With all its flags from the first moment that virtiofsd sees it.
+        """Mount so that virtiofsd never sees the mount without its flags.
 
-        A bind mount gets them only by a second call, which would not reach
-        the copy that virtiofsd has by then. So it is made elsewhere.
+        A bind mount gets its flags only by a second call, which does not
+        reach the copy in virtiofsd's mount namespace. So the mount is made
+        in the stage folder, and moved to ``target`` with its flags.
         """
         flags, data = _parse(options)
         if not flags & syscalls.MS_BIND:
@@ -122,7 +134,7 @@ class Share:
         _mount_point(stage, source)
         try:
             syscalls.mount(source, stage, kind, flags, ','.join(data))
-            # what is mounted on a private mount takes after its source
+            # a bind mount of a shared mount is shared, even on a private one
             syscalls.mount('', stage, flags=syscalls.MS_REC
                            | syscalls.MS_PRIVATE)
             syscalls.mount('', stage, flags=_GUARDS | syscalls.MS_REMOUNT
@@ -133,26 +145,29 @@ class Share:
             _remove(stage)
 
     def remove_container(self, container: str) -> None:
-        """Unmount and remove; does nothing when it is not there."""
+        """Unmount and remove a container's folder. Idempotent."""
         folder = f'{self._mounts}/{container}'
         _unmount_below(folder)
         _remove_tree(folder)
 
     def remove(self) -> None:
-        """Unmount all. The folders are empty then, and left."""
+        """Unmount everything. The empty folders stay."""
         for folder in (self._stage, self._mounts, self.path):
             _unmount_below(folder)
 
 
 def _confine() -> None:
-    """virtiofsd itself adds mount, PID and network namespaces, a root in
-    the share, and a seccomp filter."""
+    """Confine virtiofsd, in addition to its own measures.
+
+    virtiofsd itself adds mount, PID and network namespaces, a root in the
+    share, and a seccomp filter.
+    """
     syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
     syscalls.no_new_privileges()
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
-    """Flags of mount(2), and what is left for the file system."""
+    """Return the flags of mount(2) and the file system's own options."""
     flags, data = 0, []
     for option in options:
         if option in _FLAGS:
@@ -163,13 +178,14 @@ def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
 
 
 def _compact(data: list[str]) -> tuple[str, list[str]]:
-    """An overlay's options, short enough for many layers.
+    """Shorten an overlay's options, so that many layers fit.
 
-    mount(2) takes one page of them and cuts off the rest without a word; so
-    paths are given relative to the folder that all of them are in.
+    mount(2) reads one page of options and silently drops the rest. So the
+    paths are made relative to their common folder.
 
-    :returns: that folder, to be the current one, and the options.
-    :raises OSError: they are too long even so.
+    :returns: that folder, which must be the current one during the mount,
+        and the options.
+    :raises OSError: the short options exceed a page too.
     """
     paths = {key: value.split(':') for key, _, value in
              (option.partition('=') for option in data) if key in _PATHS}
@@ -183,12 +199,13 @@ def _compact(data: list[str]) -> tuple[str, list[str]]:
                                       for p in several)
                  for key, several in paths.items()]
     if len(','.join(data)) >= _PAGE:
-        raise OSError(errno.E2BIG, 'the image has too many layers')
+        raise OSError(errno.E2BIG, 'the image has too many layers; build '
+                      'it with fewer')
     return folder, data
 
 
 def _mount_point(path: str, source: str) -> None:
-    """Make a folder or a file, as ``source`` is one."""
+    """Create a mount point: a folder if ``source`` is one, else a file."""
     if os.path.isdir(source):
         os.mkdir(path)
     else:
@@ -203,9 +220,9 @@ def _remove(path: str) -> None:
 
 
 def mounts_below(folder: str) -> list[str]:
-    """Mount points at or below ``folder``, innermost first."""
+    """Return the mount points at or below ``folder``, innermost first."""
     found = []
-    # the names of others need not be UTF-8
+    # mount points of other programs need not be UTF-8
     with open('/proc/self/mountinfo', errors='surrogateescape') as file:
         for line in file:
             point = re.sub(r'\\([0-7]{3})', lambda m: chr(int(m[1], 8)),
@@ -220,14 +237,15 @@ def _unmount_below(folder: str) -> None:
         try:
             syscalls.umount(point, syscalls.MNT_DETACH)
         except OSError:
-            pass  # gone with the one above it
+            pass  # already unmounted with another one
 
 
 def _remove_tree(folder: str) -> None:
-    """Remove what we made. Never follows, and never enters, a mount.
+    """Remove the mount points in a folder, then the folder.
 
-    Only empty folders and empty files are ours: anything else means that
-    something is still mounted, and then it must not be touched.
+    Never follows a link and never enters a mount. A mount point is an empty
+    folder or an empty file. Anything else means that something is still
+    mounted there, which must not be touched.
     """
     if not os.path.isdir(folder):
         return

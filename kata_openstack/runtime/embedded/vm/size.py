@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How big a sandbox's VM is: the size classes of templates."""
+"""The size of a sandbox's VM: the size classes of templates."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -25,7 +25,7 @@ _PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
 
 
 class TooBig(Exception):
-    """More memory was asked for than a sandbox can have here."""
+    """The pod asks for more memory than a sandbox on this node can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +39,14 @@ class Size:
 
 def choose(annotations: Mapping[str, str],
            config: settings.Settings) -> Size:
-    """The smallest class that holds what the pod asked for.
+    """Return the smallest class that has the resources of the pod.
 
-    The annotations are containerd's, made from the pod's resources.
-    Memory is a power of two, so that few templates serve all pods; a VM
-    uses host memory only for what it touches.
+    containerd makes the annotations from the pod's resources. Memory is a
+    power of two, so that few templates serve all pods. This wastes little:
+    a VM uses host memory only for the pages that it touches. vCPUs are
+    limited to the node's.
 
-    :raises TooBig: naming both sizes.
+    :raises TooBig: with both sizes.
     """
     asked = _number(annotations, _MEMORY)
     memory = config.default_memory_mib
@@ -56,8 +57,9 @@ def choose(annotations: Mapping[str, str],
             memory = config.max_memory_mib
     if memory > config.max_memory_mib:
         raise TooBig(
-            f'{memory} MiB of memory are needed, but a sandbox on this node '
-            f'can have {config.max_memory_mib} MiB at most')
+            f'the sandbox needs {memory} MiB of memory, but this node allows '
+            f'{config.max_memory_mib} MiB; ask for less, or enlarge '
+            '[embedded] max_memory_mib')
     vcpus = config.default_vcpus
     quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
     if quota > 0 and period > 0:

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Templates: booted once, saved, and cloned for every sandbox.
+"""Templates: VMs that are booted once, saved, and cloned for sandboxes.
 
-A template is a RAM file on a tmpfs (sparse, some 50 MiB) and a small file
-with the devices' state, one pair for each size class and accelerator. Its
-name says what it was made from; anything else makes a new one.
+A template is a RAM file on a tmpfs (sparse, some 90 MiB) and a small file
+with the devices' state. There is a pair for each size class and
+accelerator. The name has a hash of everything that the template was made
+from, so a change of any of it leads to a new template.
 """
 
 import fcntl
@@ -27,7 +28,7 @@ from kata_openstack.runtime.embedded.vm import size as sizes
 
 
 class NotMade(Exception):
-    """The template could not be made; says why."""
+    """The template could not be made. The text says why."""
 
 
 class Template:
@@ -51,12 +52,12 @@ class Template:
                 and os.path.exists(self.state_path))
 
     def ensure(self) -> bool:
-        """Make it if it is not there; return whether it was made.
+        """Make the template unless it exists; return whether it was made.
 
         One process makes it, others wait. Takes some seconds, and needs a
         thread without an event loop.
 
-        :raises NotMade:
+        :raises NotMade: QEMU or the guest failed.
         """
         if self.exists():
             return False
@@ -64,13 +65,13 @@ class Template:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self.exists():
                 return False
-            # asyncio is slow to import, and seldom needed here
+            # it imports asyncio, which is slow and seldom needed here
             from kata_openstack.runtime.embedded.vm import make_template
             make_template.make(self)
         return True
 
     def remove_older(self) -> None:
-        """Remove the templates of this size that are of no use now."""
+        """Remove the outdated templates of this size."""
         for folder in (self.config.memory_path, self.config.state_path):
             for name in os.listdir(folder):
                 if (name.startswith(f'template-{self.size}-')

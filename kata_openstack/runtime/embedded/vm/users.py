@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A user id of its own for each sandbox's QEMU.
+"""User IDs: the QEMU of each sandbox runs with its own.
 
-A taken id is a link ``<run>/users/<uid>`` to the sandbox's name; making a
-link is atomic. The first id of the range is for making templates.
+A user ID in use has a symbolic link ``<run>/users/<uid>`` to the sandbox's
+name, because the creation of a link is atomic. The first ID of the range is
+for making templates.
 """
 
 import os
@@ -23,7 +24,7 @@ from kata_openstack.runtime.embedded.common import settings
 
 
 class NoUserLeft(Exception):
-    """Every id of the configured range is taken."""
+    """All user IDs of the configured range are in use."""
 
 
 def template_uid(config: settings.Settings) -> int:
@@ -31,7 +32,10 @@ def template_uid(config: settings.Settings) -> int:
 
 
 def take(config: settings.Settings, sandbox: str) -> int:
-    """:raises NoUserLeft:"""
+    """Reserve a user ID for a sandbox and return it.
+
+    :raises NoUserLeft: all are in use.
+    """
     folder = _folder(config)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     count = config.uids - 1
@@ -46,8 +50,8 @@ def take(config: settings.Settings, sandbox: str) -> int:
             os.unlink(f'{folder}/{uid}')
             os.symlink(sandbox, f'{folder}/{uid}')
         return uid
-    raise NoUserLeft(f'all {count} user ids from {config.first_uid} on are '
-                     'taken; enlarge [embedded] uids')
+    raise NoUserLeft(f'all {count} user IDs after {config.first_uid} are in '
+                     'use; enlarge [embedded] uids')
 
 
 def _stale(config: settings.Settings, path: str, sandbox: str) -> bool:

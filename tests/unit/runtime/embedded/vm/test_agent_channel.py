@@ -111,7 +111,8 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         call = asyncio.create_task(self.channel.call('ping'))
         await asyncio.sleep(0)
         await self.say(protocol.HEAD.pack(0xFFFFFFFF, 1, 1))
-        with self.assertRaisesRegex(agent_channel.AgentError, 'misbehaves'):
+        with self.assertRaisesRegex(agent_channel.AgentError,
+                                    'violates the protocol'):
             await call
         self.assertEqual(1, len(self.gone))
         self.assertEqual([(137, False)], self.receiver.exits)
@@ -146,7 +147,8 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
     async def test_a_guest_that_does_not_read(self):
         for _ in range(40):
             self.channel.send(protocol.STDIN, 5, bytes(1024 * 1024))
-        self.assertEqual(['the guest agent does not read'], self.gone)
+        self.assertEqual(['the guest agent does not read its input'],
+                         self.gone)
 
 
 class TestQmp(unittest.IsolatedAsyncioTestCase):
@@ -177,7 +179,8 @@ class TestQmp(unittest.IsolatedAsyncioTestCase):
 
     async def test_errors(self):
         for answer, words in ((b'{"error": {"desc": "no such"}}', 'no such'),
-                              (b'[1]', 'no object'), (b'{', 'no JSON')):
+                              (b'[1]', 'not send a JSON object'),
+                              (b'{', 'invalid JSON')):
             with self.subTest(answer=answer):
                 monitor = await self.talk(answer)
                 with self.assertRaisesRegex(qmp.QmpError, words):
