@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Starts a sandbox's daemon, and cleans up after one.
+"""Start a sandbox's daemon, and clean up after one.
 
-Until the daemon has launched its VM nothing is imported that is not needed
-for it.
+Modules that the launch of the VM does not need are imported after it, so
+that a sandbox starts fast.
 """
 
 import hashlib
@@ -40,15 +40,16 @@ from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 from kata_openstack.runtime.embedded.vm import users
 
-_CONFIG = 'kata-embedded'  # in the bundle: path of our configuration
+_CONFIG = 'kata-embedded'  # file in the bundle: the path of settings
 _SOCKET_LIMIT = 107
-_HOST_OVERHEAD = 320 * sizes.MIB  # QEMU's and virtiofsd's own, the shim
+_HOST_OVERHEAD = 320 * sizes.MIB  # of QEMU, virtiofsd and the shim
 
 
 def read_options(data: bytes) -> str:
-    """The configuration's path from what containerd writes to stdin.
+    """Return the path of the configuration file, '' for none.
 
-    That is the handler's options, as an Any; nothing with old releases.
+    :param data: the shim's stdin: the handler's options as an Any. Old
+        releases of containerd write nothing.
     """
     try:
         option = messages.ANY.decode(data)
@@ -64,7 +65,7 @@ def start(namespace: str, ident: str, debug: bool,
     """Start the daemon; return its address.
 
     :param config: the sandbox's OCI config.
-    :raises program.StartFailed:
+    :raises program.StartFailed: with the cause and the remedy.
     """
     path = settings.locate(
         read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
@@ -72,12 +73,13 @@ def start(namespace: str, ident: str, debug: bool,
         conf = settings.Settings.load(path)
     except (OSError, ValueError, TypeError) as e:
         raise program.StartFailed(
-            f'{path}: {e}. Run "kata-openstack embedded prepare", and name '
-            'the file that it writes in ConfigPath of the handler') from e
+            f'cannot use the configuration file {path}: {e}. Run '
+            '"kata-openstack embedded prepare", and set ConfigPath of the '
+            'handler to the file that it writes') from e
     if conf.protocol != protocol.VERSION:
         raise program.StartFailed(
-            'the guest image is of another release. Run "kata-openstack '
-            'embedded prepare"')
+            'another release of kata-openstack built the guest image. Run '
+            '"kata-openstack embedded prepare"')
     with open(_CONFIG, 'w') as file:
         file.write(path)
     group = pod_cgroup.path_of(config, ident)
@@ -98,14 +100,15 @@ def start(namespace: str, ident: str, debug: bool,
 
 def _listen(conf: settings.Settings, namespace: str,
             ident: str) -> socket.socket:
-    """A short name: socket paths are limited, ids are long."""
+    """Listen on a socket. Its name is a hash, as its path is limited."""
     folder = f'{conf.run_path}/s'
     os.makedirs(folder, mode=0o700, exist_ok=True)
     name = hashlib.sha256(f'{namespace}/{ident}'.encode()).hexdigest()[:16]
     path = f'{folder}/{name}'
     if len(path) > _SOCKET_LIMIT:
-        raise program.StartFailed(f'the path {path} is too long for a socket; '
-                          'choose a shorter run_path')
+        raise program.StartFailed(
+            f'the socket path {path} is longer than {_SOCKET_LIMIT} '
+            'characters; set a shorter run_path')
     machine.remove_file(path)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -136,9 +139,9 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             vm = _launch(conf, record, config, size)
             log.debug(f'launched in {time.monotonic() - begun:.3f} s')
         except (OSError, launch.LaunchFailed, users.NoUserLeft) as e:
-            problem = f'the VM was not launched: {e}'
+            problem = f'could not launch the VM: {e}'
             log.exception(problem)
-        # asyncio would load OpenSSL, which is of no use here
+        # keep asyncio from importing ssl, which is slow and not needed
         sys.modules['ssl'] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import daemon
         os.chdir('/')
@@ -152,7 +155,7 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
 
 
 def network_namespace(config: dict[str, Any]) -> str:
-    """Path of the network namespace, '' for none."""
+    """Return the path of the network namespace, '' for none."""
     for namespace in (config.get('linux') or {}).get('namespaces') or ():
         if namespace.get('type') == 'network':
             return namespace.get('path') or ''
@@ -177,7 +180,7 @@ def _launch(conf: settings.Settings, record: state.State,
 
 
 def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
-    """Remove what is left of a sandbox."""
+    """Remove everything of a sandbox whose shim is gone."""
     try:
         with open(f'{bundle}/{_CONFIG}') as file:
             path = file.read()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Removes everything of a sandbox, whatever became of its shim."""
+"""Remove everything of a sandbox, even if its shim was killed."""
 
 import os
 import shutil
@@ -26,9 +26,11 @@ from kata_openstack.runtime.embedded.vm import users
 
 def clean_up(config: settings.Settings, sandbox: str,
              cgroup_path: str) -> None:
-    """Idempotent. The caller itself may be in the cgroup.
+    """Remove a sandbox's processes, mounts, files, user ID and cgroup.
 
-    :param cgroup_path: used when the sandbox left no note.
+    Idempotent. The caller itself may be in the cgroup.
+
+    :param cgroup_path: used if the sandbox left no state file.
     """
     folder = config.sandbox_path(sandbox)
     note = state.State.load(config, sandbox)
@@ -41,25 +43,28 @@ def clean_up(config: settings.Settings, sandbox: str,
         _end_recorded(note)
         steps += [lambda: machine.remove_file(note.socket),
                   lambda: users.release(config, note.uid)]
-    # the note goes late: whoever comes after an interruption needs it
+    # remove the state file late: after an interruption it is needed again
     steps += [lambda: _remove_folder(folder),
               lambda: group.remove(
                   move=os.getpid() if os.getpid() in group.pids() else 0)]
     for step in steps:
         try:
             step()
-        except OSError as e:  # one that fails keeps no other from its work
-            log.error(f'something is left of {sandbox}: {e}')
+        except OSError as e:  # the other steps must run all the same
+            log.error(f'could not clean up all of sandbox {sandbox}: {e}')
 
 
 def _remove_folder(folder: str) -> None:
-    """Unless something is mounted in it, which must not be touched."""
+    """Remove a folder, unless mounts are left in it: never touch those."""
     if not share.mounts_below(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_recorded(note: state.State) -> None:
-    """For hosts without cgroups: end what the note names, if it is it."""
+    """Kill the processes of the state file, for hosts without cgroups.
+
+    The command line is checked, because pids are reused.
+    """
     for pid, program in ((note.shim, 'shim'), (note.qemu, 'qemu'),
                          (note.virtiofsd, 'virtiofsd')):
         if not pid or pid == os.getpid():

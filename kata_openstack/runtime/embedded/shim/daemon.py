@@ -26,15 +26,20 @@ from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
 from kata_openstack.runtime.embedded.vm import machine
 
-_LAST_SECONDS = 5.0  # for answers and events when all is over
+_LAST_SECONDS = 5.0  # for the last answers and events
 
 
 def run(config: settings.Settings, record: state.State,
         vm: machine.Machine | None, problem: str, hostname: str,
         listener: socket.socket) -> None:
-    """:param problem: why there is no ``vm``."""
+    """Serve containerd until the sandbox is gone.
+
+    :param vm: the launched VM, None if the launch failed.
+    :param problem: why there is no ``vm``.
+    """
+    # only containerd's Shutdown ends the daemon
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # only containerd ends us
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if vm is None:
         asyncio.run(_refuse(problem, listener))
     else:
@@ -59,7 +64,7 @@ async def _serve(config: settings.Settings, record: state.State,
 
 
 async def _refuse(problem: str, listener: socket.socket) -> None:
-    """Tell containerd why, once, and end."""
+    """Answer containerd's first request with the problem, then end."""
     told = asyncio.Event()
 
     async def handle(name: str, method: str, payload: bytes) -> bytes:
@@ -74,4 +79,4 @@ async def _refuse(problem: str, listener: socket.socket) -> None:
         pass
     listening.close()
     await server.finish(_LAST_SECONDS)
-    await asyncio.sleep(0.5)  # containerd may ask to delete or shut down
+    await asyncio.sleep(0.5)  # containerd may send Delete or Shutdown

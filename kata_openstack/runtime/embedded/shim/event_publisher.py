@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Publishes task events to containerd, in order, across its restarts."""
+"""Publish task events to containerd in order, across its restarts."""
 
 import asyncio
 import collections
@@ -26,12 +26,16 @@ _RETRY_SECONDS = 0.5
 
 
 class Publisher:
-    """:param address: of containerd's ttrpc socket, from its environment."""
+    """Queues events and sends them to containerd.
+
+    :param address: of containerd's ttrpc socket, from the environment
+        variable TTRPC_ADDRESS.
+    """
 
     def __init__(self, address: str, namespace: str) -> None:
         self._client = ttrpc.Client(address.removeprefix('unix://'))
         self._namespace = namespace
-        # when it is full the oldest go
+        # a full queue drops its oldest events
         self._queue: collections.deque[tuple[str, bytes]] = (
             collections.deque(maxlen=_MAX_QUEUED))
         self._filled = asyncio.Event()
@@ -61,7 +65,7 @@ class Publisher:
                     await self._client.call(messages.EVENTS_SERVICE,
                                             'Forward', payload, metadata)
             except (OSError, EOFError) as e:  # TimeoutError is an OSError
-                log.debug(f'event {topic} must wait: {e}')
+                log.debug(f'event {topic} will be sent again: {e}')
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             except ttrpc.RpcError as e:
@@ -73,11 +77,12 @@ class Publisher:
                 self._empty.set()
 
     async def close(self, seconds: float) -> None:
-        """Wait for what is queued, but not for ever."""
+        """Wait up to ``seconds`` for queued events, then stop."""
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
         except TimeoutError:
-            log.error(f'{len(self._queue)} events were not delivered')
+            log.error(f'dropped {len(self._queue)} events: containerd did '
+                      f'not take them within {seconds:g} s')
         self._task.cancel()
         self._client.close()

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which containers belong together: containerd's annotations.
+"""Which containers share a sandbox, by containerd's annotations.
 
-Imports nothing: it is all that the shim's program needs for most of its
-runs.
+It must import nothing slow: in most of its runs, the shim's program needs
+no other module.
 """
 
 from typing import Any
@@ -23,19 +23,20 @@ _SANDBOX = 'io.kubernetes.cri.sandbox-id'
 
 
 def annotations(config: dict[str, Any]) -> dict[str, str]:
-    """:param config: an OCI config, as everywhere here."""
+    """Return the annotations of an OCI config."""
     return config.get('annotations') or {}
 
 
 def is_sandbox(config: dict[str, Any]) -> bool:
-    """Is it a pod's sandbox, which has no process of its own?"""
+    """Return whether it is a pod's sandbox, which has no process."""
     return annotations(config).get(_TYPE) == 'sandbox'
 
 
 def sandbox_of(config: dict[str, Any], container: str) -> str:
-    """The id of the sandbox whose VM the container belongs in.
+    """Return the ID of the sandbox whose VM runs the container.
 
-    Without the annotations (not through CRI) that is its own.
+    Without the annotations, when the client does not use CRI, the container
+    is its own sandbox.
     """
     found = annotations(config)
     if found.get(_TYPE) == 'container':

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A process as containerd knows it: a container's first, or an exec."""
+"""A process as containerd sees it: a container's first, or an exec."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -30,10 +30,10 @@ PAUSED: Final = 4
 
 
 class Process:
-    """Implements channel.Receiver.
+    """A process in the guest. Implements agent_channel.Receiver.
 
-    :param on_stopped: called once, after the last output, and after the
-        start has been announced.
+    :param on_stopped: called once, after the last output and after the
+        announcement of the start.
     """
 
     def __init__(self, container: str, exec_id: str, request: dict[str, Any],
@@ -47,10 +47,10 @@ class Process:
         self.exit_status = 0
         self.exited_at = 0.0
         self.oom = False
-        self.ident = 0  # the agent's; 0 until it is started
+        self.ident = 0  # the agent's number; 0 before the start
         self.size = (0, 0)
-        self.spec: dict[str, Any] = {}  # of an exec, until it is started
-        self.exited = asyncio.Event()  # its output may still be on its way
+        self.spec: dict[str, Any] = {}  # of an exec, before its start
+        self.exited = asyncio.Event()  # output may be in transit
         self.done = asyncio.Event()
         self._on_stopped = on_stopped
         self._streams = streams.Streams(self.paths)
@@ -62,7 +62,7 @@ class Process:
 
     @property
     def starting(self) -> bool:
-        """The guest has been asked to start it, and has not answered."""
+        """Whether the guest was asked to start it and has not answered."""
         return self._starting
 
     async def start(self, agent: agent_channel.Channel,
@@ -70,9 +70,10 @@ class Process:
                     announce: Callable[[], None]) -> None:
         """Start it in the guest.
 
-        :param call: makes the agent start it, under the number given.
-        :param announce: called when it has started, before on_stopped.
-        :raises channel.AgentError: it did not start; it is stopped then.
+        :param call: asks the agent to start it with the given number.
+        :param announce: called after the start, before on_stopped.
+        :raises agent_channel.AgentError: it did not start; its status is
+            STOPPED.
         """
         self._starting = True
         self.ident = agent.new_id()
@@ -92,7 +93,7 @@ class Process:
         if self.exited.is_set():
             self._streams.finish(self._stopped)
 
-    # What the agent says
+    # Messages of the agent
 
     def on_output(self, kind: int, data: bytes) -> None:
         self._streams.output(kind, data)
@@ -114,10 +115,10 @@ class Process:
         self.done.set()
         self._on_stopped(self)
 
-    # What containerd asks
+    # Requests of containerd
 
     def fail(self, code: int) -> None:
-        """It is over without having begun; nobody is told."""
+        """Set it to STOPPED without an exit event: it never started."""
         if not self.done.is_set():
             self.status = STOPPED
             self.exit_status, self.exited_at = code, time.time()

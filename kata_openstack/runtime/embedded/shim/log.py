@@ -12,8 +12,9 @@
 
 """The shim's log: containerd reads it from the FIFO ``log`` in the bundle.
 
-Lines look like containerd's own (logrus text). Never blocks, and loses
-lines when nobody reads. No secrets: never log a spec or a request.
+Lines have the format of containerd's own (logrus text). Logging never
+blocks: without a reader, lines are lost. Never log a spec or a request:
+they hold secrets.
 """
 
 import os
@@ -26,7 +27,7 @@ _id = ''
 
 
 def open_bundle(bundle: str, sandbox: str, debug_too: bool) -> None:
-    """Log to the bundle's FIFO, if there is one, or else to a file."""
+    """Log to ``log`` in the bundle: a FIFO, or a new file without one."""
     global _fd, _debug, _id
     _debug, _id = debug_too, sandbox
     _fd = os.open(f'{bundle}/log', os.O_RDWR | os.O_NONBLOCK | os.O_CREAT
@@ -47,7 +48,7 @@ def error(message: str) -> None:
 
 
 def exception(message: str) -> None:
-    """Log the exception that is being handled."""
+    """Log a message and the traceback of the current exception."""
     _write('error', f'{message}: {traceback.format_exc()}')
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A container's figures, from the guest's words to containerd's message."""
+"""A container's metrics: from the guest's answer to containerd's message."""
 
 from typing import Any
 
@@ -20,7 +20,10 @@ _MAX = (1 << 64) - 1
 
 
 def encode(raw: dict[str, Any]) -> dict[str, Any]:
-    """:param raw: what the agent answered to ``stats``; not trusted."""
+    """Return the answer to containerd's Stats.
+
+    :param raw: the agent's answer to ``stats``, which is not trusted.
+    """
     values = {
         'pids': {'current': _number(raw.get('pids.current')),
                  'limit': _number(raw.get('pids.max'), limit=True)},
@@ -37,7 +40,7 @@ def encode(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table(raw: Any, message: Any, name: str) -> dict[str, int]:
-    """The values of a table for which the message has a field."""
+    """Return the values of a table for which the message has a field."""
     if not isinstance(raw, dict):
         return {}
     table = next(f.kind for f in message.fields if f.name == name)
@@ -46,7 +49,11 @@ def _table(raw: Any, message: Any, name: str) -> dict[str, int]:
 
 
 def _number(value: Any, limit: bool = False) -> int:
-    """``max`` is 0 for pids, and the greatest number for memory."""
+    """Return a number that fits into 64 bits; 0 for anything else.
+
+    The guest's -1 means ``max``. It becomes 0 for pids (``limit``), and
+    the largest number for memory.
+    """
     if not isinstance(value, int):
         return 0
     if value < 0:

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the shim's program does: ``start`` and ``delete``.
+"""The commands of the shim's program: ``start`` and ``delete``.
 
 containerd runs it in the bundle folder, with ``-namespace``, ``-address``,
 ``-id`` and the command (runtime/v2/README.md of containerd). ``start``
-prints the address of the daemon that serves the container: a new one for
-a sandbox, the sandbox's for a container of a pod. Only a sandbox needs
-more than this module, so only then is more imported.
+prints the address of the daemon that serves the container: a new daemon for
+a sandbox, the sandbox's daemon for a container of a pod. Only a sandbox
+needs other modules, so they are imported only for a sandbox.
 """
 
 import json
@@ -25,15 +25,19 @@ import sys
 
 from kata_openstack.runtime.embedded.shim import grouping
 
-ADDRESS = 'address'  # in the bundle: also read by containerd
+ADDRESS = 'address'  # file in the bundle; containerd reads it too
 
 
 class StartFailed(Exception):
-    """containerd shows the text to whoever asked for the sandbox."""
+    """The start failed. containerd passes the text to its client."""
 
 
 def start(namespace: str, ident: str, debug: bool) -> None:
-    """:raises StartFailed, OSError:"""
+    """Print the address of the container's daemon; start it for a sandbox.
+
+    :raises StartFailed: with the cause.
+    :raises OSError: the bundle cannot be read or written.
+    """
     with open('config.json') as file:
         config = json.load(file)
     owner = grouping.sandbox_of(config, ident)
@@ -45,16 +49,16 @@ def start(namespace: str, ident: str, debug: bool) -> None:
             with open(f'../{owner}/{ADDRESS}') as file:
                 address = file.read()
         except OSError as e:
-            raise StartFailed(f'sandbox {owner} is not there: {e}') from e
+            raise StartFailed(f'sandbox {owner} does not exist: {e}') from e
     with open(ADDRESS, 'w') as file:
         file.write(address)
     sys.stdout.write(address)
 
 
 def delete(ident: str, bundle: str) -> None:
-    """Clean up after a shim that is gone; tell how the task ended.
+    """Clean up after a lost shim, and print the exit status of the task.
 
-    A container of a pod leaves nothing that does not go with its sandbox.
+    A container of a pod needs no clean-up: its sandbox's removes all.
     """
     try:
         with open(f'{bundle}/config.json') as file:
@@ -72,5 +76,5 @@ def delete(ident: str, bundle: str) -> None:
 
 
 def usable(ident: str) -> bool:
-    """Ids become names of files."""
+    """Return whether an ID can be a file name, as which it is used."""
     return bool(ident) and ident not in ('.', '..') and os.sep not in ident

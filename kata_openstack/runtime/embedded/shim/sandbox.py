@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A sandbox: one VM and the containers in it, as the shim's daemon."""
+"""A sandbox in the shim's daemon: one VM and its containers."""
 
 import asyncio
 import json
@@ -34,7 +34,10 @@ _OOM_SECONDS = 1.0
 
 
 class Container:
-    """``guest`` is the OCI config for crun, None for a pod's sandbox."""
+    """A container.
+
+    :param guest: the OCI config for crun, None for a pod's sandbox.
+    """
 
     def __init__(self, ident: str, bundle: str,
                  guest: dict[str, Any] | None) -> None:
@@ -48,7 +51,10 @@ class Container:
 
 
 class Sandbox:
-    """:param vm: launched; restored in the background from now on."""
+    """A sandbox, which restores its VM in the background.
+
+    :param vm: a launched VM.
+    """
 
     def __init__(self, config: settings.Settings, record: state.State,
                  vm: machine.Machine, hostname: str,
@@ -60,7 +66,7 @@ class Sandbox:
         self._record = record
         self._started = time.monotonic()
         self._stopping = False
-        self._reason = 'it was stopped'
+        self._reason = 'the sandbox was stopped'
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         self.agent = agent_channel.Channel(
@@ -72,13 +78,13 @@ class Sandbox:
                                strict=True):
             loop.add_reader(pidfd, self._on_process_gone, name)
         self.ready = asyncio.create_task(self._restore(hostname))
-        # who needs the VM sees the exception; nobody may
+        # requests see the exception; without any, asyncio would warn
         self.ready.add_done_callback(
             lambda task: task.cancelled() or task.exception())
 
     @property
     def pid(self) -> int:
-        """What stands for the pid of every process in the VM."""
+        """QEMU's pid, which stands for that of every process in the VM."""
         return self._record.qemu
 
     async def _restore(self, hostname: str) -> None:
@@ -96,7 +102,10 @@ class Sandbox:
         self._record.save()
 
     async def until_ready(self) -> None:
-        """:raises channel.AgentError: the VM did not start, or has ended."""
+        """Wait until the guest accepts containers.
+
+        :raises agent_channel.AgentError: the VM did not start.
+        """
         try:
             await asyncio.shield(self.ready)
         except asyncio.CancelledError:
@@ -116,14 +125,18 @@ class Sandbox:
         except OSError:
             return ''
 
-    # Ends that nobody asked for
+    # Unexpected ends
 
     def _on_process_gone(self, name: str) -> None:
         log.error(f'{name} has ended: {self._qemu_words()}')
         self.agent.close(f'{name} has ended')
 
     def _on_gone(self, reason: str) -> None:
-        """All processes have got their exit; the sandbox gets its own."""
+        """Stop the VM, and end what the agent did not run.
+
+        The channel has ended the processes in the guest. The pod's sandbox
+        and containers that have not started remain.
+        """
         if not self._stopping:
             self._reason = reason
             log.error(f'the VM is lost: {reason}')
@@ -139,7 +152,7 @@ class Sandbox:
             self.publisher.publish('/tasks/oom', id=container.id)
 
     def stop_vm(self) -> None:
-        """End the VM for good. Idempotent."""
+        """Stop the VM. Idempotent."""
         if self._stopping:
             return
         self._stopping = True
@@ -155,10 +168,10 @@ class Sandbox:
     # Containers
 
     def add(self, request: dict[str, Any]) -> Container:
-        """Prepare a container; nothing happens in the guest yet.
+        """Prepare a container on the host, without a call to the guest.
 
         :param request: a CreateTaskRequest.
-        :raises OSError: a mount failed; nothing is left of it.
+        :raises OSError: a mount failed; all mounts are undone.
         """
         ident = request['id']
         with open(f'{request["bundle"]}/config.json') as file:
@@ -181,7 +194,7 @@ class Sandbox:
         return container
 
     def remove(self, container: Container) -> None:
-        """The guest cleans up on its own: nobody waits for that."""
+        """Remove a container; the guest cleans up in the background."""
         del self.containers[container.id]
         self.vm.share.remove_container(container.id)
         if container.guest is not None and container.first.ident:
@@ -193,13 +206,13 @@ class Sandbox:
         try:
             await self.agent.call('delete', container=ident)
         except agent_channel.AgentError as e:
-            log.debug(f'{ident} was not deleted in the guest: {e}')
+            log.debug(f'the guest did not delete container {ident}: {e}')
 
     def on_stopped(self, stopped: guest_process.Process) -> None:
         if stopped.oom:
             self._on_oom(stopped.container)
-        log.debug(f'{stopped.container} {stopped.exec_id} has ended with '
-                  f'{stopped.exit_status}')
+        log.debug(f'{stopped.container} {stopped.exec_id} exited with '
+                  f'status {stopped.exit_status}')
         self.publisher.publish(
             '/tasks/exit', container_id=stopped.container,
             id=stopped.exec_id or stopped.container, pid=self._record.qemu,
@@ -208,6 +221,6 @@ class Sandbox:
 
 def _plain_root(config: dict[str, Any],
                 request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The root is a folder, not a list of mounts (ctr run --rootfs)."""
+    """Return a bind mount for a root that is a folder (ctr run --rootfs)."""
     path = os.path.join(request['bundle'], config['root']['path'])
     return [{'type': '', 'source': path, 'options': ['rbind']}]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The task service: what containerd asks of a shim."""
+"""The task service, which containerd calls in a shim."""
 
 import asyncio
 import json
@@ -27,10 +27,10 @@ from kata_openstack.runtime.embedded.shim.wire import messages
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
 from kata_openstack.runtime.embedded.vm import agent_channel
 
-_START_SECONDS = 120  # crun under emulation, with the node overloaded
-_KILL_SECONDS = 15  # from SIGKILL to the exit, the same
-_PIDS_SECONDS = 1  # containerd gives 2 s when it looks for its shims
-_MAX_PID = 1 << 22  # Linux's own
+_START_SECONDS = 120  # for crun under emulation on an overloaded node
+_KILL_SECONDS = 15  # from SIGKILL to the exit, on such a node
+_PIDS_SECONDS = 1  # containerd allows 2 s when it looks for its shims
+_MAX_PID = 1 << 22  # Linux's limit
 
 
 def _not_found(what: str) -> ttrpc.RpcError:
@@ -38,9 +38,10 @@ def _not_found(what: str) -> ttrpc.RpcError:
 
 
 class TaskService:
-    """One method for each of containerd's; requests are dictionaries.
+    """The service. It has a method for each of containerd's.
 
-    ``stopped`` is set by a Shutdown when no container is left.
+    Requests and answers are dictionaries. A Shutdown sets ``stopped`` if
+    no container is left, or if it says ``now``.
     """
 
     def __init__(self, pod: sandbox.Sandbox) -> None:
@@ -50,7 +51,7 @@ class TaskService:
 
     async def handle(self, service: str, method: str,
                      payload: bytes) -> bytes:
-        """A ttrpc.Handler."""
+        """Answer a request. Implements ttrpc.Handler."""
         known = messages.TASK_METHODS.get(method)
         if service != messages.TASK_SERVICE or known is None:
             raise ttrpc.RpcError(ttrpc.UNIMPLEMENTED,
@@ -62,7 +63,7 @@ class TaskService:
         answer = await getattr(self, '_' + method.lower())(request)
         return response_type.encode(answer or {})
 
-    # Finding
+    # Look-up
 
     def _container(self, request: dict[str, Any]) -> sandbox.Container:
         found = self._pod.containers.get(request['id'])
@@ -80,12 +81,13 @@ class TaskService:
         return container.execs[exec_id]
 
     def _guest(self, request: dict[str, Any]) -> sandbox.Container:
-        """A container that is in the guest, and not a pod's sandbox."""
+        """Return a container that runs in the guest, no pod's sandbox."""
         container = self._container(request)
         if container.guest is None:
             raise ttrpc.RpcError(
                 ttrpc.UNIMPLEMENTED,
-                'a sandbox of this runtime has no process of its own')
+                'a sandbox of this runtime has no process; name one of its '
+                'containers')
         if container.first.status != guest_process.RUNNING:
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  f'container {container.id} is not running')
@@ -103,12 +105,12 @@ class TaskService:
     def _pid(self) -> int:
         return self._pod.pid
 
-    # Lives
+    # Life cycle
 
     async def _create(self, request: dict[str, Any]) -> dict[str, Any]:
         if request['id'] in self._pod.containers:
             raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
-                                 f'container {request["id"]} exists')
+                                 f'container {request["id"]} already exists')
         try:
             self._pod.add(request)
         except OSError as e:
@@ -128,7 +130,7 @@ class TaskService:
         wanted = self._process(request)
         if wanted.status != guest_process.CREATED or wanted.ident:
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
-                                 'it was started before')
+                                 'the process was started before')
         if wanted.exec_id:
             topic, more = '/tasks/exec-started', {'exec_id': wanted.exec_id}
         else:
@@ -141,7 +143,8 @@ class TaskService:
             await self._pod.until_ready()
             if wanted.done.is_set():
                 raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
-                                     'it was killed or deleted meanwhile')
+                                     'the process was killed or deleted '
+                                     'before its start')
             if container.guest is None:
                 wanted.status = guest_process.RUNNING
                 announce()
@@ -171,8 +174,9 @@ class TaskService:
     async def _exec(self, request: dict[str, Any]) -> None:
         container = self._guest(request)
         if request['exec_id'] in container.execs:
-            raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
-                                 f'process {request["exec_id"]} exists')
+            raise ttrpc.RpcError(
+                ttrpc.ALREADY_EXISTS,
+                f'process {request["exec_id"]} already exists')
         try:
             wanted = guest_process.Process(container.id, request['exec_id'],
                                      request, self._pod.on_stopped)
@@ -189,7 +193,7 @@ class TaskService:
         container = self._container(request)
         wanted = self._process(request)
         if wanted.done.is_set():
-            raise _not_found('the process has finished; it')
+            raise _not_found('process already finished')
         if container.guest is None:
             wanted.on_exit(128 + request['signal'], False)
             if all(c.first.done.is_set()
@@ -212,33 +216,34 @@ class TaskService:
                             everyone=bool(request['all']))
         except ttrpc.RpcError as e:
             if wanted.exited.is_set() or 'finished' in str(e):
-                raise _not_found('the process has finished; it') from e
+                raise _not_found('process already finished') from e
             raise
 
     async def _see_it_end(self, wanted: guest_process.Process,
                           request: dict[str, Any]) -> None:
-        """End the VM of a guest that does not obey a SIGKILL.
+        """End the VM if its guest does not end a process after SIGKILL.
 
-        containerd waits for the exit before it ends the sandbox, for ever:
-        a guest must not be able to keep it from that.
+        containerd waits for the exit without limit before it stops the
+        sandbox. A hostile guest must not be able to block that.
         """
         if wanted.starting:
-            while wanted.starting:  # which has a limit of its own
+            while wanted.starting:  # for _START_SECONDS at most
                 await asyncio.sleep(0.1)
             await self._signal_again(wanted, request)
         try:
             async with asyncio.timeout(_KILL_SECONDS):
                 await wanted.exited.wait()
         except TimeoutError:
-            self._pod.agent.close('the guest does not end a process')
+            self._pod.agent.close('the guest did not end a process within '
+                                  f'{_KILL_SECONDS} s of SIGKILL')
 
     async def _signal_again(self, wanted: guest_process.Process,
                             request: dict[str, Any]) -> None:
-        """The first one came before there was a process to kill."""
+        """Repeat a signal that came before the process existed."""
         try:
             await self._signal(wanted, request)
         except ttrpc.RpcError as e:
-            log.debug(f'no signal for {wanted.container}: {e}')
+            log.debug(f'could not signal {wanted.container} again: {e}')
 
     async def _delete(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
@@ -246,7 +251,7 @@ class TaskService:
         if wanted.starting or wanted.status not in (
                 guest_process.STOPPED, guest_process.CREATED):
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
-                                 'it must be stopped first')
+                                 'the process must be stopped first')
         wanted.fail(0)
         answer = {'pid': self._pid, **wanted.ended()}
         if wanted.exec_id:
@@ -257,7 +262,7 @@ class TaskService:
                                     container_id=container.id, **answer)
         return answer
 
-    # Questions and small requests
+    # Queries and small requests
 
     async def _state(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
@@ -277,10 +282,10 @@ class TaskService:
         return wanted.ended()
 
     async def _pids(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What stands for the VM, then the guest's, if it answers soon.
+        """Return QEMU's pid, then the guest's pids if it answers in time.
 
-        A containerd that restarts takes a shim that names none for a
-        leaked one, and ends it.
+        A containerd that restarts takes a shim without pids for a leaked
+        one, and ends it.
         """
         container = self._container(request)
         pids = [self._pid]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Turns an OCI config for the host into one for the guest."""
+"""Convert an OCI config for the host into one for the guest."""
 
 import os
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from kata_openstack.runtime.embedded.agent import system
 from kata_openstack.runtime.embedded.vm import share
 
-# Shared by the containers of a pod, which the VM itself is
+# The VM's own, which all containers of the pod share
 _POD_NAMESPACES = ('network', 'ipc', 'uts', 'user')
 _RESOURCES = ('memory', 'cpu', 'pids')
 _MEMORY = ('limit', 'reservation', 'swap')
@@ -27,10 +27,14 @@ _CPU = ('shares', 'quota', 'period', 'cpus')
 
 def for_guest(config: dict[str, Any], container: str, terminal: bool,
               shared: share.Share) -> dict[str, Any]:
-    """The config that crun gets; what it mounts is put into the share."""
+    """Return the config for crun; put its bind mounts into the share.
+
+    :raises OSError: a mount failed.
+    """
     linux = config.get('linux') or {}
     guest: dict[str, Any] = {
-        # of what we pass on; crun 1.8 refuses that of containerd 1.7 and 2
+        # covers all fields below; crun 1.8 refuses the version that
+        # containerd 1.7 and 2 write
         'ociVersion': '1.0.0',
         'root': {'path': f'{system.SHARE}/{container}/rootfs',
                  'readonly': bool((config.get('root') or {})
@@ -56,7 +60,11 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
 
 
 def for_process(process: dict[str, Any], terminal: bool) -> dict[str, Any]:
-    """Labels and the OOM score are the host's business."""
+    """Return a process for crun.
+
+    Security labels and the OOM score are dropped: they are meant for the
+    host's kernel.
+    """
     dropped = ('apparmorProfile', 'selinuxLabel', 'oomScoreAdj',
                'consoleSize')
     guest = {key: value for key, value in process.items()
@@ -66,7 +74,10 @@ def for_process(process: dict[str, Any], terminal: bool) -> dict[str, Any]:
 
 
 def resources(wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a guest's cgroup can enforce. cpuset, devices: the host's."""
+    """Return the limits that the guest's cgroup enforces.
+
+    A cpuset is dropped: it names the host's CPUs.
+    """
     found = {key: wanted[key] for key in _RESOURCES if wanted.get(key)}
     if 'memory' in found:
         found['memory'] = _only(found['memory'], _MEMORY)

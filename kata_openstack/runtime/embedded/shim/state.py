@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a sandbox leaves a note of, to be found by whoever cleans up.
+"""A sandbox's state file, ``<run>/<sandbox>/state.json``.
 
-``<run>/<sandbox>/state.json``; also read by those who want to know how a
-sandbox runs (accelerator, size, kernel).
+It names the processes and files that the clean-up must remove. It also
+tells how a sandbox runs (accelerator, size, kernel).
 """
 
 import dataclasses
@@ -26,7 +26,10 @@ from kata_openstack.runtime import json_file
 
 @dataclasses.dataclass(kw_only=True)
 class State:
-    """pids of 0: not started. ``kernel``: the guest's release, once up."""
+    """The state. A pid of 0 means: not started.
+
+    ``kernel`` is the release of the guest's kernel, '' before it is up.
+    """
 
     sandbox: str
     namespace: str
@@ -50,6 +53,7 @@ class State:
 
     @classmethod
     def load(cls, config: settings.Settings, sandbox: str) -> Self | None:
+        """Return a sandbox's state, None if it is missing or damaged."""
         try:
             with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
                 return cls(**json.load(file))

@@ -10,8 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A process's standard streams: containerd's FIFOs on one side, the agent
-channel on the other. Flow control both ways is by credit, see protocol."""
+"""A process's standard streams, between containerd's FIFOs and the agent.
+
+Both directions have flow control by credit, see protocol.WINDOW.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -20,12 +22,14 @@ import os
 from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.vm import agent_channel
 
-_MAX_QUEUED = 4 * 1024 * 1024  # window + what pipes hold; more is an attack
-_DRAIN_SECONDS = 10  # for a reader that has stalled, after the exit
+_MAX_QUEUED = 4 * 1024 * 1024  # window + pipes; more is an attack
+_DRAIN_SECONDS = 10  # for a stalled reader, after the exit
 
 
 class Streams:
-    """:param paths: of stdin, stdout, stderr; '' for none.
+    """The streams of one process.
+
+    :param paths: of stdin, stdout, stderr; '' for none.
     :raises OSError: a FIFO cannot be opened.
     """
 
@@ -39,7 +43,7 @@ class Streams:
         self._reading = False
         self._closing = False
         self._outputs: dict[int, int] = {}  # frame type: fd
-        # not frame by frame: that a guest sends tiny ones must cost nothing
+        # no list of frames: tiny frames of a guest must not cost memory
         self._queues: dict[int, bytearray] = {}
         self._drained: Callable[[], None] | None = None
         flags = os.O_NONBLOCK | os.O_CLOEXEC
@@ -49,8 +53,8 @@ class Streams:
             for kind, path in ((protocol.STDOUT, paths[1]),
                                (protocol.STDERR, paths[2])):
                 if path:
-                    # read-write: a reader that comes and goes (containerd
-                    # restarts) must not break the pipe
+                    # read-write, so that the pipe survives while
+                    # containerd, its reader, restarts
                     self._outputs[kind] = os.open(path, os.O_RDWR | flags)
                 self._queues[kind] = bytearray()
         except OSError:
@@ -62,12 +66,14 @@ class Streams:
         return self._stdin >= 0
 
     def attach(self, agent: agent_channel.Channel, ident: int) -> None:
-        """Output may come from now on: it can be there before the guest
-        says that the process is."""
+        """Accept output from now on.
+
+        It can arrive before the guest answers that the process started.
+        """
         self._agent, self._ident = agent, ident
 
     def connect(self) -> None:
-        """The process exists in the guest: let input flow."""
+        """Send input from now on: the process exists in the guest."""
         self._connected = True
         self._watch_stdin()
 
@@ -78,7 +84,7 @@ class Streams:
                   and self._agent is not None
                   and self._unconsumed < protocol.WINDOW)
         if wanted and not self._reading:
-            # epoll tells the end only once a writer has been there
+            # epoll reports the end only after a writer has opened the FIFO
             self._loop.add_reader(self._stdin, self._read_stdin)
         elif self._reading and not wanted and self._stdin >= 0:
             self._loop.remove_reader(self._stdin)
@@ -109,7 +115,7 @@ class Streams:
             self._watch_stdin()
 
     def close_stdin(self) -> None:
-        """No more input will come: pass on what is there, then the end."""
+        """Send the input that is in the FIFO, then the end of the input."""
         self._closing = True
         self._watch_stdin()
 
@@ -124,7 +130,10 @@ class Streams:
     # Output
 
     def output(self, kind: int, data: bytes) -> None:
-        """:raises protocol.ProtocolError: the guest ignores the window."""
+        """Write output of the guest to the FIFO.
+
+        :raises protocol.ProtocolError: the guest ignores the window.
+        """
         fd = self._outputs.get(kind)
         if fd is None:
             self._acknowledge(len(data))
@@ -164,7 +173,10 @@ class Streams:
     # End
 
     def finish(self, drained: Callable[[], None]) -> None:
-        """Call ``drained`` when all output is delivered, then close."""
+        """Deliver all output, close, and call ``drained``.
+
+        Undelivered output is dropped after _DRAIN_SECONDS.
+        """
         self._drained = drained
         self._agent = None
         if self._queued:

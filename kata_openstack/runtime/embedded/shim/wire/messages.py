@@ -16,8 +16,8 @@ Sources, in containerd's repository: api/runtime/task/v2/shim.proto,
 api/events/task.proto, api/types/mount.proto,
 api/services/ttrpc/events/v1/events.proto, api/types/runtimeoptions/v1;
 in the cgroups repository: cgroup2/stats/metrics.proto; in the ttrpc
-repository: proto/request.proto. Fields that the shim has no use for are
-left out.
+repository: proto/request.proto. Fields that the shim does not use are left
+out.
 """
 
 from kata_openstack.runtime.embedded.shim.wire.protobuf import BYTES
@@ -164,7 +164,10 @@ METRICS = Message(
 
 
 def timestamp(seconds: float) -> dict[str, int] | None:
-    """:param seconds: of the Unix epoch; 0 for none."""
+    """Return the values of a TIMESTAMP, None for 0.
+
+    :param seconds: since the Unix epoch.
+    """
     if not seconds:
         return None
     return {'seconds': int(seconds), 'nanos': int(seconds % 1 * 1e9)}

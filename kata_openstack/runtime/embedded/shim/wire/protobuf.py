@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""As much of protobuf's wire format as the shim speaks.
+"""The part of protobuf's wire format that the shim uses.
 
 The protobuf package takes 40 ms and 10 MB to import, too much for a
 process per pod. A :class:`Message` describes a message type; its values
-are dictionaries with a key for each field. Fields have the default of
-proto3 when they are absent, unknown fields are skipped.
+are dictionaries with a key for each field. Absent fields have the defaults
+of proto3; unknown fields are skipped.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ import struct
 from typing import Any
 from typing import Final
 
-UINT: Final = 'uint'  # also int32, int64, bool and enums that are positive
+UINT: Final = 'uint'  # also bool, and int32, int64 and enums >= 0
 STRING: Final = 'string'
 BYTES: Final = 'bytes'
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -31,7 +31,7 @@ _MASK = (1 << 64) - 1
 
 
 class DecodeError(Exception):
-    """The bytes are no message of that type."""
+    """The bytes are not a message of this type."""
 
 
 class Field:
@@ -54,14 +54,17 @@ class Field:
 
 
 class Message:
-    """A message type. Call it ``Message(Field(1, 'id', STRING), ...)``."""
+    """A message type, for example ``Message(Field(1, 'id', STRING))``."""
 
     def __init__(self, *fields: Field) -> None:
         self.fields = fields
         self._by_number = {field.number: field for field in fields}
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
-        """:raises KeyError: for a value of no field."""
+        """Encode values by field name.
+
+        :raises KeyError: there is no field for a value.
+        """
         unknown = set(values) - {field.name for field in self.fields}
         if unknown:
             raise KeyError(f'no such field: {sorted(unknown)}')
@@ -76,7 +79,10 @@ class Message:
         return bytes(out)
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """:raises DecodeError:"""
+        """Return the values by field name.
+
+        :raises DecodeError: the bytes are not such a message.
+        """
         values = {field.name: field.default for field in self.fields}
         position = 0
         try:
@@ -128,7 +134,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
             return result & _MASK, position
         shift += 7
         if shift > 63:
-            raise DecodeError('a number is too long')
+            raise DecodeError('a varint is longer than 64 bits')
 
 
 def _value(data: bytes, position: int, wire: int) -> tuple[Any, int]:
@@ -139,15 +145,15 @@ def _value(data: bytes, position: int, wire: int) -> tuple[Any, int]:
     elif wire in (_FIXED64, _FIXED32):
         length = 8 if wire == _FIXED64 else 4
     else:
-        raise DecodeError(f'wire type {wire}')
+        raise DecodeError(f'unknown wire type {wire}')
     if position + length > len(data):
-        raise DecodeError('it is cut off')
+        raise DecodeError('the message is truncated')
     return data[position:position + length], position + length
 
 
 def _decode_item(field: Field, value: Any) -> Any:
     if (field.kind == UINT) != isinstance(value, int):
-        raise DecodeError(f'field {field.name} has another type')
+        raise DecodeError(f'field {field.name} has the wrong wire type')
     if isinstance(field.kind, Message):
         return field.kind.decode(value)
     return value.decode() if field.kind == STRING else value

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""ttrpc, containerd's light RPC, as server and as client.
+"""Server and client of ttrpc, containerd's lightweight RPC.
 
 Protocol: PROTOCOL.md of the ttrpc repository. A frame is ``u32 length,
 u32 stream, u8 type, u8 flags`` (big endian) and a Request or Response.
@@ -41,7 +41,7 @@ _MAX = 4 * 1024 * 1024
 
 
 class RpcError(Exception):
-    """An answer that is an error; ``code`` is gRPC's."""
+    """An error answer; ``code`` is one of gRPC's status codes."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -55,12 +55,12 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:
     length, stream, kind, _ = _HEAD.unpack(
         await reader.readexactly(_HEAD.size))
     if length > _MAX:
-        raise ConnectionError(f'a message of {length} bytes')
+        raise ConnectionError(f'message of {length} bytes, limit {_MAX}')
     return stream, kind, await reader.readexactly(length)
 
 
 class Server:
-    """Answers each request in a task of its own.
+    """Answers each request in its own task.
 
     :param handler: called with service, method, payload; returns the
         answer or raises RpcError.
@@ -98,11 +98,11 @@ class Server:
         except protobuf.DecodeError as e:
             answer = {'status': {'code': INVALID_ARGUMENT,
                                  'message': str(e)}}
-        except asyncio.CancelledError:  # containerd would wait for ever
+        except asyncio.CancelledError:  # containerd waits without limit
             answer = {'status': {'code': UNAVAILABLE,
                                  'message': 'the sandbox was stopped'}}
         except Exception as e:
-            log.exception('a request failed')
+            log.exception('a request failed unexpectedly')
             answer = {'status': {'code': UNKNOWN, 'message':
                                  f'{type(e).__name__}: {e}'}}
         body = messages.RESPONSE.encode(answer)
@@ -113,13 +113,13 @@ class Server:
             pass  # the caller is gone
 
     async def finish(self, seconds: float) -> None:
-        """Let requests that are being answered end."""
+        """Wait up to ``seconds`` for the requests in progress."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
 
 class Client:
-    """One call at a time over a connection that is made when needed."""
+    """Makes one call at a time, and connects when needed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -129,8 +129,10 @@ class Client:
 
     async def call(self, service: str, method: str, payload: bytes,
                    metadata: list[dict[str, str]]) -> bytes:
-        """:raises OSError, EOFError: the connection failed; try again.
-        :raises RpcError: the server's answer.
+        """Call a method and return the payload of the answer.
+
+        :raises OSError, EOFError: the connection failed; try again.
+        :raises RpcError: the server answered with an error.
         """
         try:
             if self._streams is None:
@@ -142,7 +144,7 @@ class Client:
                 'metadata': metadata})
             writer.write(_HEAD.pack(len(body), self._stream, _REQUEST, 0)
                          + body)
-            self._stream += 2  # a client's streams are odd
+            self._stream += 2  # a client's stream numbers are odd
             await writer.drain()
             _, _, data = await _read(reader)
         except BaseException:

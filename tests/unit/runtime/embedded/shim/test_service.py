@@ -130,7 +130,8 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
                 async with asyncio.timeout(5):
                     ended = await self.ask('Wait')
                 self.assertEqual(137, ended['exit_status'])
-                self.assertIn('does not end', self.agent.closed)
+                self.assertIn('did not end a process within 0.01 s',
+                              self.agent.closed)
                 asking.cancel()
                 await asyncio.wait([asking])
 
