@@ -29,19 +29,23 @@ MODULES = '/modules'
 _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
 _CONTROLLERS = '+cpu +memory +pids +io +cpuset'
+# For file systems that hold no programs and no device nodes
+_DATA_ONLY = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 
 def bring_up() -> None:
     """Turn the bare initramfs into a system in which crun works."""
     _leave_initramfs()
     for source, target, flags, data in (
-            ('proc', '/proc', 14, ''),
-            ('sysfs', '/sys', 14, ''),
-            ('devtmpfs', '/dev', 2, 'mode=755'),
-            ('devpts', '/dev/pts', 10, 'gid=5,mode=620,ptmxmode=666'),
-            ('tmpfs', '/run', 6, 'mode=755'),
-            ('tmpfs', POD_SHM, 14, 'mode=1777'),
-            ('cgroup2', '/sys/fs/cgroup', 14, '')):
+            ('proc', '/proc', _DATA_ONLY, ''),
+            ('sysfs', '/sys', _DATA_ONLY, ''),
+            ('devtmpfs', '/dev', syscalls.MS_NOSUID, 'mode=755'),
+            ('devpts', '/dev/pts', syscalls.MS_NOSUID | syscalls.MS_NOEXEC,
+             'gid=5,mode=620,ptmxmode=666'),
+            ('tmpfs', '/run', syscalls.MS_NOSUID | syscalls.MS_NODEV,
+             'mode=755'),
+            ('tmpfs', POD_SHM, _DATA_ONLY, 'mode=1777'),
+            ('cgroup2', '/sys/fs/cgroup', _DATA_ONLY, '')):
         os.makedirs(target, exist_ok=True)
         syscalls.mount(source, target, source, flags, data)
     _redirect_output()

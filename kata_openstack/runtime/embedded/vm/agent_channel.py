@@ -178,7 +178,8 @@ class Channel:
                 future.set_result({'error': reason})
         if not self.ready.done():
             self.ready.set_exception(AgentGone(reason))
-        self.ready.exception() if self.ready.done() else None
+        if self.ready.done():
+            self.ready.exception()  # else asyncio warns if none awaits it
         receivers, self._receivers = self._receivers, {}
         for receiver in receivers.values():
             receiver.on_exit(137, False)
