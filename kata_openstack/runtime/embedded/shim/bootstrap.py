@@ -132,15 +132,7 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             cgroup=group, ram=f'{conf.memory_path}/{ident}.ram',
             accelerator=conf.accelerator, memory_mib=size.memory_mib,
             vcpus=size.vcpus, shim=os.getpid())
-        begun = time.monotonic()
-        problem = ''
-        vm = None
-        try:
-            vm = _launch(conf, record, config, size)
-            log.debug(f'launched in {time.monotonic() - begun:.3f} s')
-        except (OSError, launch.LaunchFailed, users.NoUserLeft) as e:
-            problem = f'could not launch the VM: {e}'
-            log.exception(problem)
+        vm, problem = _try_to_launch(conf, record, config, size)
         # keep asyncio from importing ssl, which is slow and not needed
         sys.modules['ssl'] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import daemon
@@ -160,6 +152,24 @@ def network_namespace(config: dict[str, Any]) -> str:
         if namespace.get('type') == 'network':
             return namespace.get('path') or ''
     return ''
+
+
+def _try_to_launch(conf: settings.Settings, record: state.State,
+                   config: dict[str, Any], size: sizes.Size
+                   ) -> tuple[machine.Machine | None, str]:
+    """Return the VM, or None and the reason, which containerd gets."""
+    begun = time.monotonic()
+    try:
+        vm = _launch(conf, record, config, size)
+    except Exception as e:  # else containerd would learn no reason
+        expected = isinstance(e, (OSError, launch.LaunchFailed,
+                                  users.NoUserLeft))
+        why = e if expected else f'{type(e).__name__}: {e}'
+        problem = f'could not launch the VM: {why}'
+        log.exception(problem)
+        return None, problem
+    log.debug(f'launched in {time.monotonic() - begun:.3f} s')
+    return vm, ''
 
 
 def _launch(conf: settings.Settings, record: state.State,

@@ -15,6 +15,7 @@
 import asyncio
 import json
 import os
+import select
 import time
 from typing import Any
 
@@ -53,6 +54,8 @@ class Container:
 class Sandbox:
     """A sandbox, which restores its VM in the background.
 
+    ``lost``: the reason why the VM ended by itself; '' if it did not.
+
     :param vm: a launched VM.
     """
 
@@ -66,7 +69,7 @@ class Sandbox:
         self._record = record
         self._started = time.monotonic()
         self._stopping = False
-        self._reason = 'the sandbox was stopped'
+        self.lost = ''
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         self.agent = agent_channel.Channel(
@@ -92,57 +95,67 @@ class Sandbox:
             release = await restore.restore(
                 self.vm, hostname, self.agent, self._monitor, self._step)
         except (qmp.QmpError, agent_channel.AgentError, OSError) as e:
-            if self._stopping:
-                raise agent_channel.AgentGone('the sandbox was stopped') from e
-            log.error(f'the VM did not start: {e}; {self._qemu_words()}')
-            self.agent.close('the VM did not start')
-            raise agent_channel.AgentGone(
-                f'the VM did not start: {e} {self._qemu_words()}') from e
+            self.agent.close(str(e))
+            raise agent_channel.AgentGone(self._end) from e
         self._record.kernel = release
         self._record.save()
 
     async def until_ready(self) -> None:
         """Wait until the guest accepts containers.
 
-        :raises agent_channel.AgentError: the VM did not start.
+        :raises agent_channel.AgentGone: the VM did not start, or has ended.
         """
         try:
             await asyncio.shield(self.ready)
         except asyncio.CancelledError:
             if not self.ready.cancelled():
                 raise
-            raise agent_channel.AgentGone(
-                f'the VM did not start: {self._reason} '
-                f'{self._qemu_words()}') from None
+        if self._stopping:
+            raise agent_channel.AgentGone(self._end)
+
+    @property
+    def _end(self) -> str:
+        return self.lost or 'the sandbox was stopped'
 
     def _step(self, what: str) -> None:
         log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
 
-    def _qemu_words(self) -> str:
-        try:
-            with open(f'{self._record.folder}/qemu.log') as file:
-                return agent_channel.printable(file.read()[-500:])
-        except OSError:
-            return ''
+    def _last_words(self) -> list[str]:
+        """Return the last output of QEMU, and of a virtiofsd that ended.
+
+        Each ends when the other does, so either may have printed the cause.
+        """
+        names = ['qemu']
+        virtiofsd = select.poll()
+        virtiofsd.register(self._watches[1], select.POLLIN)
+        if virtiofsd.poll(0):
+            names.append('virtiofsd')
+        words = []
+        for name in names:
+            try:
+                with open(f'{self._record.folder}/{name}.log',
+                          errors='replace') as file:
+                    words.append(agent_channel.printable(file.read()[-500:]))
+            except OSError:
+                pass
+        return [text for text in words if text]
 
     # Unexpected ends
 
     def _on_process_gone(self, name: str) -> None:
-        log.error(f'{name} has ended: {self._qemu_words()}')
         self.agent.close(f'{name} has ended')
 
     def _on_gone(self, reason: str) -> None:
-        """Stop the VM, and end what the agent did not run.
-
-        The channel has ended the processes in the guest. The pod's sandbox
-        and containers that have not started remain.
-        """
+        """End the processes that were not started; the others have ended."""
         if not self._stopping:
-            self._reason = reason
-            log.error(f'the VM is lost: {reason}')
+            event = 'has ended' if self.ready.done() else 'did not start'
+            self.lost = ': '.join((f'the VM {event}', reason,
+                                   *self._last_words()))
+            log.error(self.lost)
         self.stop_vm()
         for container in self.containers.values():
-            container.first.on_exit(137, False)
+            for found in (container.first, *container.execs.values()):
+                found.on_exit(137, False)
 
     def _on_oom(self, ident: str) -> None:
         container = self.containers.get(ident)

@@ -89,15 +89,17 @@ class TaskService:
                 'a sandbox of this runtime has no process; name one of its '
                 'containers')
         if container.first.status != guest_process.RUNNING:
-            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
-                                 f'container {container.id} is not running')
+            raise ttrpc.RpcError(
+                ttrpc.FAILED_PRECONDITION, self._pod.lost
+                or f'container {container.id} is not running')
         return container
 
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
             return await self._pod.agent.call(method, **arguments)
         except agent_channel.AgentGone as e:
-            raise ttrpc.RpcError(ttrpc.UNAVAILABLE, str(e)) from e
+            raise ttrpc.RpcError(ttrpc.UNAVAILABLE,
+                                 self._pod.lost or str(e)) from e
         except agent_channel.AgentError as e:
             raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
 
@@ -111,6 +113,8 @@ class TaskService:
         if request['id'] in self._pod.containers:
             raise ttrpc.RpcError(ttrpc.ALREADY_EXISTS,
                                  f'container {request["id"]} already exists')
+        if self._pod.lost:
+            raise ttrpc.RpcError(ttrpc.UNKNOWN, self._pod.lost)
         try:
             self._pod.add(request)
         except OSError as e:
@@ -129,8 +133,11 @@ class TaskService:
         container = self._container(request)
         wanted = self._process(request)
         if wanted.status != guest_process.CREATED or wanted.ident:
-            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
-                                 'the process was started before')
+            # the end of the VM also ends processes that were not started
+            raise ttrpc.RpcError(
+                ttrpc.FAILED_PRECONDITION,
+                self._pod.lost
+                or 'the process was started before, or has ended')
         if wanted.exec_id:
             topic, more = '/tasks/exec-started', {'exec_id': wanted.exec_id}
         else:
@@ -154,7 +161,8 @@ class TaskService:
                                        container, wanted, ident), announce)
         except agent_channel.AgentError as e:
             wanted.fail(127)
-            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
+            raise ttrpc.RpcError(ttrpc.UNKNOWN,
+                                 self._pod.lost or str(e)) from e
         return {'pid': self._pid}
 
     async def _run(self, container: sandbox.Container,

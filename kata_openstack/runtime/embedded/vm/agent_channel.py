@@ -65,6 +65,7 @@ class Channel:
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._receivers: dict[int, Receiver] = {}
         self._open = True
+        self._end = ''  # why it is not open any more
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self._loop.add_reader(connection, self._readable)
 
@@ -82,7 +83,7 @@ class Channel:
             the answer.
         """
         if not self._open:
-            raise AgentGone('the VM has ended')
+            raise AgentGone(self._end)
         ident = self.new_id()
         future = self._calls[ident] = self._loop.create_future()
         self.send(protocol.CALL, ident,
@@ -123,7 +124,7 @@ class Channel:
             self._loop.add_writer(self._socket, self._flush)
             return
         except OSError as e:
-            self.close(f'the VM has ended: {e}')
+            self.close(f'QEMU has ended: {e}')
             return
         self._loop.remove_writer(self._socket)
 
@@ -135,7 +136,7 @@ class Channel:
         except OSError:
             data = b''
         if not data:
-            self.close('the VM has ended')
+            self.close('QEMU has ended')  # it alone holds the other end
             return
         try:
             for kind, ident, payload in self._decoder.feed(data):
@@ -169,13 +170,14 @@ class Channel:
         if not self._open:
             return
         self._open = False
+        self._end = reason
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._unsent.clear()
         for future in self._calls.values():
             if not future.done():
-                future.set_result({'error': reason})
+                future.set_exception(AgentGone(reason))
         if not self.ready.done():
             self.ready.set_exception(AgentGone(reason))
         if self.ready.done():

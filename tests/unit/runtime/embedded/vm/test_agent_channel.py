@@ -139,7 +139,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
     async def test_the_vm_ends(self):
         self.guest.close()
         await asyncio.sleep(0.01)
-        self.assertEqual(['the VM has ended'], self.gone)
+        self.assertEqual(['QEMU has ended'], self.gone)
         self.assertEqual([(137, False)], self.receiver.exits)
         with self.assertRaises(agent_channel.AgentGone):
             await self.channel.ready
