@@ -204,4 +204,7 @@ class TestBrokenTemplate(base.EmbeddedTestCase):
         error = self.assertRaises(exception.KataError, self.pod)
         # and not that a deadline is over
         self.assertIn('the VM did not start', str(error))
-        self.assertEqual([], os.listdir(f'{self.settings.run_path}/s'))
+        # the shim tells containerd first, and cleans up after that
+        self.wait_for(
+            lambda: not os.listdir(f'{self.settings.run_path}/s'),
+            'its socket is removed')
