@@ -16,7 +16,8 @@ QEMU emulates AMD's SVM: a VM (called L1) under TCG whose kernel loads
 kvm-amd has a real /dev/kvm and /dev/vhost-vsock. L1's root is this
 machine's own file system, read-only by virtiofs, under an overlay of tmpfs:
 all that is installed here is there, may be written to, and is gone
-afterwards. /run, /tmp and /dev/shm are fresh tmpfs.
+afterwards. /run, /tmp and /dev/shm are fresh tmpfs, but for the checkout
+and the folders that the tests use, which may lie there.
 
 It needs root, and Debian's qemu-system-x86, busybox-static and a cloud
 kernel package: the one that KATA_TEST_KERNEL_DEB names, or else the one that
@@ -34,6 +35,7 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -55,6 +57,9 @@ VSOCK_MODULES = ('vhost_vsock',)
 POD_MODULES = ('tun', 'veth', 'bridge', 'sch_ingress', 'cls_u32',
                'cls_matchall', 'act_mirred', 'af_packet')
 
+# Where L1 mounts file systems of its own
+_FRESH = ('/run', '/tmp', '/dev/shm')  # noqa: S108
+
 _APPLETS = ('cat', 'chroot', 'echo', 'hostname', 'insmod', 'ip', 'mkdir',
             'mount', 'sh', 'sleep')
 _INIT = """\
@@ -72,6 +77,12 @@ mkdir -p /upper/data /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work \
     root /newroot
 cd /newroot
+count=0
+while read -r path; do
+    count=$((count + 1))
+    mkdir -p /kept/$count
+    mount -o bind "/newroot$path" /kept/$count
+done < /kept/list
 mount --move /dev dev
 mount -t proc proc proc
 mount -t sysfs sys sys
@@ -81,6 +92,12 @@ mount -t tmpfs shm dev/shm
 mount -t devpts -o ptmxmode=0666 pts dev/pts
 mount -t tmpfs run run
 mount -t tmpfs tmp tmp
+count=0
+while read -r path; do
+    count=$((count + 1))
+    mkdir -p "/newroot$path"
+    mount --move /kept/$count "/newroot$path"
+done < /kept/list
 ip link set lo up
 hostname l1
 port() {
@@ -155,6 +172,14 @@ def kernel() -> guest_kernel.Kernel:
     return guest_kernel.Kernel(folder)
 
 
+def _kept() -> list[str]:
+    """Folders that L1's own file systems would hide."""
+    needed = [pathlib.Path(__file__).parents[3], pathlib.Path(sys.prefix),
+              STATE.absolute(), kernel_package().absolute().parent]
+    return [str(path) for path in needed
+            if any(path.is_relative_to(folder) for folder in _FRESH)]
+
+
 def _write_initramfs(path: pathlib.Path, modules: Iterable[str],
                      command: str) -> None:
     with path.open('wb') as out:
@@ -169,6 +194,8 @@ def _write_initramfs(path: pathlib.Path, modules: Iterable[str],
             archive.file(f'modules/{name}.ko', content)
         archive.file('modules/list', '\n'.join([*found, '']).encode())
         archive.file('command', command.encode())
+        archive.file('kept/list', ''.join(
+            f'{path}\n' for path in _kept()).encode())
         archive.file('init', _INIT.encode(), 0o755)
         archive.end()
 
