@@ -66,7 +66,10 @@ stestr_run() {
     output=$(mktemp)
     (
         cd "$REPOSITORY"
-        OS_TEST_PATH=./tests/$tier "$VENV/bin/stestr" run "$@"
+        # PYTHON: by its name, because stestr gives a path to a shell, which
+        # would split it at a space
+        OS_TEST_PATH=./tests/$tier PATH=$VENV/bin:$PATH PYTHON=python \
+            "$VENV/bin/stestr" run "$@"
     ) 2>&1 | tee "$output" || status=$?
     count "$output"
     rm -f "$output"
