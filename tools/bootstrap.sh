@@ -33,6 +33,25 @@ require_root() {
             "root or with sudo."
 }
 
+# require_place FOLDER REMEDY: die unless files can be written to FOLDER, or
+# to where it will be made, and programs in it can be run.
+require_place() {
+    local folder=$1 probe
+    while [[ ! -d $folder ]]; do
+        folder=$(dirname "$folder")
+    done
+    probe=$(mktemp "$folder/.kata-probe.XXXXXX" 2>/dev/null) ||
+        die "no file can be written to $folder: make it writable, or $2."
+    printf '#!/bin/sh\n' >"$probe"
+    chmod 700 "$probe"
+    if ! "$probe" 2>/dev/null; then
+        rm -f "$probe"
+        die "no program can be run in $folder, because it is mounted" \
+            "noexec: $2."
+    fi
+    rm -f "$probe"
+}
+
 # packages PROFILE...: print the Debian packages that bindep.txt lists for
 # all and for these profiles, one a line.
 packages() {

@@ -76,6 +76,11 @@ case $command in
             die "$state holds something else: give an empty or a new folder" \
                 "with --state-dir."
         fi
+        python=$(any_python)
+        PYTHONPATH=$REPOSITORY "$python" -m tools.quickstart.preflight \
+            --path --state-dir "$state"
+        require_place "$state" "use --state-dir elsewhere"
+        require_place "$venv" "name a folder elsewhere in KATA_QUICKSTART_VENV"
         mkdir -p "$state/logs"
         touch "$state/$marker"
         free=$(df --output=avail -BM "$state" | tail -n 1 | tr -dc 0-9)
@@ -83,7 +88,6 @@ case $command in
             die "$state has $free MiB free, 4096 are needed: free some, or" \
                 "use --state-dir elsewhere."
         if [[ $command == up ]]; then
-            python=$(any_python)
             PYTHONPATH=$REPOSITORY "$python" -m tools.quickstart.preflight \
                 --state-dir "$state" "${options[@]}"
         fi
@@ -107,7 +111,7 @@ case $command in
         ;;
 esac
 # as the user would have to type it again
-QUICKSTART_COMMAND=$0
+QUICKSTART_COMMAND=$(printf %q "$0")
 if [[ $state != /var/lib/kata-openstack-dev ]]; then
     QUICKSTART_COMMAND+=" --state-dir $state"
 fi

@@ -36,6 +36,9 @@ END
 
 # KATA_TEST_VENV: one that somebody else made and keeps
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
+KATA_TEST_STATE=${KATA_TEST_STATE:-}
+# A Unix socket's path has at most 107 bytes; the shim's is 32 below this.
+MAX_STATE=75
 PASSED=0 FAILED=0 SKIPPED=0
 # Debian's suites with newer releases of containerd (1.7, 2.1), and what is
 # tested with those
@@ -99,7 +102,7 @@ run_unit() {
 run_functional() {
     say "functional tests"
     # KATA_TEST_STATE: a guest that is kept between runs
-    if [[ -z ${KATA_TEST_STATE:-} ]]; then
+    if [[ -z $KATA_TEST_STATE ]]; then
         state=$(mktemp -d /var/tmp/kata-functional.XXXX)
         export KATA_TEST_STATE=$state
     fi
@@ -195,12 +198,30 @@ finish() {
     [[ -z $state ]] || forget_guest "$state"
 }
 
+# What would stop a later tier stops all of them now.
+if [[ $tier != unit && $EUID -ne 0 ]]; then
+    echo "test.sh: the tiers functional and e2e need root, for network" \
+        "namespaces, mounts and containerd: run it as root or with sudo." \
+        "The tier unit does not: ./tools/test.sh unit" >&2
+    exit 2
+fi
+require_place "$REPOSITORY" "move the checkout to another file system"
+require_place "$VENV" "name a folder elsewhere in KATA_TEST_VENV"
+require_place "${TMPDIR:-/tmp}" "name a folder elsewhere in TMPDIR"
+if [[ $tier != unit ]]; then
+    # containerd's sockets must have short paths, so TMPDIR is not used
+    require_place /tmp "mount -o remount,exec /tmp"
+    require_place /var/tmp "mount -o remount,exec /var/tmp"
+    if [[ ${#KATA_TEST_STATE} -gt $MAX_STATE ]]; then
+        die "the path $KATA_TEST_STATE is too long for Unix sockets below" \
+            "it: name a folder of at most $MAX_STATE characters in" \
+            "KATA_TEST_STATE."
+    fi
+fi
+
 state=
 logs=$(mktemp -d)
 trap finish EXIT
-if [[ $tier != unit ]]; then
-    require_root
-fi
 if [[ $tier != unit || $EUID -eq 0 ]]; then
     install_packages "$logs/packages.log" quickstart test
 fi

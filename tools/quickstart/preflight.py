@@ -152,8 +152,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='quickstart.sh')
     parser.add_argument('--state-dir', type=pathlib.Path, required=True)
     parser.add_argument('--port-base', type=int)
+    parser.add_argument('--path', action='store_true',
+                        help='check only the path; make nothing')
     options = parser.parse_args()
     try:
+        if options.path:
+            settings.check_path(options.state_dir.resolve())
+            return 0
         check(settings.open_stack(options.state_dir, options.port_base))
     except settings.QuickstartError as e:
         print(f'quickstart: {e}', file=sys.stderr)

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import secrets
 import socket
 import string
@@ -30,6 +31,7 @@ MARKER = 'KATA_QUICKSTART_STATE'
 # A Unix socket's path has at most 107 bytes, and containerd's and the
 # shim's are deep below the state folder.
 MAX_STATE_DIR = 40
+PATH = re.compile(r'[A-Za-z0-9/._-]+')
 
 DEFAULT_PORT_BASE = 21500
 PORTS = ('keystone', 'placement', 'glance', 'neutron', 'zun', 'wsproxy',
@@ -182,14 +184,24 @@ def write_private(target: pathlib.Path, text: str) -> None:
     new.replace(target)
 
 
-def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
-    """Read the stack of a state folder, or lay out a new one."""
-    state = state.resolve()
+def check_path(state: pathlib.Path) -> None:
+    """:raises QuickstartError: no stack can be made below this path."""
     if len(str(state)) > MAX_STATE_DIR:
         raise QuickstartError(
             f'The path {state} is too long: Unix sockets below it would '
             f'have more than 107 bytes. Use one of at most {MAX_STATE_DIR} '
             'characters with --state-dir.')
+    if not PATH.fullmatch(str(state)):
+        raise QuickstartError(
+            f'The path {state} has a character that would need quoting in '
+            'the configuration of some services. Use a path of letters, '
+            'digits and "/._-" with --state-dir.')
+
+
+def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
+    """Read the stack of a state folder, or lay out a new one."""
+    state = state.resolve()
+    check_path(state)
     state.mkdir(parents=True, exist_ok=True)
     os.chmod(state, 0o755)  # noqa: S103 - the unprivileged QEMU passes here
     settings = state / 'settings.json'

@@ -53,6 +53,13 @@ class StackTest(base.TestCase):
             self.state / ('x' * 60), None)
         self.assertIn('--state-dir', str(error))
 
+    def test_a_path_that_services_would_misread(self):
+        for name in ('with space', 'a,b', 'a:b', 'gr\u00fcn', "it's"):
+            error = self.assertRaises(
+                settings.QuickstartError, settings.open_stack,
+                pathlib.Path('/t', name), None)
+            self.assertIn('--state-dir', str(error))
+
     def test_ports_cannot_change_under_a_running_stack(self):
         (self.stack.run / 'keystone.pid').touch()
         self.assertRaises(settings.QuickstartError, settings.open_stack,
