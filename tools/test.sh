@@ -92,6 +92,23 @@ check() {
     }
 }
 
+# run_tier NAME NUMBER OF REGEX...: run a tier; say when it begins and ends
+run_tier() {
+    local name=$1 number=$2 of=$3 begun=$SECONDS
+    local passed=$PASSED failed=$FAILED skipped=$SKIPPED
+    shift 3
+    say "tier $number of $of, $name: begins"
+    "run_$name" "$@"
+    say "tier $number of $of, $name: took $(minutes $((SECONDS - begun)))," \
+        "$((PASSED - passed)) passed, $((FAILED - failed)) failed," \
+        "$((SKIPPED - skipped)) skipped"
+}
+
+# minutes SECONDS: print them for people
+minutes() {
+    printf '%d min %02d s' $(($1 / 60)) $(($1 % 60))
+}
+
 run_unit() {
     check "style and types" env PATH="$VENV/bin:$PATH" \
         pre-commit run --all-files
@@ -239,10 +256,10 @@ export PYTHONWARNINGS=ignore
 # what a test logs and prints is shown when it fails
 export OS_LOG_CAPTURE=1 OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
 if [[ $tier == all ]]; then
-    run_unit "$@"
-    run_functional "$@"
-    run_e2e "$@"
+    run_tier unit 1 3 "$@"
+    run_tier functional 2 3 "$@"
+    run_tier e2e 3 3 "$@"
 else
-    "run_$tier" "$@"
+    run_tier "$tier" 1 1 "$@"
 fi
 summary
