@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Errors that say what happened and what to do about it.
+"""Errors with a cause and a remedy.
 
-Every error carries two sentences: the cause, which names the offending
-value, and the remedy. ``str()`` gives both, so a message that reaches
-Zun's ``status_reason`` is useful as it is. The classes cross RPC by name;
-keep their constructors keyword-only with JSON-able values.
+The cause names the offending value; the remedy tells the user or operator
+what to do. ``str()`` returns both, because the text of an error often ends
+up in Zun's ``status_reason``. The classes cross RPC by name, so construct
+them with keyword arguments only, whose values fit into JSON.
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ from typing import Any
 class KataError(Exception):
     """Base of all errors of this project.
 
-    Subclasses set ``msg_fmt`` and ``remedy_fmt``, both filled from the
-    keyword arguments. A positional message replaces the cause; that is
-    also how oslo.messaging rebuilds an error on the caller's side.
+    Subclasses set ``msg_fmt`` and ``remedy_fmt``; both are filled from the
+    keyword arguments. A positional message replaces both. oslo.messaging
+    uses it to rebuild an error on the caller's side.
     """
 
     msg_fmt = 'An unknown error occurred.'
@@ -34,7 +34,7 @@ class KataError(Exception):
 
     def __init__(self, message: str | None = None, **kwargs: Any) -> None:
         if message is None:
-            if 'why' in kwargs:  # often a sentence; the format has its stop
+            if 'why' in kwargs:  # msg_fmt adds the full stop
                 kwargs['why'] = str(kwargs['why']).rstrip('. ')
             cause = self.msg_fmt % kwargs
             remedy = self.remedy_fmt % kwargs
@@ -44,14 +44,14 @@ class KataError(Exception):
 
 
 class InvalidInput(KataError):
-    """A value from a request cannot be used."""
+    """A value in a request or in the configuration is invalid."""
 
-    msg_fmt = '%(field)s has the value %(value)r, which is not usable: %(why)s.'
+    msg_fmt = 'Invalid %(field)s %(value)r: %(why)s.'
     remedy_fmt = '%(remedy)s'
 
 
 class Unsupported(KataError):
-    """An operation that this project does not offer (yet)."""
+    """The driver does not offer this operation."""
 
     msg_fmt = 'kata-openstack does not support %(operation)s.'
     remedy_fmt = '%(remedy)s'
@@ -63,7 +63,7 @@ class NotFound(KataError):
 
 
 class Conflict(KataError):
-    """The object is in a state in which the operation makes no sense."""
+    """The state of the object does not allow the operation."""
 
     msg_fmt = '%(kind)s %(id)s is %(state)s.'
     remedy_fmt = '%(remedy)s'
@@ -71,52 +71,58 @@ class Conflict(KataError):
 
 class ImageNotFound(KataError):
     msg_fmt = 'Image %(image)s was not found in its registry.'
-    remedy_fmt = ('Check the name and the tag, and that the registry holds '
-                  'the image for this architecture.')
+    remedy_fmt = ('Check the name and the tag, and that the registry has the '
+                  "image for the node's architecture.")
 
 
 class RegistryUnreachable(KataError):
     msg_fmt = 'The registry of image %(image)s cannot be reached: %(why)s.'
-    remedy_fmt = ('Check the registry host in the image name and the '
-                  "compute node's route, proxy and mirrors.")
+    remedy_fmt = ('Check the registry host in the image name, and the '
+                  "compute node's routes, proxy and registry mirrors.")
 
 
 class RegistryDenied(KataError):
     msg_fmt = 'The registry refused access to image %(image)s.'
-    remedy_fmt = ('Give the right user name and password: openstack '
-                  'appcontainer registry create, then --registry.')
+    remedy_fmt = ('Store the user name and password with openstack '
+                  'appcontainer registry create, and name that registry with '
+                  '--registry.')
 
 
 class ImagePullFailed(KataError):
-    msg_fmt = 'Image %(image)s could not be pulled: %(why)s.'
-    remedy_fmt = "See kata-compute's log on the node."
+    msg_fmt = 'Cannot pull image %(image)s: %(why)s.'
+    remedy_fmt = "Find the cause in kata-compute's log on the node."
 
 
 class NoHandler(KataError):
     """No runtime handler of this node satisfies the request.
 
-    ``why`` lists, for each hypervisor, the first thing against it.
+    ``why`` lists the first obstacle of each hypervisor.
     """
 
-    msg_fmt = 'No hypervisor of this node can run this: %(why)s.'
-    remedy_fmt = 'Run "kata-openstack host check" on the node.'
+    msg_fmt = 'No hypervisor of this node can run the pod: %(why)s.'
+    remedy_fmt = ('Reduce the needs of the pod, or run "kata-openstack host '
+                  'check" on the node and follow its remedies.')
 
 
 class UnknownRuntime(KataError):
-    """``why``: a reason in parentheses for a name of former times, or ''."""
+    """The node does not know the runtime.
 
-    msg_fmt = 'Runtime %(runtime)s is not known here%(why)s.'
+    ``why`` is empty, or explains in parentheses why a former name is no
+    longer valid.
+    """
+
+    msg_fmt = 'Unknown runtime %(runtime)s%(why)s.'
     remedy_fmt = 'Use %(use)s.'
 
 
 class NotEnoughMemory(KataError):
-    msg_fmt = ('%(asked_mib)d MiB of memory were asked for, but a sandbox on '
-               'this node can have %(limit_mib)d MiB at most.')
-    remedy_fmt = 'Ask for less with --memory, or use a larger node.'
+    msg_fmt = ('The pod requests %(asked_mib)d MiB of memory, but a sandbox '
+               'on this node can have at most %(limit_mib)d MiB.')
+    remedy_fmt = 'Request less with --memory, or use a larger node.'
 
 
 class NetworkFailed(KataError):
-    msg_fmt = 'The network of %(id)s could not be set up: %(why)s.'
+    msg_fmt = 'Cannot set up the network of %(id)s: %(why)s.'
     remedy_fmt = '%(remedy)s'
 
 
@@ -127,20 +133,23 @@ class CommandNotFound(KataError):
 
 
 class RuntimeFailed(KataError):
-    """containerd or the runtime failed in a way that has no better name."""
+    """containerd or the runtime failed, and no other class fits."""
 
     msg_fmt = '%(operation)s failed: %(why)s.'
-    remedy_fmt = "See kata-compute's and containerd's logs on the node."
+    remedy_fmt = ("Find the cause in kata-compute's and containerd's logs on "
+                  'the node.')
 
 
 class NodeUnavailable(KataError):
     """kata-compute did not answer."""
 
     msg_fmt = 'kata-compute on %(host)s does not answer: %(why)s.'
-    remedy_fmt = 'Check that the service runs there and reaches the broker.'
+    remedy_fmt = ('Check that kata-compute runs there and reaches the message '
+                  'broker, and that [DEFAULT] host is the same in its '
+                  "configuration and in zun-compute's.")
 
 
 class ContainerdUnavailable(KataError):
     msg_fmt = 'containerd at %(address)s does not answer: %(why)s.'
-    remedy_fmt = ('Start containerd on the node, with its CRI plugin enabled '
-                  '(version 1.6 or later), and check [containerd] address.')
+    remedy_fmt = ('Start containerd 1.6 or later on the node, with its CRI '
+                  'plugin enabled, and check [containerd] address.')

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a pod can need of its hypervisor, and how a request shows it.
+"""The needs that a pod can have, and how a request expresses them.
 
-The names are shared by all parts: the driver derives them from Zun's
-records, the node's selection compares them with what hypervisors offer.
-Everything here is pure and takes plain values, so that each part can use it.
+The driver derives needs from Zun's records; the node compares them with the
+offers of the hypervisors. The functions are pure and take plain values, so
+that both sides can use them.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from typing import Any
 
 from kata_openstack import exception
 
-# Every need, in words for a message.
+# Every need, with a description for messages.
 NEEDS = {
     'block-rootfs': 'a root file system on a block device',
     'block-volume': 'volumes as block devices of the guest',
@@ -44,14 +44,14 @@ NEEDS = {
     'vm-template': 'starting from a template',
 }
 
-# How strongly a pod is kept from its host, the weakest first. ``none`` is
-# a virtual machine too, but an emulated one, or one that this host cannot
-# judge; ``hardware``: the CPU keeps guest and host apart; ``confidential``:
-# it keeps the guest's memory from the host as well.
+# Levels of isolation, the weakest first. ``none``: a virtual machine that is
+# emulated, or whose isolation this host cannot judge. ``hardware``: the CPU
+# separates guest and host. ``confidential``: the CPU also keeps the host from
+# reading the guest's memory.
 ISOLATION = ('none', 'hardware', 'confidential')
 
-# Annotations of a capsule, and labels of an image from a registry. Ours;
-# upstream's io.katacontainers.* never pass.
+# Annotations of a capsule, and labels of an image from a registry. Only these
+# are read, so tenants cannot pass io.katacontainers.*.
 ANNOTATION_NEEDS = 'kata-openstack.io/needs'
 ANNOTATION_ISOLATION = 'kata-openstack.io/isolation'
 
@@ -60,16 +60,16 @@ PROPERTY_NEEDS = 'kata_needs'
 PROPERTY_ISOLATION = 'kata_isolation'
 PROPERTY_ENCRYPTION = 'hw_mem_encryption'
 
-# All by which an image can ask for something.
+# The labels and properties of an image that express needs or isolation.
 IMAGE_KEYS = (ANNOTATION_NEEDS, ANNOTATION_ISOLATION, PROPERTY_NEEDS,
               PROPERTY_ISOLATION, PROPERTY_ENCRYPTION)
 
-LONGEST = 200  # characters of a tenant's list
+LONGEST = 200  # maximum length of a tenant's list, in characters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """What one pod needs; sizes are those asked for, without overhead."""
+    """The needs of one pod, with its requested sizes, without overhead."""
 
     needs: frozenset[str] = frozenset()
     isolation: str = 'none'
@@ -82,19 +82,20 @@ def derive(*, privileged: bool = False, cpus: float | None = None,
            annotations: Mapping[str, Any] | None = None,
            images: Iterable[Mapping[str, Any]] = (),
            ) -> Requirements:
-    """The requirements of a Zun container or capsule.
+    """Return the requirements of a Zun container or capsule.
 
-    :param annotations: the capsule's; those that are not ours are ignored.
-    :param images: labels or properties of each image; those that are not
-        in IMAGE_KEYS are ignored.
-    :raises InvalidInput: for a value of ours that makes no sense.
+    :param annotations: annotations of the capsule; others than ours are
+        ignored.
+    :param images: labels or properties of each image; others than
+        IMAGE_KEYS are ignored.
+    :raises InvalidInput: for an unknown value of one of our keys.
     """
     needs: set[str] = set()
     if privileged:
         needs.add('privileged')
     levels = ['none']
     for whose, values in (('', annotations or {}),
-                          *(('image: ', image) for image in images)):
+                          *(('image metadata ', image) for image in images)):
         for field in (ANNOTATION_NEEDS, PROPERTY_NEEDS):
             needs |= _needs(whose + field, values.get(field))
         for field in (ANNOTATION_ISOLATION, PROPERTY_ISOLATION):
@@ -107,12 +108,12 @@ def derive(*, privileged: bool = False, cpus: float | None = None,
 
 
 def strongest(*levels: str) -> str:
-    """The strongest of several levels of isolation."""
+    """Return the strongest of several levels of isolation."""
     return max(levels, key=ISOLATION.index)
 
 
 def _needs(field: str, value: Any) -> set[str]:
-    """A list of needs, separated by commas."""
+    """Parse a comma-separated list of needs."""
     if value is None:
         return set()
     if not isinstance(value, str) or len(value) > LONGEST:
@@ -135,5 +136,5 @@ def _level(field: str, value: Any) -> str:
 def _invalid(field: str, value: Any,
              known: Iterable[str]) -> exception.InvalidInput:
     return exception.InvalidInput(
-        field=field, value=str(value)[:LONGEST], why='it is not known',
-        remedy=f'Use: {", ".join(known)}.')
+        field=field, value=str(value)[:LONGEST], why='unknown value',
+        remedy=f'Use one of: {", ".join(known)}.')

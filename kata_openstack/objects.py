@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the Zun driver asks of a node: pods, containers, VIFs, as plain data.
+"""The data in requests to a node and in its answers: pods, containers, VIFs.
 
-The driver fills these, RPC carries them as dictionaries, kata-compute reads
-them back. Every field is typed and bounded here, once, because the values
-come from tenants: ``from_dict`` refuses unknown fields, wrong types and
-oversized values with :class:`~kata_openstack.exception.InvalidInput`.
+RPC carries them as dictionaries. ``from_dict`` checks the type and the size
+of each field, because the values come from tenants. It refuses unknown
+fields, wrong types and oversized values with
+:class:`~kata_openstack.exception.InvalidInput`.
 """
 
 import dataclasses
@@ -29,9 +29,19 @@ from kata_openstack import exception
 MAX_STRING = 128 * 1024  # Linux refuses a longer argument (MAX_ARG_STRLEN)
 MAX_ITEMS = 4096
 
+_SAME_RELEASE = ('Run the same release of kata-openstack in zun-compute and '
+                 'in kata-compute.')
+
+# Types, as an error message names them.
+_TYPES = {str: 'a string', int: 'an integer', float: 'a number',
+          bool: 'true or false', list: 'a list'}
+
 
 def _check(field: str, value: Any, hint: Any) -> Any:
-    """Return ``value`` as ``hint`` wants it, or raise InvalidInput."""
+    """Return ``value`` in the type of ``hint``.
+
+    :raises InvalidInput: for a wrong type, an oversized value, or a NUL.
+    """
     if hint is Any:
         return value
     origin = typing.get_origin(hint)
@@ -60,33 +70,47 @@ def _check(field: str, value: Any, hint: Any) -> Any:
         if hint is not str or (len(value) <= MAX_STRING
                                and '\0' not in value):
             return value
-    raise exception.InvalidInput(
-        field=field, value=_short(value),
-        why=f'it must be {getattr(hint, "__name__", hint)}',
-        remedy=f'At most {MAX_STRING} characters or {MAX_ITEMS} items, '
-               'without NUL.')
+    why, remedy = _fault(value, origin or hint)
+    raise exception.InvalidInput(field=field, value=_short(value), why=why,
+                                 remedy=remedy)
+
+
+def _fault(value: Any, wanted: Any) -> tuple[str, str]:
+    """Return the reason why _check() refuses ``value``, and the remedy."""
+    if wanted is str and isinstance(value, str):
+        if '\0' in value:
+            return 'it contains a NUL character', 'Remove the NUL character.'
+        return (f'it has {len(value)} characters',
+                f'Use at most {MAX_STRING} characters.')
+    if ((wanted is list and isinstance(value, (list, tuple)))
+            or (wanted is dict and isinstance(value, dict))):
+        return f'it has {len(value)} items', f'Use at most {MAX_ITEMS} items.'
+    return (f'it has the type {type(value).__name__}',
+            f'Use {_TYPES.get(wanted, "a mapping")}.')
 
 
 def _short(value: Any) -> str:
-    """A tenant's value may be huge, and may be a secret of an environment."""
+    """Cut ``value`` to 32 characters: a tenant's value may be huge.
+
+    It may also be a secret in an environment, of which up to 32 characters
+    are shown.
+    """
     text = str(value)
     return text if len(text) <= 32 else text[:32] + '...'
 
 
 class _Data:
-    """Dictionaries in and out, for dataclasses."""
+    """A base for dataclasses that convert from and to dictionaries."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """:raises InvalidInput: for an unknown, missing or unfit field."""
+        """:raises InvalidInput: for an unknown, missing or invalid field."""
         hints = typing.get_type_hints(cls)
         unknown = sorted(set(data) - set(hints))
         if unknown:
             raise exception.InvalidInput(
                 field=cls.__name__, value=unknown[0],
-                why='no such field is known',
-                remedy='Run the same release of kata-openstack in '
-                       'zun-compute and in kata-compute.')
+                why='the field is unknown', remedy=_SAME_RELEASE)
         values = {name: _check(f'{cls.__name__}.{name}', data[name], hint)
                   for name, hint in hints.items() if name in data}
         try:
@@ -94,7 +118,7 @@ class _Data:
         except TypeError as e:
             raise exception.InvalidInput(
                 field=cls.__name__, value='(incomplete)', why=str(e),
-                remedy='Give every field without a default.') from e
+                remedy=_SAME_RELEASE) from e
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
@@ -116,9 +140,9 @@ class FixedIP(_Data):
 
 @dataclasses.dataclass(kw_only=True)
 class Vif(_Data):
-    """A bound Neutron port, as the node needs it.
+    """A bound Neutron port.
 
-    ``vif_type`` names the plugin (entry points ``kata_openstack.vif``);
+    ``vif_type`` selects the plugin (entry points ``kata_openstack.vif``);
     ``details`` are the port's ``binding:vif_details`` (bridge_name,
     datapath_type, ovs_hybrid_plug, ...).
     """
@@ -134,7 +158,10 @@ class Vif(_Data):
 
 @dataclasses.dataclass(kw_only=True)
 class Container(_Data):
-    """One container. None for entrypoint or command: as in the image."""
+    """One container.
+
+    None for ``entrypoint`` or ``command``: the image's.
+    """
 
     uuid: str
     name: str
@@ -151,12 +178,13 @@ class Container(_Data):
 
 @dataclasses.dataclass(kw_only=True)
 class Pod(_Data):
-    """A sandbox and what runs in it: a Zun container or a Zun capsule.
+    """A sandbox and its containers: a Zun container or a Zun capsule.
 
-    For a Zun container, ``uuid`` equals the uuid of its one container.
-    ``runtime``: ``kata`` (choose for me) or a handler name. ``needs``:
-    requirement names of :data:`kata_openstack.needs.NEEDS`.
-    ``isolation``: the least, of :data:`kata_openstack.needs.ISOLATION`.
+    ``uuid``: for a Zun container, also the UUID of its one container.
+    ``runtime``: ``kata`` (kata-compute chooses a handler) or the name of a
+    handler. ``needs``: keys of :data:`kata_openstack.needs.NEEDS`.
+    ``isolation``: the minimum level, one of
+    :data:`kata_openstack.needs.ISOLATION`.
     """
 
     uuid: str
@@ -175,10 +203,12 @@ class Pod(_Data):
 
 @dataclasses.dataclass(kw_only=True)
 class ContainerStatus(_Data):
-    """state: created, running, exited or unknown. Times: Unix seconds.
+    """The state of one container.
 
-    ``reason`` and ``message`` are the runtime's words for an exit
-    (``OOMKilled``, ``Error``, ``Completed``, ``StartError``).
+    ``state``: created, running, exited or unknown. Times: Unix seconds.
+    ``reason`` and ``message`` come from the runtime and explain an exit;
+    ``reason`` is for example ``OOMKilled``, ``Error``, ``Completed`` or
+    ``StartError``.
     """
 
     uuid: str
@@ -195,9 +225,10 @@ class ContainerStatus(_Data):
 
 @dataclasses.dataclass(kw_only=True)
 class PodStatus(_Data):
-    """What the node knows of a pod. ``ready``: its VM runs.
+    """The state of a pod on the node.
 
-    ``handler_reason`` says in words why this handler was chosen.
+    ``ready``: its VM runs. ``handler_reason``: a text that explains the
+    choice of the handler. ``created_at``: Unix seconds.
     """
 
     uuid: str

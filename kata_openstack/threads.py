@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Makes oslo.service use threads, as everything of this project does."""
+"""Make oslo.service use threads instead of eventlet."""
 
 import logging
 import warnings
@@ -19,13 +19,13 @@ from oslo_service import backend
 
 
 def use_threads() -> None:
-    """To be called before oslo.messaging is imported.
+    """Select the threading backend, before oslo.messaging is imported.
 
-    oslo.messaging imports oslo.service, which else loads eventlet; gRPC does
-    not work under that.
+    oslo.messaging imports oslo.service, which would load eventlet. gRPC does
+    not work under eventlet.
     """
     logging.getLogger('oslo_service.backend').setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # futurist tries eventlet, only to know whether it is there
+        # futurist imports eventlet only to check whether it is installed.
         warnings.simplefilter('ignore')
         backend.init_backend(backend.BackendType.THREADING)

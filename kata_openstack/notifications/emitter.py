@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sends notifications; the work never waits for them, nor fails with them.
+"""Send notifications in a separate thread, in the order of the events.
 
-oslo.messaging retries for ever while the broker is away, so a thread of its
-own sends, in the order of the events.
+Operations neither wait for notifications nor fail with them. oslo.messaging
+retries forever while the message broker is down, hence the thread.
 """
 
 import datetime
@@ -29,7 +29,7 @@ from kata_openstack.notifications import objects
 
 LOG = logging.getLogger(__name__)
 
-# Every event type that there is.
+# All event types.
 EVENTS = (
     'sandbox.create.end', 'sandbox.create.error', 'sandbox.start.end',
     'sandbox.exit', 'sandbox.delete.end',
@@ -38,15 +38,18 @@ EVENTS = (
 )
 
 _MAX_QUEUED = 10000
-_LAST_SECONDS = 5.0  # for what is queued when the process ends
+_LAST_SECONDS = 5.0  # stop() waits this long for the queued notifications
 
 
 class Emitter:
-    """Threads may share it. What is sent before start() is sent then."""
+    """Sends notifications. Threads may share it.
+
+    Events before start() are queued, and sent by start().
+    """
 
     def __init__(self, conf: cfg.ConfigOpts,
                  transport: messaging.Transport | None = None) -> None:
-        """:param transport: None: as [oslo_messaging_notifications] says"""
+        """:param transport: default: [oslo_messaging_notifications]"""
         self.host: str = conf.host
         self._notifier: messaging.Notifier | None = None
         self._queue: queue.SimpleQueue[tuple[str, Any] | None] = (
@@ -67,23 +70,31 @@ class Emitter:
             self._thread.start()
 
     def stop(self) -> None:
-        """Wait for what is queued, but not for ever."""
+        """Send the queued notifications, for at most 5 seconds."""
         self._queue.put(None)
         if self._thread.ident:
             self._thread.join(_LAST_SECONDS)
             if self._thread.is_alive():
-                LOG.error('%d notifications are lost: the message broker '
-                          'does not take them', self._queue.qsize())
+                LOG.error('Lost %d notifications: the message broker did not '
+                          'accept them', self._queue.qsize())
 
     def sandbox(self, event: str, occurred_at: float, **fields: Any) -> None:
-        """:param event: one of EVENTS; occurred_at: Unix seconds"""
+        """Send a notification about a sandbox.
+
+        :param event: one of EVENTS
+        :param occurred_at: Unix seconds
+        """
         self._send(event, objects.SandboxPayload(
             host=self.host, occurred_at=_time(occurred_at),
             **{'exit_code': None, 'fault': None, **fields}))
 
     def container(self, event: str, occurred_at: float,
                   **fields: Any) -> None:
-        """:param event: one of EVENTS; occurred_at: Unix seconds"""
+        """Send a notification about a container.
+
+        :param event: one of EVENTS
+        :param occurred_at: Unix seconds
+        """
         self._send(event, objects.ContainerPayload(
             host=self.host, occurred_at=_time(occurred_at),
             **{'exit_code': None, 'reason': None, 'fault': None, **fields}))
@@ -91,12 +102,13 @@ class Emitter:
     def _send(self, event: str, payload: Any) -> None:
         assert event in EVENTS, event
         LOG.debug('Notification %s', event)
-        payload.obj_reset_changes(recursive=True)  # all of it is news
+        # Without this, the message would list every field as changed.
+        payload.obj_reset_changes(recursive=True)
         if self._notifier is None:
             return
         if self._queue.qsize() >= _MAX_QUEUED:
-            LOG.error('Notification %s is lost: %d others wait for the '
-                      'message broker', event, _MAX_QUEUED)
+            LOG.error('Lost notification %s: the queue is full (%d wait for '
+                      'the message broker)', event, _MAX_QUEUED)
         else:
             self._queue.put((event, payload.obj_to_primitive()))
 
@@ -109,7 +121,7 @@ class Emitter:
             try:
                 send({}, event, payload)
             except Exception:
-                LOG.exception('Notification %s is lost', event)
+                LOG.exception('Lost notification %s', event)
 
 
 def fault(error: BaseException) -> objects.FaultPayload:

@@ -12,9 +12,10 @@
 
 """Payloads of the versioned notifications.
 
-A field that is added raises the minor version; anything else the major
-one. One sample of each notification is kept in doc/notification_samples.
-Nothing here is taken from a container's environment or command.
+A new field raises the minor version, any other change the major version.
+doc/notification_samples has one sample of each notification. No field is
+filled from a container's environment or command; only the message of a fault
+may quote a command that does not exist.
 """
 
 from oslo_versionedobjects import base
@@ -27,7 +28,7 @@ class _Payload(base.VersionedObject):
 
 
 class FaultPayload(_Payload):
-    """Why something failed: our exception's class, cause and remedy."""
+    """An error: the class of our exception, its cause and its remedy."""
 
     VERSION = '1.0'
     fields = {
@@ -39,8 +40,9 @@ class FaultPayload(_Payload):
 class SandboxPayload(_Payload):
     """The VM of a pod.
 
-    pod_uuid: the Zun container's or capsule's; kind: which of them;
-    occurred_at: when containerd saw it, not when it was sent.
+    pod_uuid: UUID of the Zun container or capsule; kind: container or
+    capsule; occurred_at: the time at which containerd saw the event, not
+    the time of sending.
     """
 
     VERSION = '1.0'
@@ -59,9 +61,9 @@ class SandboxPayload(_Payload):
 
 
 class ContainerPayload(_Payload):
-    """One container. For a Zun container uuid and pod_uuid are the same.
+    """One container. For a Zun container, uuid and pod_uuid are the same.
 
-    reason: OOMKilled, or null; exit_code: null when it is not known.
+    reason: OOMKilled, or null; exit_code: null if it is unknown.
     """
 
     VERSION = '1.0'

@@ -73,7 +73,7 @@ class TestDerive(base.TestCase):
                        {'images': [{'kata_isolation': 'much'}]}):
             e = self.assertRaises(exception.InvalidInput,
                                   needs.derive, **kwargs)
-            self.assertIn('Use: ', str(e))
+            self.assertIn('Use one of: ', str(e))
 
     def test_a_long_value_is_cut(self):
         e = self.assertRaises(

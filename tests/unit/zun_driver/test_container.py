@@ -131,7 +131,8 @@ class TestCreate(ContainerTestCase):
         self.api.labels['registry.example/app:1'] = {
             'kata-openstack.io/isolation': 'much'}
         raised = self.assertRaises(zun_exc.Invalid, self.create)
-        self.assertIn('image: kata-openstack.io/isolation', str(raised))
+        self.assertIn('image metadata kata-openstack.io/isolation',
+                      str(raised))
         self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
 
     def test_runc_as_zuns_default_is_never_used(self) -> None:

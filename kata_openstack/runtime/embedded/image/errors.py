@@ -23,25 +23,26 @@ class ToolMissing(exception.KataError):
 class KernelMissing(exception.KataError):
     """The embedded runtime has no guest kernel."""
 
-    msg_fmt = 'There is no kernel package for the guest: %(why)s.'
-    remedy_fmt = ('Run apt-get update, or name a linux-image-*-cloud-*.deb in '
-                  '[embedded] kernel_package.')
+    msg_fmt = 'No usable kernel package for the guest: %(why)s.'
+    remedy_fmt = ('Run apt-get update, or set [embedded] kernel_package to a '
+                  'linux-image-*-cloud-*.deb file.')
 
 
 class GuestImageFailed(exception.KataError):
-    msg_fmt = 'The guest image could not be built: %(why)s.'
-    remedy_fmt = "Check Debian's python3 and crun packages on the node."
+    msg_fmt = 'Cannot build the guest image: %(why)s.'
+    remedy_fmt = ("Check that Debian's python3 and crun packages on the node "
+                  'are complete.')
 
 
 class NoSpace(exception.KataError):
-    msg_fmt = ('%(path)s has %(free_mib)d MiB left, but %(needed_mib)d MiB '
-               'are needed.')
+    msg_fmt = ('%(path)s has %(free_mib)d MiB of free space, but '
+               '%(needed_mib)d MiB are needed.')
     remedy_fmt = '%(remedy)s'
 
 
 class TemplateFailed(exception.KataError):
-    """The VM from which sandboxes are cloned could not be made."""
+    """The VM from which sandboxes are cloned could not be created."""
 
-    msg_fmt = 'The VM template could not be made: %(why)s.'
-    remedy_fmt = ('Check the QEMU package, and that /dev/shm and the memory '
-                  'suffice.')
+    msg_fmt = 'Cannot create the VM template: %(why)s.'
+    remedy_fmt = ('Check the QEMU package, the free memory, and the free '
+                  'space of [embedded] memory_path (default: /dev/shm).')
