@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Configuration options, one module a group.
+"""Configuration options, one module per group.
 
 Each module of this package (except ``opts``) has ``GROUP`` (an
-``oslo_config.cfg.OptGroup``) and ``OPTS`` (a list of options). Nothing
-here is registered on import: the caller passes its own ConfigOpts, so that
-the same code runs in our services and inside zun-compute.
+``oslo_config.cfg.OptGroup``) and ``OPTS`` (a list of options). An import
+registers nothing: the caller passes its own ConfigOpts, so that the same
+code runs in our services and inside zun-compute.
 """

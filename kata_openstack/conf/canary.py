@@ -19,22 +19,24 @@ OPTS = [
     cfg.BoolOpt(
         'enabled',
         default=True,
-        help='Run one sandbox without a network, and a container of our own '
-             'image in it, with each handler, once after each boot and after '
-             'each change of its configuration. Offer the handler only when '
-             'that worked and the container was not on the kernel of this '
-             'host.'),
+        help='Test each runtime handler with a canary sandbox before the '
+             'node offers it: start one container, from an image of '
+             'kata-openstack, in a sandbox without a network. The node '
+             'offers a handler only if this works and the container runs on '
+             "another kernel than the host's. The test runs once after each "
+             "boot and after each change of the handler's configuration."),
     cfg.IntOpt(
         'retry_interval',
         default=300, min=10,
-        help='The longest time, in seconds, between two attempts with a '
-             'handler whose sandbox fails. It is tried again after a few '
-             'seconds first, then at twice the interval each time.'),
+        help='Maximum number of seconds between two tests of a handler whose '
+             'canary sandbox fails. The first retry comes after a few '
+             'seconds; each further one doubles the interval, up to this '
+             'maximum.'),
     cfg.IntOpt(
         'wait',
         default=12, min=0, max=600,
-        help='While the first sandbox of a handler is still starting, a '
-             'request that must know which handlers are usable waits this '
-             'many seconds, and then goes on without the handler. Keep it '
-             'below the rpc_timeout of the Zun driver.'),
+        help='Maximum number of seconds that a request waits for the first '
+             'canary sandbox of a handler. After that, the request proceeds '
+             'without the handler. Applies to requests that need the list of '
+             'usable handlers. Keep it below [kata_driver] rpc_timeout.'),
 ]

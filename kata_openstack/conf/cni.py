@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[cni]: where kata-cni finds kata-compute."""
+"""[cni]: the connection between kata-cni and kata-compute."""
 
 from oslo_config import cfg
 
@@ -20,10 +20,12 @@ OPTS = [
     cfg.StrOpt(
         'socket_path',
         default='/run/kata-openstack/cni.sock',
-        help='Socket on which kata-compute serves kata-cni. Name the same '
-             'one as "socket" in the CNI configuration of containerd.'),
+        help='Unix socket on which kata-compute serves kata-cni. Set '
+             '"socket" in the CNI configuration of containerd to the same '
+             'path.'),
     cfg.IntOpt(
         'timeout',
         default=60, min=1,
-        help='Seconds for one program run while a network is plugged.'),
+        help='Maximum number of seconds for each program, such as ip or '
+             'ovs-vsctl, that kata-compute runs to plug or unplug a port.'),
 ]

@@ -20,28 +20,31 @@ OPTS = [
     cfg.BoolOpt(
         'allow_privileged',
         default=False,
-        help='Run containers that ask to be privileged. Inside its sandbox '
-             'such a container may do anything to the guest kernel; the '
-             "host's devices are not given to it."),
+        help='Allow privileged containers. Such a container has full control '
+             'over the guest kernel of its sandbox, but no access to the '
+             'devices of the host.'),
     cfg.IntOpt(
         'max_log_size_mib',
         default=4, min=1, max=64,
-        help='The most that one request for logs returns, in MiB, counted '
-             'from the end. Logs travel through the message broker.'),
+        help='Maximum size, in MiB, of the answer to one request for the '
+             'logs of a container. Longer logs lose their beginning. The '
+             'answer passes through the message broker.'),
     cfg.IntOpt(
         'max_log_file_mib',
         default=64, min=1,
-        help="The size, in MiB, at which a container's log is set aside and "
-             'a new one begun. The one that was set aside before is removed '
-             'then, so that a container has twice this on disk, and what it '
-             'writes in some seconds.'),
+        help="Size, in MiB, at which a container's log file is rotated. One "
+             'rotated file is kept; the previous one is removed. The logs of '
+             'a container therefore take up to twice this size on disk, plus '
+             'the output of the few seconds between two checks.'),
     cfg.IntOpt(
         'max_exec_output_mib',
         default=4, min=1, max=14,
-        help='The most that one exec returns, in MiB. The rest is cut off.'),
+        help='Maximum size, in MiB, of the output that "openstack '
+             'appcontainer exec" returns. The rest is cut off.'),
     cfg.IntOpt(
         'resync_interval',
         default=60, min=5,
-        help='Seconds between comparisons of what kata-compute knows with '
-             'what containerd has, beside those after every reconnection.'),
+        help='Seconds between two comparisons of the state that kata-compute '
+             "has recorded with containerd's. Another comparison follows "
+             'each reconnection to containerd.'),
 ]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[containerd]: where containerd listens, and how long it may take."""
+"""[containerd]: the address and the timeouts of containerd."""
 
 from oslo_config import cfg
 
@@ -20,30 +20,33 @@ OPTS = [
     cfg.StrOpt(
         'address',
         default='/run/containerd/containerd.sock',
-        help="containerd's socket."),
+        help='Path of the Unix socket of containerd.'),
     cfg.StrOpt(
         'namespace',
         default='k8s.io',
-        help="containerd's namespace of its CRI plugin. containerd fixes it; "
-             'change it only together with containerd.'),
+        help='containerd namespace of the CRI plugin. containerd fixes this '
+             'name; change it only for a containerd that uses another one.'),
     cfg.IntOpt(
         'timeout',
         default=30, min=1,
-        help='Seconds for a call that only asks or records.'),
+        help='Timeout, in seconds, of short calls to containerd, which only '
+             'read or write records.'),
     cfg.IntOpt(
         'sandbox_timeout',
         default=180, min=1,
-        help='Seconds for a call that starts or stops a VM or a process in '
-             'one. Slow hosts (emulation, nested virtualisation) need more.'),
+        help='Timeout, in seconds, of calls that start or stop a VM or a '
+             'process in a VM. Slow hosts (emulation, nested virtualisation) '
+             'need a higher value.'),
     cfg.IntOpt(
         'pull_timeout',
         default=900, min=1,
-        help='Seconds for the pull of one image.'),
+        help='Timeout, in seconds, of the pull of one image.'),
     cfg.ListOpt(
         'registry_mirrors',
         default=[],
-        help='Mirrors that containerd asks before a registry, as '
-             'REGISTRY=URL, for example docker.io=https://mirror.example. '
-             'Name a registry again for a second mirror. They are written '
-             'by "kata-openstack containerd configure".'),
+        help='Registry mirrors, as a list of REGISTRY=URL, for example '
+             'docker.io=https://mirror.example. containerd tries the mirrors '
+             'of a registry before the registry itself. Repeat a registry to '
+             'give it several mirrors. The option takes effect when you run '
+             '"kata-openstack containerd configure".'),
 ]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[DEFAULT]: where the node keeps its state, and its name."""
+"""[DEFAULT]: the name of the node and the folders for its state."""
 
 import socket
 
@@ -23,17 +23,18 @@ OPTS = [
         'host',
         default=socket.gethostname(),
         sample_default='<current hostname>',
-        help='Name of this node. Must be the same as the host option of '
-             'zun-compute on this node: the driver sends its requests to '
-             'kata-compute under that name.'),
+        help='Name of this node. Must be the same as [DEFAULT] host of '
+             'zun-compute on this node: the Zun driver addresses its '
+             'requests to kata-compute by that name.'),
     cfg.StrOpt(
         'state_path',
         default='/var/lib/kata-openstack',
-        help='Folder for what must outlive a reboot: container logs, the '
-             'guest image, templates.'),
+        help='Folder for data that must survive a reboot: container logs, '
+             'the guest image, VM templates.'),
     cfg.StrOpt(
         'run_path',
         default='/run/kata-openstack',
-        help='Folder for sockets and for the state of running sandboxes; '
-             'a tmpfs is expected.'),
+        help='Folder for sockets and for the state of running sandboxes. It '
+             'should be on a tmpfs, as /run is, so that a reboot empties '
+             'it.'),
 ]

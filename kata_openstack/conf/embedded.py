@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[embedded]: this project's own runtime, from distribution packages."""
+"""[embedded]: this project's own runtime, made of distribution packages."""
 
 from oslo_config import cfg
 
@@ -20,51 +20,58 @@ OPTS = [
     cfg.StrOpt(
         'qemu_path',
         default='/usr/bin/qemu-system-x86_64',
-        help='The QEMU program (Debian: qemu-system-x86).'),
+        help='Path of the QEMU program (Debian package: qemu-system-x86).'),
     cfg.StrOpt(
         'virtiofsd_path',
         default='/usr/lib/qemu/virtiofsd',
-        help='The virtiofsd program (Debian 12: qemu-system-common; '
-             'Debian 13: /usr/libexec/virtiofsd of virtiofsd).'),
+        help='Path of the virtiofsd program. Debian 12: the default, from the '
+             'package qemu-system-common. Debian 13: /usr/libexec/virtiofsd, '
+             'from the package virtiofsd.'),
     cfg.StrOpt(
         'kernel_package',
         default='',
-        help='A linux-image-*-cloud-*.deb file with the kernel for the '
-             'guests. It is unpacked, not installed. Empty: the newest '
-             'that apt offers is downloaded.'),
+        help='Path of a linux-image-*-cloud-*.deb file with the kernel for '
+             'the guests. The file is unpacked, not installed. Empty: '
+             'download the newest such package with apt.'),
     cfg.StrOpt(
         'memory_path',
         default='/dev/shm',  # noqa: S108 - the tmpfs is meant
-        help="A tmpfs for templates and for the VMs' memory; a folder is "
-             'made in it.'),
+        help='Folder on a tmpfs for the memory of VMs and VM templates. '
+             'kata-openstack creates its own folder in it.'),
     cfg.IntOpt(
         'default_memory_mib',
         default=256, min=128,
-        help='Memory of a sandbox for which no memory was asked.'),
+        help='Memory, in MiB, of the VM of a sandbox without a memory '
+             'limit.'),
     cfg.IntOpt(
         'default_vcpus',
         default=1, min=1,
-        help='Virtual CPUs of a sandbox for which no CPU limit was asked.'),
+        help='Number of virtual CPUs of a sandbox without a CPU limit.'),
     cfg.IntOpt(
         'max_memory_mib',
         default=0, min=0,
-        help='The largest sandbox. 0: what the host has.'),
+        help='Maximum memory, in MiB, of the VM of a sandbox. 0: the memory '
+             'of the host.'),
     cfg.IntOpt(
         'guest_overhead_mib',
         default=96, min=32,
-        help="Added to the memory that a pod asks for, for the guest's "
-             'kernel and agent.'),
+        help='Memory, in MiB, that is added to the requested memory of a pod '
+             'for the kernel and the agent of the guest.'),
     cfg.IntOpt(
         'first_uid',
         default=1_900_000_000, min=1000,
-        help='Each QEMU process runs as a user id of its own, from a range '
-             'that begins here. Nothing else may use the range.'),
+        help='First user ID of the range for QEMU processes. Each QEMU '
+             'process runs with a user ID of its own. No other program or '
+             'user may use this range.'),
     cfg.IntOpt(
         'uids',
         default=65536, min=16,
-        help='Size of that range: the number of sandboxes, and one.'),
+        help='Number of user IDs in the range that starts at first_uid. One '
+             'is for the VM template, the others limit the number of '
+             'sandboxes that run at the same time.'),
     cfg.BoolOpt(
         'debug',
         default=False,
-        help="Log every step of a sandbox's start to containerd's log."),
+        help='Write each step of the start of a sandbox to the log of '
+             'containerd.'),
 ]

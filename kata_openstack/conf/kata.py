@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[kata]: which hypervisors this node may use."""
+"""[kata]: the hypervisors that this node may use."""
 
 from oslo_config import cfg
 
@@ -19,55 +19,61 @@ GROUP = cfg.OptGroup('kata', title='Choice of the hypervisor')
 OPTS = [
     cfg.ListOpt(
         'hypervisor_order',
-        # Cloud Hypervisor boots fastest and costs the least memory per
-        # sandbox (130 MiB against QEMU's 320) and needs no vhost-vsock;
-        # QEMU supports the most; the embedded one runs anywhere.
+        # Cloud Hypervisor boots fastest, needs the least memory per sandbox
+        # (130 MiB; QEMU: 320 MiB) and no vhost-vsock. QEMU supports the most
+        # needs. The embedded runtime runs on any host.
         default=['clh', 'qemu', 'embedded'],
-        help='The hypervisors that this node may use, the preferred one '
-             'first. A pod gets the first that can run on this host and '
-             'offers what the pod needs. A hypervisor that is not named '
-             'here is never used. Beside those of the default there are '
+        help='Hypervisors that this node may use, in order of preference. A '
+             'pod gets the first one that runs on this host and meets the '
+             'needs of the pod. The node never uses a hypervisor that is not '
+             'in this list. Known hypervisors besides those of the default: '
              'dragonball, fc, stratovirt, openvmm, remote, qemu-snp, '
              'qemu-tdx, qemu-se, nvidia-gpu, nvidia-gpu-snp, '
-             'nvidia-gpu-tdx, and those that other packages bring.'),
+             'nvidia-gpu-tdx, and those from other installed packages.'),
     cfg.ListOpt(
         'allowed_handlers',
         default=[],
-        help='The runtime handlers that pods may have, such as kata-clh. '
-             'Empty for all of the hypervisors in hypervisor_order.'),
+        help='Runtime handlers that pods may use, such as kata-clh. Empty: '
+             'the handlers of all hypervisors in hypervisor_order.'),
     cfg.StrOpt(
         'minimum_isolation',
         default='none',
         choices=[
-            ('none', 'Any hypervisor that this node may use, also an '
-                     'emulated or remote one.'),
-            ('hardware', "The CPU keeps guest and host apart: hardware "
-                         'virtualization on this node.'),
+            ('none', 'Any hypervisor that this node may use, including '
+                     'emulated and remote ones.'),
+            ('hardware', 'Hardware virtualization on this node: the CPU '
+                         'separates guest and host.'),
             ('confidential', "The host cannot read the guest's memory: "
                              'SEV-SNP, TDX or Secure Execution.')],
-        help='The least isolation that a pod on this node gets. A request '
-             'may ask for more, never for less.'),
+        help='Minimum isolation level for pods on this node. A request can '
+             'raise the level, but not lower it.'),
     cfg.BoolOpt(
         'allow_emulation',
         default=False,
-        help='Let the embedded hypervisor emulate the CPU (QEMU TCG) on a '
-             'host without usable KVM. The isolation is that of a virtual '
-             'machine, but guests are slow by a factor of ten or more.'),
+        help='Allow the embedded hypervisor to emulate the CPU (QEMU TCG) on '
+             'a host without usable KVM. Emulation is not a security '
+             'boundary: the QEMU project does not handle flaws in it as '
+             'security bugs, and advises against relying on it to isolate a '
+             'guest from the host. Use it for development and tests only, '
+             'never for untrusted tenants. Pods with emulation have the '
+             'isolation level "none", and run slower by a factor of ten or '
+             'more.'),
     cfg.BoolOpt(
         'ask_metadata_service',
         default=False,
-        help="Ask Nova's metadata service whether this node is itself an "
-             'instance, where neither firmware nor a config drive tells. '
-             'It takes a second where there is none.'),
+        help="Ask Nova's metadata service whether this node is a Nova "
+             'instance, if neither the firmware nor a config drive shows it. '
+             'The request takes a second on hosts without a metadata '
+             'service.'),
     cfg.StrOpt(
         'kata_root',
         default='/opt/kata',
-        help='Folder to which a release of Kata Containers was unpacked.'),
+        help='Folder that contains an unpacked release of Kata Containers.'),
     cfg.DictOpt(
         'snapshotters',
         default={},
-        help='containerd snapshotter for each runtime handler that must '
-             'not use the default one, as handler:snapshotter, for example '
-             'kata-clh:devmapper. kata-fc uses devmapper unless another one '
-             'is named here.'),
+        help='containerd snapshotters of runtime handlers, as '
+             'handler:snapshotter, for example kata-clh:devmapper. Handlers '
+             'that are not listed use the default snapshotter; kata-fc uses '
+             'devmapper.'),
 ]

@@ -21,13 +21,13 @@ OPTS = [
         'enabled',
         default=True,
         help='Send versioned notifications about sandboxes and containers. '
-             'They are sent by the driver messagingv2 unless '
-             '[oslo_messaging_notifications] driver says otherwise. The '
-             'broker keeps them until somebody takes them: where nothing '
-             'does, disable them, or limit the queue by a policy of the '
-             'broker (message-ttl).'),
+             'The default notification driver is messagingv2; '
+             '[oslo_messaging_notifications] driver overrides it. The '
+             'message broker stores notifications until a consumer reads '
+             'them. Without a consumer, disable notifications or limit the '
+             'queue with a policy of the broker (message-ttl).'),
     cfg.StrOpt(
         'topic',
         default='versioned_notifications',
-        help='Topic of the notifications.'),
+        help='Topic to which notifications are sent.'),
 ]

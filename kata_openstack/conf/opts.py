@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Collects the options of every group."""
+"""List and register the options of all groups."""
 
 import importlib
 import pkgutil
@@ -34,18 +34,19 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[Any]]]:
 
 
 def register_opts(conf: cfg.ConfigOpts, *groups: str) -> None:
-    """Register our options on ``conf``; safe to call again.
+    """Register our options on ``conf``. Safe to call again.
 
-    :param groups: only these groups. The Zun driver needs that: it lives in
-        zun-compute, whose own [DEFAULT] has options of the same names.
+    :param groups: register only these groups; default: all. The Zun driver
+        needs this, because [DEFAULT] of zun-compute has options of the same
+        names.
     """
     for group, opts in list_opts():
         if not groups or group.name in groups:
             if group.name == 'DEFAULT':  # conf.host, not conf.DEFAULT.host
                 conf.register_opts(opts)
                 continue
-            # a group of its own, because a registered one keeps overrides,
-            # and a second ConfigOpts would share them
+            # Register a copy of the group: a registered group stores
+            # overrides, which a second ConfigOpts would share.
             conf.register_group(cfg.OptGroup(group.name, group.title,
                                              group.help))
             conf.register_opts(opts, group=group.name)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""[vif_ovs]: ports on Open vSwitch."""
+"""[vif_ovs]: plugging ports into Open vSwitch."""
 
 from oslo_config import cfg
 
@@ -20,19 +20,21 @@ OPTS = [
     cfg.StrOpt(
         'ovsdb_connection',
         default='unix:/run/openvswitch/db.sock',
-        help='Database of the Open vSwitch that the Neutron agent of this '
-             'node manages, as ovs-vsctl --db wants it.'),
+        help='Connection to the database of the Open vSwitch that the '
+             'Neutron agent of this node manages, in the format of ovs-vsctl '
+             '--db.'),
     cfg.StrOpt(
         'integration_bridge',
         default='br-int',
-        help='Bridge for ports whose binding names none.'),
+        help='Bridge for ports whose binding does not name a bridge.'),
     cfg.StrOpt(
         'datapath_type',
         default='',
-        choices=[('', 'as the binding says, or else "system"'),
-                 ('system', 'the kernel datapath'),
-                 ('netdev', 'the userspace datapath')],
-        help='Datapath of the integration bridge. The bridge itself is '
-             'never changed; the userspace datapath needs checksum '
-             'offloading switched off inside pods.'),
+        choices=[('', 'The datapath that the binding of the port names, or '
+                      '"system" if it names none.'),
+                 ('system', 'The kernel datapath.'),
+                 ('netdev', 'The userspace datapath.')],
+        help='Datapath type of the integration bridge. With netdev, checksum '
+             'offloading is switched off inside pods, as that datapath '
+             'requires. This option does not change the bridge itself.'),
 ]

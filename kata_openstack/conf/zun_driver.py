@@ -12,8 +12,8 @@
 
 """[kata_driver]: the driver inside zun-compute.
 
-This is the only group of ours that is registered on Zun's own options; put
-it into the configuration file of zun-compute.
+This is our only group that is registered on Zun's ConfigOpts. It belongs in
+the configuration file of zun-compute.
 """
 
 from oslo_config import cfg
@@ -28,52 +28,54 @@ OPTS = [
     cfg.StrOpt(
         'default_runtime',
         default='kata',
-        help='Runtime of containers and capsules that ask for none. "kata" '
-             'lets kata-compute choose the first handler that fits; a '
-             'handler name such as "kata-qemu" fixes it. Takes the place of '
-             '[DEFAULT] container_runtime, whose default "runc" is never '
-             'used here.'),
+        help='Runtime of containers and capsules that do not request one. '
+             'With "kata", kata-compute chooses the first suitable runtime '
+             'handler; the name of a handler, such as "kata-qemu", selects '
+             'that handler. Replaces [DEFAULT] container_runtime, whose '
+             'default "runc" this driver never uses.'),
     cfg.IntOpt(
         'rpc_timeout',
         default=20,
         min=1,
-        help='Seconds to wait for kata-compute to answer a short request, '
-             'such as showing a container or reading its log. Keep it below '
-             'the rpc_response_timeout of zun-api, which waits meanwhile.'),
+        help='Seconds to wait for the answer of kata-compute to a short '
+             'request, such as showing a container or reading its log. Keep '
+             'it below [DEFAULT] rpc_response_timeout of zun-api, which '
+             'waits for the same answer.'),
     cfg.IntOpt(
         'rpc_long_timeout',
         default=900,
         min=1,
-        help='Seconds to wait for kata-compute to pull an image, or to '
-             'create, start, stop or delete a container.'),
+        help='Seconds to wait for the answer of kata-compute to a long '
+             'request: pulling an image, or creating, starting, stopping or '
+             'deleting a container.'),
     cfg.IntOpt(
         'exec_timeout',
         default=30,
         min=1,
-        help='Seconds that a command given to "openstack appcontainer exec" '
-             'may run before it is killed. Keep it below the '
-             'rpc_response_timeout of zun-api. Takes the place of [docker] '
-             'execute_timeout.'),
+        help='Seconds after which a command of "openstack appcontainer exec" '
+             'is killed. Keep it below [DEFAULT] rpc_response_timeout of '
+             'zun-api. Replaces [docker] execute_timeout.'),
     cfg.IntOpt(
         'stop_timeout',
         default=10,
         min=0,
-        help='Seconds between the stop signal and the kill signal when the '
-             'request does not say.'),
+        help='Seconds between the stop signal and the kill signal, if the '
+             'request to stop or restart a container does not give them.'),
     cfg.IntOpt(
         'max_stop_timeout',
         default=300,
         min=0,
-        help='Most seconds between the stop signal and the kill signal, '
-             'whatever a user asks for; longer times are shortened to it. '
-             'No other operation on the container is possible meanwhile.'),
+        help='Maximum number of seconds between the stop signal and the kill '
+             'signal. A longer time in a request is reduced to this value. '
+             'The container accepts no other operation during this time.'),
     cfg.StrOpt(
         'forgotten_pods',
         default='delete',
-        choices=[('delete', 'Delete them, and log it.'),
-                 ('log', 'Only log them, each minute.')],
-        help='What to do with pods of this node that have no record in '
-             "Zun's database, ten minutes after they were made. Nobody can "
-             'ask for their end any more. Choose "log" before zun-compute '
-             'is pointed at another database.'),
+        choices=[('delete', 'Log each such pod and delete it.'),
+                 ('log', 'Only log each such pod, every minute.')],
+        help='Action for pods on this node that have no record in '
+             "Zun's database and are older than ten minutes. No API call can "
+             'stop or delete such a pod. Set this option to "log" before you '
+             'connect zun-compute to another database: "delete" would delete '
+             'every pod whose record is not in it.'),
 ]
