@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Arguments in the forms in which Zun passes them on from its users."""
+"""Parse arguments that Zun passes through from its users."""
 
 import datetime
 import shlex
@@ -23,7 +23,11 @@ CONF = zun.conf.CONF
 
 
 def tail(value: int | str | None) -> int | None:
-    """``'all'``, or a count of lines, as None or a number."""
+    """Return the number of log lines to read.
+
+    :param value: ``'all'`` or a count.
+    :returns: None for all lines, also if ``value`` is not a number.
+    """
     try:
         return max(0, int(str(value)))
     except ValueError:
@@ -31,8 +35,11 @@ def tail(value: int | str | None) -> int | None:
 
 
 def since(value: int | float | str | None) -> float | None:
-    """Unix seconds, or ``2026-01-31 12:00:00,000`` in UTC.
+    """Return a start time in Unix seconds.
 
+    :param value: Unix seconds, or a UTC time such as
+        ``2026-01-31 12:00:00,000``.
+    :returns: None if no time was given.
     :raises InvalidInput: for anything else.
     """
     if value in (None, '', 'None'):
@@ -49,26 +56,31 @@ def since(value: int | float | str | None) -> float | None:
         return at.replace(tzinfo=datetime.UTC).timestamp()
     raise exception.InvalidInput(
         field='since', value=value, why='it is not a time',
-        remedy='Give Unix seconds, or a time such as '
-               '"2026-01-31 12:00:00,000" in UTC.')
+        remedy='Use Unix seconds, or a UTC time such as '
+               '"2026-01-31 12:00:00,000".')
 
 
 def seconds(timeout: int | str | None) -> int:
-    """Of grace before a container is killed; shortened if it is too long."""
+    """Return the seconds between the stop signal and the kill signal.
+
+    Default: [kata_driver] stop_timeout. Limit: max_stop_timeout; a longer
+    time is reduced to it.
+    """
     longest = int(CONF.kata_driver.max_stop_timeout)
     if timeout in (None, '', 'None'):
         timeout = CONF.kata_driver.stop_timeout
     try:
         return min(int(timeout or 0), longest)
     except ValueError:
-        # Zun lets only digits through, and int() refuses thousands of them
+        # Zun accepts digits only, but int() refuses more than 4300 digits.
         return longest
 
 
 def words(command: str) -> list[str]:
-    """Split as a shell would; there need not be one in the image.
+    """Split a command as a shell does. The image needs no shell for this.
 
-    :raises InvalidInput: if it is empty, or a quotation is left open.
+    :raises InvalidInput: if the command is empty or a quotation mark is not
+        closed.
     """
     try:
         found = shlex.split(command)
@@ -79,5 +91,5 @@ def words(command: str) -> list[str]:
     if not found:
         raise exception.InvalidInput(
             field='command', value=command, why='it is empty',
-            remedy='Give the program to run.')
+            remedy='Name a program to run.')
     return found

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the container and the capsule driver have in common."""
+"""The common base of the container driver and the capsule driver."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ TRAIT_PREFIX = 'CUSTOM_KATA_'
 
 
 class KataBaseDriver(driver.BaseDriver):
-    """Resources, volumes, and cleaning up."""
+    """Report resources, refuse volumes, delete pods."""
 
     capabilities: dict[str, bool] = {}
 
@@ -47,39 +47,39 @@ class KataBaseDriver(driver.BaseDriver):
 
     @staticmethod
     def _host(record: Any) -> str:
-        """Where the pod is.
+        """Return the host of the pod.
 
-        Zun's clean-up of auto-removed containers does not look whether they
-        are on this host.
+        It may not be this host: Zun's clean-up of auto-removed containers
+        runs in every zun-compute and does not check their host.
         """
         return record.host or CONF.host
 
     def _clean_up(self, context: Any, record: Any) -> None:
-        """After a failed create or first start: leave nothing anywhere.
+        """Remove the pod and its ports after a failed create or first start.
 
-        Zun forgets the host of such a container, so that no later delete
-        would get here.
+        Zun unsets the host of such a container, so a later delete does not
+        reach the driver.
         """
         try:
             client.api().delete_pod(client.context(context),
                                     self._host(record), record.uuid, True)
         except exception.KataError as e:
-            LOG.error('Pod %s may be left on %s: %s', record.uuid,
+            LOG.error('Could not delete pod %s on %s: %s', record.uuid,
                       self._host(record), errors.text(e))
         try:
             ports.Network(context).release(record)
         except Exception as e:
-            LOG.error('Ports of %s may be left in Neutron: %s', record.uuid,
-                      errors.text(e))
+            LOG.error('Could not release the Neutron ports of %s: %s',
+                      record.uuid, errors.text(e))
         record.container_id = None
         record.addresses = {}
         translate.forget(record)
 
     def _delete(self, context: Any, record: Any, force: bool) -> None:
-        """Idempotent: whatever is gone already is fine.
+        """Delete the pod and release its ports. Idempotent.
 
-        When the node does not answer and the user insists, the ports are
-        given back even so: Zun forgets the container in any case then.
+        A forced delete releases the ports also if the node does not answer,
+        because Zun then deletes the record in any case.
         """
         try:
             client.api().delete_pod(client.context(context),
@@ -94,7 +94,10 @@ class KataBaseDriver(driver.BaseDriver):
 
     def is_volume_available(self, context: Any,
                             volume_mapping: Any) -> tuple[bool, bool]:
-        """True for all: attach_volume() is where the refusal is reported."""
+        """Accept every volume, so that attach_volume() can refuse it.
+
+        Zun reports the error of attach_volume() to the user.
+        """
         return True, False
 
     @errors.translated
@@ -102,15 +105,17 @@ class KataBaseDriver(driver.BaseDriver):
         placement.free(context, volume_mapping.container_uuid)
         if volume_mapping.volume_provider == 'local':
             raise exception.Unsupported(
-                operation='files and folders given with --mount yet',
-                remedy='Put the content into the image, or into an '
-                       'environment variable.')
+                operation='files injected with --mount',
+                remedy='Pass the content in an environment variable, or use '
+                       'an image that contains the file.')
         raise exception.Unsupported(
-            operation='Cinder volumes yet',
-            remedy='Create the container without --mount.')
+            operation='Cinder volumes',
+            remedy='Keep the data in a service that the container reaches '
+                   'over its network, such as an object store or a '
+                   'database.')
 
     def detach_volume(self, context: Any, volume_mapping: Any) -> None:
-        """Nothing was attached."""
+        """Do nothing: attach_volume() refuses every volume."""
 
     # resources
 
@@ -118,11 +123,14 @@ class KataBaseDriver(driver.BaseDriver):
         return host.numa_topology()
 
     def get_pci_resources(self) -> str:
-        """JSON. No devices, and no need for lspci."""
+        """Return an empty JSON list: no PCI devices are offered.
+
+        Zun's own method runs lspci, which the node need not have.
+        """
         return '[]'
 
     def get_host_mem(self) -> tuple[int, int, int, int]:
-        """KiB: total, free, available, used."""
+        """Return total, free, available and used memory in KiB."""
         info = self._node.get()
         if info is None:
             return super().get_host_mem()
@@ -131,7 +139,10 @@ class KataBaseDriver(driver.BaseDriver):
                 info['mem_available'] * kib, info['mem_used'] * kib)
 
     def get_available_resources(self) -> dict[str, Any]:
-        """Never raises: a host without kata-compute offers no runtimes."""
+        """Return the host's resources for Zun. Never raises.
+
+        While kata-compute does not answer, the host reports no runtimes.
+        """
         info = self._node.get(fresh=True) or {}
         data = super().get_available_resources()
         for key, value in host.platform().items():
@@ -139,16 +150,19 @@ class KataBaseDriver(driver.BaseDriver):
         return data
 
     def capabilities_as_traits(self) -> dict[str, bool]:
-        """Zun asks right after update_provider_tree(), which decides."""
+        """Return the traits that update_provider_tree() decided on.
+
+        Zun calls this right after it.
+        """
         return dict(self._traits)
 
     def update_provider_tree(self, provider_tree: Any,
                              nodename: str) -> None:
-        """Inventory and traits, when they can be changed.
+        """Update inventory and traits, unless Placement would refuse it.
 
-        See :mod:`kata_openstack.zun_driver.placement` for why they may have
-        to wait. Traits that the node no longer has are named, because Zun
-        does not remove others.
+        :mod:`kata_openstack.zun_driver.placement` explains why an update may
+        have to wait. Traits that the node has lost are listed as False,
+        because Zun removes only listed traits.
         """
         before = provider_tree.data(nodename)
         super().update_provider_tree(provider_tree, nodename)
@@ -160,7 +174,8 @@ class KataBaseDriver(driver.BaseDriver):
         if ((new != old or provider_tree.has_inventory_changed(
                 nodename, before.inventory))
                 and not placement.is_current(before)):
-            LOG.debug('The resource provider is updated later')
+            LOG.debug('Postponed the update of resource provider %s: its '
+                      'cached generation is old', nodename)
             provider_tree.update_inventory(nodename, before.inventory)
             new = old
         self._traits = {trait: trait in new for trait in old | new}

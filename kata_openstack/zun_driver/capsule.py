@@ -36,10 +36,10 @@ LOG = logging.getLogger(__name__)
 
 
 class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
-    """A capsule is a pod. Zun keeps its state through the container driver.
+    """Create and delete capsules. One capsule is one pod.
 
-    Capsules take no ``--runtime``; the annotation
-    ``kata-openstack.io/runtime`` does the same.
+    Zun updates the state of capsules through the container driver. A capsule
+    has no ``--runtime``; use the annotation ``kata-openstack.io/runtime``.
     """
 
     @errors.translated
@@ -47,9 +47,12 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
                        image: dict[str, Any],
                        requested_networks: list[dict[str, Any]],
                        requested_volumes: dict[str, Any]) -> Any:
-        """Create and start. ``image`` is Zun's sandbox image: not used.
+        """Create and start the containers of a capsule.
 
-        When it fails nothing is left on the node, in Neutron, in Placement.
+        If this fails, it leaves nothing on the node, in Neutron or in
+        Placement.
+
+        :param image: Zun's sandbox image; not used.
         """
         try:
             self._create(context, capsule, requested_networks)
@@ -66,9 +69,9 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
                 requested_networks: list[dict[str, Any]]) -> None:
         if list(capsule.init_containers or []):
             raise exception.Unsupported(
-                operation='init containers yet',
-                remedy='Let the containers of the capsule wait for what '
-                       'they need.')
+                operation='init containers',
+                remedy='Do the initial work in the command of a container, '
+                       'before it starts its main program.')
         translate.runtime(capsule)
         pulled = [self._pull(context, capsule, record)
                   for record in capsule.containers]
@@ -96,7 +99,11 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
 
     def _pull(self, context: Any, capsule: Any,
               record: Any) -> tuple[str, dict[str, Any]]:
-        """:returns: the full reference, and what the image says."""
+        """Pull the image of one container.
+
+        :returns: its full reference, and its details as the node reports
+            them.
+        """
         repo, tag = zun_utils.parse_image_name(
             record.image, record.image_driver, registry=record.registry)
         pulled = images.pull(context, self._host(capsule), repo, tag,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The way from zun-compute to kata-compute."""
+"""The RPC client with which zun-compute calls kata-compute."""
 
 import functools
 from typing import Any
@@ -27,10 +27,10 @@ CONF = zun.conf.CONF
 
 @functools.lru_cache(maxsize=1)
 def api() -> rpcapi.ComputeAPI:
-    """The RPC client, one for both drivers.
+    """Return the RPC client that both drivers share.
 
-    Zun's own transport (``zun.common.rpc.TRANSPORT``) is of no use: it was
-    made before this driver was loaded and lets only Zun's exceptions in.
+    It has its own transport: ``zun.common.rpc.TRANSPORT`` was created before
+    this driver was loaded, and accepts only Zun's exceptions.
     """
     opts.register_opts(CONF, 'kata_driver')
     transport = oslo_messaging.get_rpc_transport(
@@ -40,7 +40,10 @@ def api() -> rpcapi.ComputeAPI:
 
 
 def context(zun_context: Any) -> dict[str, Any]:
-    """Who asks, for the node's log. No token: the node needs none."""
+    """Return project, user and request ID, for the node's log.
+
+    The token stays here: the node does not need it.
+    """
     return {'project_id': getattr(zun_context, 'project_id', None),
             'user_id': getattr(zun_context, 'user_id', None),
             'request_id': getattr(zun_context, 'request_id', None)}

@@ -42,8 +42,8 @@ from kata_openstack.zun_driver import translate
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-_EXECS_MAX = 1000  # prepared but never run: forget the oldest
-# no program survives these, so their effect is worth a moment's wait
+_EXECS_MAX = 1000  # beyond this, drop the oldest command that was not run
+# No program survives these, so kill() waits up to 2 s for the exit.
 _KILLS = ('SIGKILL', 'KILL', '9')
 _KILL_LOOKS = 10
 _KILL_PAUSE = 0.2  # seconds
@@ -58,11 +58,11 @@ class _Exec:
 
 class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                           driver.ContainerDriver):
-    """Turns Zun's calls into requests to kata-compute.
+    """Translate Zun's calls into requests to kata-compute.
 
-    The signatures are those with which zun-compute's manager calls; Zun's
-    base class gives some of them differently. Records are changed in place,
-    because the manager saves the one that it passed.
+    The signatures match the calls in zun-compute's manager; some differ from
+    those of Zun's base class. Methods change a record in place, because the
+    manager saves the record that it passed.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                    image_pull_policy: str | None = 'always',
                    driver_name: str | None = None,
                    registry: Any = None) -> tuple[dict[str, Any], bool]:
-        """:returns: the image, and True: it needs no loading."""
+        """Pull an image onto this node.
+
+        :returns: the image, and True: Zun need not load it.
+        """
         if images.is_sandbox(repo, tag):
             return {'image': repo, 'path': None, 'driver': 'docker'}, True
         return images.pull(context, CONF.host, repo, tag, image_pull_policy,
@@ -112,9 +115,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def create(self, context: Any, container: Any, image: dict[str, Any],
                requested_networks: list[dict[str, Any]],
                requested_volumes: dict[str, Any]) -> Any:
-        """Ports, sandbox and container; not started yet.
+        """Create ports, sandbox and container, without starting it.
 
-        When it fails nothing is left on the node, in Neutron, in Placement.
+        If this fails, it leaves nothing on the node, in Neutron or in
+        Placement.
         """
         try:
             self._create(context, container, image, requested_networks)
@@ -127,7 +131,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                 requested_networks: list[dict[str, Any]]) -> None:
         _refuse_options(container)
         details = image.get(images.DETAILS)
-        if details is None:  # the image of Zun's sandbox, run by a user
+        if details is None:
+            # A user runs Zun's sandbox image, which pull_image() skips.
             details = images.pull(
                 context, self._host(container), image['repo'], image['tag'],
                 'ifnotpresent', None, container.registry)[images.DETAILS]
@@ -138,8 +143,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         try:
             container.addresses = attachment.addresses
             translate.keep(container, attachment, reference, details)
-            # from here on a crash leaves a record from which all can be
-            # found again
+            # Save before creating the pod: after a crash the record still
+            # leads to the ports and the pod.
             container.save(context)
             pod = translate.pod(container)
             found = client.api().create_pod(
@@ -155,7 +160,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     @staticmethod
     def _apply(container: Any, found: dict[str, Any]) -> None:
-        """Take over an answer to an operation on ``container``."""
+        """Write kata-compute's answer to an operation into ``container``.
+
+        :raises NotFound: if the pod lacks this container.
+        """
         pod = objects.PodStatus.from_dict(found)
         status.apply_pod(container, pod)
         state = status.of(container, pod)
@@ -165,10 +173,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     @errors.translated
     def start(self, context: Any, container: Any) -> Any:
-        """A first start that fails takes back all of create().
+        """Start the container.
 
-        It does not if the node may still have the pod: a later start can
-        do better then.
+        A first start that fails undoes create(), unless the node may still
+        have the pod: then a later start may succeed.
         """
         _check_created(container)
         try:
@@ -186,11 +194,11 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         return container
 
     def _is_gone(self, container: Any) -> bool:
-        """Whether the node itself says that it does not have the pod."""
+        """Return True only if the node answers that it lacks the pod."""
         try:
             return not self.check_container_exist(container)
         except Exception as e:
-            LOG.warning('Whether the node has %s is not known: %s',
+            LOG.warning('Could not check whether the node has pod %s: %s',
                         container.uuid, errors.text(e))
             return False
 
@@ -209,7 +217,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def reboot(self, context: Any, container: Any,
                timeout: int | str | None = None) -> Any:
         if container.container_id is None:
-            # zun-api has set Restarting, which nothing else would end
+            # zun-api has set Restarting; nothing else would change it.
             container.status = consts.ERROR
         _check_created(container)
         self._apply(container, client.api().restart_pod(
@@ -221,7 +229,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     @errors.reported
     def kill(self, context: Any, container: Any,
              signal: str | None = None) -> Any:
-        """The signal need not end the container; then it stays Running."""
+        """Send a signal, SIGKILL by default.
+
+        The container stays Running if the signal does not end it.
+        """
         _check_created(container)
         if signal in (None, '', 'None'):
             signal = 'SIGKILL'
@@ -244,9 +255,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     # state
 
     def show(self, context: Any, container: Any) -> Any:
-        """Never raises; without an answer the record stays as it is.
+        """Update one record from the node. Never raises.
 
-        While a task is under way, its outcome is what will count.
+        The record stays unchanged if the node does not answer, or while a
+        task runs: the task sets the outcome.
         """
         if container.container_id is None or container.task_state:
             return container
@@ -257,23 +269,27 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         except exception.NotFound:
             sync.missing(container)
         except Exception as e:
-            LOG.warning('The state of %s is not known: %s', container.uuid,
+            LOG.warning('Could not read the state of %s: %s', container.uuid,
                         errors.text(e))
         else:
             sync.container(context, container, pod)
         return container
 
     def list(self, context: Any) -> tuple[Any, Any]:
-        """All containers of this host, brought up to date.
+        """Update all containers of this host from the node.
 
-        :returns: them, and those of them that the node does not have.
+        :returns: all of them, and those that the node does not have.
         """
         local = zun_objects.Container.list_by_host(context, CONF.host)
         return local, sync.containers(context, local)
 
     def update_containers_states(self, context: Any, containers: Any,
                                  manager: Any) -> None:
-        """For containers and for capsules, and for those of all hosts."""
+        """Update the records of this host, and free stale allocations.
+
+        Zun calls this once with all containers and once with all capsules,
+        each time with the records of every host.
+        """
         self._sweeper.sweep(context, containers)
         local = [c for c in containers if c.host == CONF.host]
         sync.update(context, local, manager)
@@ -318,12 +334,15 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     @errors.translated
     def execute_create(self, context: Any, container: Any, command: str,
                        interactive: bool = False) -> str:
-        """:returns: an id for execute_run(), 64 hexadecimal digits."""
+        """Prepare a command.
+
+        :returns: an ID for execute_run(), 64 hexadecimal digits.
+        """
         _check_created(container)
         if interactive:
             raise exception.Unsupported(
-                operation='interactive commands yet',
-                remedy='Run the command without --interactive.')
+                operation='interactive commands',
+                remedy=refusals.EXEC_REMEDY)
         exec_id = secrets.token_hex(32)
         self._execs[exec_id] = _Exec(client.context(context),
                                      self._host(container), container.uuid)
@@ -333,18 +352,24 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     @errors.translated
     def execute_run(self, exec_id: str, command: str) -> tuple[str, int]:
-        """:returns: the output, of both streams, and the exit code."""
+        """Run a prepared command.
+
+        :returns: the output of both streams, and the exit code.
+        """
         prepared = self._execs.pop(exec_id, None)
         if prepared is None:
-            raise errors.make(zun_exc.Invalid,
-                              f'No command is prepared under {exec_id}.')
+            raise errors.make(
+                zun_exc.Invalid,
+                f'Unknown exec ID {exec_id}: its command has already run, or '
+                'the ID has expired. Run the command again: openstack '
+                'appcontainer exec.')
         try:
             found = client.api().exec_sync(
                 prepared.context, prepared.host, prepared.container,
                 arguments.words(command), CONF.kata_driver.exec_timeout)
         except exception.RuntimeFailed as e:
-            # mostly the user's own affair, a timeout for instance: as a
-            # server error its text would be withheld
+            # The user can act on most of these, such as a timeout. Zun hides
+            # the text of a server error (HTTP 500).
             raise errors.make(zun_exc.Conflict, errors.text(e)) from e
         return found['output'], found['exit_code']
 
@@ -368,33 +393,38 @@ def _check_created(container: Any) -> None:
         raise errors.make(
             zun_exc.Invalid,
             'The container was never created, or its creation failed. '
-            'Delete it and create it again.')
+            'Delete the container and create it again.')
 
 
 def _never_started(container: Any) -> bool:
-    """As the database knows it.
+    """Return True if the database says that the container never ran.
 
-    The record that came with the request was read before it waited for the
-    end of others, such as another start.
+    The record of the request may be stale: Zun read it before the request
+    waited for other operations, such as another start.
     """
     try:
         current = zun_objects.Container.get_by_uuid(
             zun_context.get_admin_context(all_projects=True), container.uuid)
     except Exception as e:
-        LOG.warning('Whether %s ever ran is not known: %s', container.uuid,
-                    errors.text(e))
+        LOG.warning('Could not check whether %s ever ran: %s',
+                    container.uuid, errors.text(e))
         return False
     return bool(current.status == consts.CREATED)
 
 
 def _refuse_options(container: Any) -> None:
-    """What would otherwise be ignored in silence."""
+    """Refuse options that would otherwise be silently ignored.
+
+    :raises Unsupported:
+    """
     policy = (container.restart_policy or {}).get('Name')
     if policy not in (None, '', 'no'):
         raise exception.Unsupported(
-            operation='restart policies yet',
-            remedy='Create the container without --restart.')
+            operation='restart policies',
+            remedy='Create the container without --restart, and start it '
+                   'again after it stops: openstack appcontainer start.')
     if container.healthcheck:
         raise exception.Unsupported(
-            operation='health checks yet',
-            remedy='Create the container without --healthcheck.')
+            operation='health checks',
+            remedy='Create the container without --healthcheck, and run the '
+                   'check with openstack appcontainer exec.')

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From our errors, and Neutron's, to those that Zun can carry.
+"""Translate our errors, and Neutron's, into errors of Zun.
 
-Only classes of ``zun.common.exception`` survive the way from zun-compute
-to zun-api. Their HTTP code matters: from 500 on the API hides the text, so
-whatever the user can act upon becomes an error of the 400s.
+Only classes of ``zun.common.exception`` pass from zun-compute to zun-api.
+zun-api hides the text of errors with HTTP code 500 or more, so an error that
+the user can act upon gets a code below 500.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,7 @@ from zun import objects
 from kata_openstack import exception
 
 LOG = logging.getLogger(__name__)
-# These say nothing of the container: the node may have done what it was
-# asked for, or not, and has whatever it had.
+# After these errors, the outcome on the node is unknown.
 UNREACHABLE = (exception.NodeUnavailable, exception.ContainerdUnavailable)
 
 _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
@@ -54,10 +53,10 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
 
 
 def text(error: BaseException) -> str:
-    """The error's own words.
+    """Return the message of an error, without a remote traceback.
 
-    ``str()`` of an error that came over RPC also holds the remote
-    traceback (oslo.messaging's ``_Remote`` classes).
+    oslo.messaging's ``_Remote`` classes append the traceback to ``str()`` of
+    an error that came over RPC.
     """
     if type(error).__name__.endswith('_Remote') and error.args:
         return str(error.args[0])
@@ -65,11 +64,11 @@ def text(error: BaseException) -> str:
 
 
 def make(cls: type[Exception], message: str) -> Exception:
-    """A Zun exception whose text is ``message``, also behind RPC.
+    """Return a Zun exception whose text is ``message``, also after RPC.
 
-    ZunException puts its text through ``%`` formatting when it is made, and
-    again when oslo.messaging rebuilds it from ``args`` on the other side; a
-    per cent sign, as in a URL, would break either.
+    ZunException applies ``%`` formatting to its text when it is created, and
+    again when oslo.messaging rebuilds it from ``args`` on the other side. A
+    per cent sign, such as one in a URL, would break both.
     """
     escaped = message.replace('%', '%%')
     error = cls(escaped)
@@ -78,6 +77,7 @@ def make(cls: type[Exception], message: str) -> Exception:
 
 
 def to_zun(error: BaseException) -> Exception:
+    """Return the error of Zun for ``error``. Errors of Zun pass unchanged."""
     if isinstance(error, zun_exc.ZunException):
         return error
     for ours, theirs in _CLASSES:
@@ -91,24 +91,27 @@ def unsupported(operation: str, remedy: str) -> Exception:
 
 
 def network(what: str, error: Exception) -> exception.NetworkFailed:
-    """A failure of Neutron, with the remedy that fits."""
+    """Return the error for a failure of Neutron, with a remedy.
+
+    :param what: UUID of the container or capsule.
+    """
     if isinstance(error, neutron_exc.OverQuotaClient):
         remedy = ('Delete ports that are no longer used, or raise the quota: '
                   'openstack quota set --ports.')
     elif isinstance(error, (neutron_exc.IpAddressGenerationFailureClient,
                             neutron_exc.IpAddressInUseClient)):
         remedy = ('Choose another address, or a network whose subnet has '
-                  'free addresses: openstack subnet show.')
+                  'free addresses (openstack subnet show).')
     elif isinstance(error, neutron_exc.ConnectionFailed):
-        remedy = 'Check that the Neutron API runs, and try again.'
+        remedy = 'Check that the Neutron API is running, and try again.'
     else:
-        remedy = "See Neutron's log, and try again."
+        remedy = "Find the cause in Neutron's log, and try again."
     return exception.NetworkFailed(id=what, why=text(error).rstrip('.'),
                                    remedy=remedy)
 
 
 def translated(method: Callable[..., Any]) -> Callable[..., Any]:
-    """For operations whose caller waits for the answer."""
+    """Translate errors of operations whose caller waits for the answer."""
 
     @functools.wraps(method)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -124,21 +127,22 @@ def translated(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def reported(method: Callable[..., Any]) -> Callable[..., Any]:
-    """For operations that zun-compute runs in the background.
+    """Report errors of operations that zun-compute runs in the background.
 
-    Their errors go no further than zun-compute's log, so the container is
-    told too; zun-compute saves it afterwards. Its status stays: what could
-    not be killed still runs, and in Error nothing could be done to it.
+    zun-compute only logs such an error, so the text also goes into
+    ``status_reason``; zun-compute saves the record afterwards. The status
+    stays: a container that could not be killed still runs, and Zun allows
+    almost no operation on a container in Error.
     """
     return _reporting(method, lambda error: False)
 
 
 def reported_as_error(method: Callable[..., Any]) -> Callable[..., Any]:
-    """As :func:`reported`, for operations that a failure leaves half done.
+    """Like :func:`reported`, but a failure sets the status to Error.
 
-    A refusal leaves the status alone, because nothing has happened to the
-    container. So does a node that does not answer: sync sees what became of
-    it.
+    For operations that a failure leaves half done. A refusal keeps the
+    status, because it changes nothing. So does a node that does not answer:
+    the periodic sync finds out the outcome.
     """
     return _reporting(method, _is_failure)
 
@@ -151,7 +155,7 @@ def _is_failure(error: Exception) -> bool:
 
 def _reporting(method: Callable[..., Any],
                failed: Callable[[Exception], bool]) -> Callable[..., Any]:
-    """:param failed: whether the container is in Error after an error."""
+    """:param failed: returns True if the error puts the container in Error"""
 
     @functools.wraps(method)
     def wrapper(self: Any, context: Any, container: Any,
@@ -172,13 +176,16 @@ def _reporting(method: Callable[..., Any],
 
 
 def _log(operation: str, error: Exception) -> None:
-    """A traceback only for what nobody foresaw."""
+    """Log an error, with a traceback only if it is unexpected."""
     expected = isinstance(error, exception.KataError)
     LOG.error('%s failed: %s', operation, text(error), exc_info=not expected)
 
 
 def refuse(operation: str, remedy: str) -> Callable[..., NoReturn]:
-    """A method that says that ``operation`` is not offered."""
+    """Return a method that refuses ``operation``.
+
+    :param operation: the object of "kata-openstack does not support".
+    """
 
     def refused(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         error = unsupported(operation, remedy)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Facts of the host that Zun wants and that are read from files."""
+"""Facts about the host for Zun, read from the kernel's files."""
 
 import os
 import pathlib
@@ -23,7 +23,7 @@ _NODES = pathlib.Path('/sys/devices/system/node')
 
 
 def _cpus(text: str) -> set[int]:
-    """``0-2,4`` as a set."""
+    """Parse a list of CPUs such as ``0-2,4``."""
     cpus: set[int] = set()
     for part in text.strip().split(','):
         first, _, last = part.partition('-')
@@ -33,10 +33,10 @@ def _cpus(text: str) -> set[int]:
 
 
 def numa_topology(root: pathlib.Path = _NODES) -> Any:
-    """As Zun's own, which runs lscpu and numactl instead.
+    """Return the NUMA topology, without running lscpu and numactl as Zun does.
 
-    :returns: ``zun.objects.NUMATopology``, memory in MiB; one node with
-        all processors where the kernel tells nothing.
+    :returns: ``zun.objects.NUMATopology``, memory in MiB. One node with all
+        processors if the kernel reports no NUMA nodes.
     """
     nodes = []
     for path in sorted(root.glob('node[0-9]*')):
@@ -60,7 +60,7 @@ def numa_topology(root: pathlib.Path = _NODES) -> Any:
 
 
 def platform() -> dict[str, Any]:
-    """What Zun must know of a host whose kata-compute does not answer."""
+    """Return the host data for Zun while kata-compute does not answer."""
     system = os.uname()
     return {'architecture': system.machine,
             'os_type': system.sysname.lower(),

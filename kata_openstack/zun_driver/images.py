@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images, as Zun asks for them, through kata-compute."""
+"""Pull and inspect images for Zun, through kata-compute."""
 
 from typing import Any
 
@@ -33,10 +33,12 @@ def name(repo: str, tag: str | None) -> str:
 
 
 def auth(repo: str, registry: Any) -> dict[str, str] | None:
-    """Credentials for ``repo``: of the given registry, or of the default.
+    """Return credentials for ``repo``, of the given or the default registry.
 
-    They are sent to the registry that they are for and to no other, which
-    an image name with another registry in it would otherwise bring about.
+    They go only to their own registry. Without this check, an image name
+    that contains another registry would send them there.
+
+    :returns: None if no credentials apply.
     """
     domain, _ = reference.Reference.parse(repo).split_hostname()
     if (registry is not None and registry.username
@@ -54,10 +56,10 @@ def auth(repo: str, registry: Any) -> dict[str, str] | None:
 
 
 def _server(domain: str) -> str:
-    """As containerd wants it: a URL, of which it compares the host.
+    """Return the registry as a URL, whose host containerd compares.
 
-    A bare host is taken for a path there, and the credentials are dropped
-    without a word (ParseAuth in containerd's CRI plugin).
+    containerd takes a bare host for a path and then silently drops the
+    credentials (ParseAuth in its CRI plugin).
     """
     host = domain.partition('/')[0]
     if host in ('docker.io', 'index.docker.io'):
@@ -66,9 +68,10 @@ def _server(domain: str) -> str:
 
 
 def is_sandbox(repo: str, tag: str | None) -> bool:
-    """Whether this is the image of Zun's sandbox container.
+    """Return True for the image of Zun's sandbox container.
 
-    zun-compute pulls it before each capsule; nothing here runs it.
+    zun-compute pulls it before each capsule, but this driver does not run
+    it.
     """
     return (repo, tag) == zun_utils.parse_image_name(
         CONF.sandbox_image, CONF.sandbox_image_driver)
@@ -79,8 +82,9 @@ def pull(context: Any, host: str, repo: str, tag: str | None,
          registry: Any) -> dict[str, Any]:
     """Pull an image onto the node.
 
-    :returns: what Zun hands on to create(), our image dictionary in it.
-    :raises Unsupported: for Glance.
+    :returns: the dictionary that Zun passes to create(). Its key
+        ``DETAILS`` has the image's details as the node reports them.
+    :raises Unsupported: for an image in Glance.
     """
     refuse_glance(driver)
     policy = (policy or 'always').lower()
@@ -94,26 +98,30 @@ def pull(context: Any, host: str, repo: str, tag: str | None,
 def refuse_glance(driver: str | None) -> None:
     if (driver or CONF.default_image_driver) == 'glance':
         raise exception.Unsupported(
-            operation='images from Glance yet',
-            remedy='Push the image to a registry and name it from there, '
-                   'with --image-driver docker.')
+            operation='images from Glance',
+            remedy='Push the image to a registry, and use its full name '
+                   'there with --image-driver docker.')
 
 
 def inspect(context: Any, host: str, image: str) -> dict[str, Any]:
-    """As ``docker inspect``, as far as Zun reads it."""
+    """Return the fields of ``docker inspect`` that Zun reads."""
     found = client.api().inspect_image(client.context(context), host, image)
     return {'Id': found['id'],
             'Size': found['size'],
-            # the manager splits the first at a colon, and wants a tag
+            # Zun's manager splits the first one at a colon and needs a tag.
             'RepoTags': [image],
             'Config': {'Entrypoint': found['entrypoint'],
                        'Cmd': found['command']}}
 
 
 def refuse_search() -> None:
-    """Zun's create tolerates this very class as "cannot tell"."""
+    """Refuse a search.
+
+    :raises OperationNotSupported: the only class that Zun's create
+        tolerates; it then skips its check that the image exists.
+    """
     raise errors.make(zun_exc.OperationNotSupported, str(
         exception.Unsupported(
             operation='searching for images',
-            remedy='Registries offer no common search; give the full name '
+            remedy='Registries have no common search API. Use the full name '
                    'of the image.')))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the node can run, as zun-compute remembers it for a minute."""
+"""A cache of what kata-compute reports about this node."""
 
 import threading
 import time
@@ -24,14 +24,14 @@ from kata_openstack.zun_driver import errors
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-_INFO_MAX_AGE = 90.0  # seconds; zun-compute asks anew each minute
+_INFO_MAX_AGE = 90.0  # seconds; zun-compute refreshes it every minute
 
 
 class NodeInfo:
-    """What the node last said of itself.
+    """The node's last report.
 
-    Zun asks for memory, processors and traits several times within each
-    create; the node is asked once a minute.
+    Zun reads memory, processors and traits several times during each
+    create; the cache reduces this to one request a minute.
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,9 @@ class NodeInfo:
         self._at = 0.0
 
     def get(self, *, fresh: bool = False) -> dict[str, Any] | None:
-        """Never raises, because a create would be left half done.
+        """Return the report. Never raises: Zun would leave a create half done.
 
+        :param fresh: ask the node, however new the last report is.
         :returns: None if the node does not answer.
         """
         with self._lock:
@@ -49,9 +50,10 @@ class NodeInfo:
             if not fresh and age < _INFO_MAX_AGE:
                 return self._info
             try:
-                self._info = client.api().get_node_info(client.context(None), CONF.host)
+                self._info = client.api().get_node_info(
+                    client.context(None), CONF.host)
             except Exception as e:
-                LOG.warning('No runtimes are offered on %s: %s', CONF.host,
+                LOG.warning('Reported no runtimes for %s: %s', CONF.host,
                             errors.text(e))
                 self._info = None
             self._at = time.monotonic()

@@ -10,17 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Placement, where Zun 18 needs help with it.
+"""Work around two faults in Zun 18's use of Placement.
 
-When a create fails, Zun unsets the host of the container and leaves its
-allocation in Placement, for ever: a later delete only removes the record.
-After some failures, such as of wrong options, a node would be "full".
+1. When a create fails, Zun unsets the host of the container but keeps its
+   allocation in Placement forever: a later delete only removes the record.
+   After some failures, for example with wrong options, a node would look
+   full.
 
-When it updates a resource provider and its cached generation is old, as it
-is after every create, the error 409 is not the one that it knows to handle
-(``common/clients.py`` makes the adapter without ``raise_exc=False``): the
-create that is under way stops there and stays in Creating. Its cache is
-refreshed every [compute] resource_provider_association_refresh seconds.
+2. Zun's cached generation of a resource provider is old after every create.
+   An update with an old generation fails with HTTP 409, in a form that Zun
+   does not handle (``common/clients.py`` creates the adapter without
+   ``raise_exc=False``). The create that triggered the update then stops and
+   stays in Creating. Zun refreshes its cache every [compute]
+   resource_provider_association_refresh seconds.
 """
 
 from collections.abc import Iterable
@@ -43,38 +45,40 @@ def _client() -> report.SchedulerReportClient:
 def free(context: Any, uuid: str) -> bool:
     """Delete the allocation of a container or capsule, if there is one.
 
-    :returns: False if Placement could not be asked.
+    :returns: False if Placement did not answer or refused.
     """
     try:
         _client().delete_allocation_for_container(context, uuid)
-    except Exception as e:  # Zun raises a class here that does not exist
-        LOG.warning('The allocation of %s is left in Placement: %s', uuid, e)
+    except Exception as e:  # Zun names a class here that does not exist
+        LOG.warning('Could not delete the allocation of %s in Placement: %s',
+                    uuid, e)
         return False
     return True
 
 
 def is_current(provider: Any) -> bool:
-    """Whether Placement would take an update of ``provider``.
+    """Return True if Placement would accept an update of ``provider``.
 
-    :param provider: ``zun.compute.provider_tree.ProviderData``, as Zun has
-        it in its cache.
+    :param provider: ``zun.compute.provider_tree.ProviderData`` from Zun's
+        cache.
     """
     try:
         found = _client().get(f'/resource_providers/{provider.uuid}').json()
     except Exception as e:
-        LOG.warning('The resource provider %s is not updated now: %s',
+        LOG.warning('Postponed the update of resource provider %s: %s',
                     provider.name, e)
         return False
     return found.get('generation') == provider.generation
 
 
 class Sweeper:
-    """Frees those of records whose create failed outside of the driver."""
+    """Frees allocations of records whose create failed outside the driver."""
 
     def __init__(self) -> None:
         self._done: set[str] = set()
 
     def sweep(self, context: Any, records: Iterable[Any]) -> None:
+        """Free the allocations of records in Error that have no host."""
         for record in records:
             if (record.host is None and record.status == consts.ERROR
                     and record.uuid not in self._done

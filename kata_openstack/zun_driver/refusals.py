@@ -10,65 +10,76 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Operations of Zun that are not offered, each with its own words.
+"""Operations of Zun that the driver refuses, each with a remedy.
 
-A method here is removed when the operation is built.
+Remove a method from here when the driver implements the operation.
 """
 
 from kata_openstack.zun_driver import errors
+
+EXEC_REMEDY = ('Run each command without --interactive: openstack '
+               'appcontainer exec <container> <command>.')
 
 _refuse = errors.refuse
 
 
 class Refusals:
-    """Must come before Zun's ContainerDriver in the order of bases."""
+    """A mixin; list it before Zun's ContainerDriver in the bases."""
 
     pause = _refuse(
-        'pausing a container yet', 'Stop it: openstack appcontainer stop.')
+        'pausing a container',
+        'Stop the container instead: openstack appcontainer stop.')
     unpause = _refuse(
-        'pausing a container yet', 'Start it: openstack appcontainer start.')
+        'pausing a container',
+        'Start a stopped container: openstack appcontainer start.')
     get_websocket_url = _refuse(
-        'attaching to a container yet',
-        'Read its output: openstack appcontainer logs.')
+        'attaching to a container',
+        'Read its output with openstack appcontainer logs, and run commands '
+        'in it with openstack appcontainer exec.')
     resize = _refuse(
-        'resizing the terminal of a container yet',
-        'Use openstack appcontainer logs and exec without a terminal.')
+        'resizing the terminal of a container',
+        'Read its output with openstack appcontainer logs, and run commands '
+        'in it with openstack appcontainer exec.')
     execute_resize = _refuse(
-        'interactive commands yet',
-        'Run the command without --interactive.')
+        'interactive commands', EXEC_REMEDY)
     top = _refuse(
-        'listing the processes of a container yet',
-        'Use openstack appcontainer exec with the program ps, if the image '
-        'holds it.')
+        'listing the processes of a container',
+        'Run ps in it, if the image contains that program: openstack '
+        'appcontainer exec <container> ps.')
     get_archive = _refuse(
-        'copying files out of a container yet',
-        'Use openstack appcontainer exec with the program cat.')
+        'copying files out of a container',
+        'Print a text file: openstack appcontainer exec <container> cat '
+        '<file>.')
     put_archive = _refuse(
-        'copying files into a container yet',
-        'Put them into the image.')
+        'copying files into a container',
+        'Let the container download them, for example: openstack '
+        'appcontainer exec <container> wget -O <file> <URL>.')
     update = _refuse(
-        'changing the resources of a container yet',
-        'Create a new one with the right --cpu and --memory.')
-    # An update asks for this first; a later refusal would be hidden by a
+        'changing the resources of a container',
+        'Create a new container with the new --cpu and --memory.')
+    # Zun's update calls this first. A later refusal would be hidden by a
     # TypeError in Zun's compute_node_tracker.py.
     get_cpu_allocation_ratio = update
     network_attach = _refuse(
-        'attaching a network to a container that exists yet',
-        'Create it with each network: openstack appcontainer create --net, '
-        'once for each.')
+        'attaching a network to an existing container',
+        'Create a new container with one --net network=<network> for each '
+        'network.')
     network_detach = _refuse(
-        'detaching a network from a container yet',
-        'Create a new one with the right --net.')
+        'detaching a network from a container',
+        'Create a new container with one --net network=<network> for each '
+        'network that it keeps.')
     create_network = _refuse(
-        'networks of its own',
-        'Use Neutron networks directly: openstack appcontainer create --net.')
+        'container networks besides those of Neutron',
+        'Name the Neutron network: openstack appcontainer create --net '
+        'network=<network>.')
     delete_network = _refuse(
-        'networks of its own',
+        'container networks besides those of Neutron',
         'Delete the Neutron network: openstack network delete.')
     commit = _refuse(
-        'making an image of a container yet',
-        'Build the image elsewhere and push it to a registry.')
-    # Zun calls this one first when a container is committed
+        'creating an image from a container',
+        'Build the image from a Dockerfile on another machine and push it '
+        'to a registry.')
+    # Zun calls this one first when it commits a container.
     create_image = commit
     upload_image_data = commit
     delete_committed_image = commit

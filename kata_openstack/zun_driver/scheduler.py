@@ -30,11 +30,12 @@ LOG = logging.getLogger(__name__)
 
 
 class KataRuntimeFilter(filters.BaseHostFilter):
-    """Takes the place of Zun's RuntimeFilter, for the sake of its error.
+    """Replaces Zun's RuntimeFilter, for a better error message.
 
-    A runtime that no host offers is passed on to a host, whose answer names
-    the runtime and those that are known; Zun's own filter would leave the
-    user with "There are not enough hosts available."
+    If no host offers the runtime, the filter passes all hosts, and the
+    chosen host refuses the request with the names of the known runtimes.
+    Zun's own filter would only report "There are not enough hosts
+    available."
     """
 
     run_filter_once_per_request = True
@@ -47,5 +48,6 @@ class KataRuntimeFilter(filters.BaseHostFilter):
             return hosts
         fit = [host for host in hosts if runtime in (host.runtimes or [])]
         if not fit:
-            LOG.info('No host offers the runtime %s', runtime)
+            LOG.info('No host offers the runtime %s; passing all hosts',
+                     runtime)
         return fit or hosts

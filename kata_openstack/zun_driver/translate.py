@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Zun containers and capsules, into the pods that kata-compute is asked for.
+"""Translate Zun containers and capsules into pods for kata-compute.
 
-What was worked out when a container was created (its VIFs, the full name of
-its image) is kept in the record's ``cni_metadata``, so that starting it
-again asks Neutron nothing.
+The VIFs and the full image name of a container stay in the record's
+``cni_metadata``, so that a later start needs no request to Neutron.
 """
 
 import re
@@ -30,16 +29,15 @@ from kata_openstack.zun_driver.network import ports
 
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
-# Neutron's names of ports that are PCI functions.
 _KEPT = 'kata'  # our key in cni_metadata
 
 
 def keep(record: Any, attachment: ports.Attachment, image: str,
          details: dict[str, Any]) -> None:
-    """Remember in ``record`` what :func:`pod` needs later.
+    """Store in ``record`` the data that :func:`pod` needs later.
 
-    :param image: full reference, as it was pulled.
-    :param details: what the node says of the image.
+    :param image: full reference of the pulled image.
+    :param details: the image's details as the node reports them.
     """
     record.cni_metadata = {_KEPT: {
         'vifs': [vif.to_dict() for vif in attachment.vifs],
@@ -65,9 +63,9 @@ def kind(record: Any) -> str:
 
 
 def runtime(record: Any) -> str:
-    """The runtime that ``record`` asks for, by ``--runtime`` or annotation.
+    """Return the runtime from ``--runtime``, the annotation or the default.
 
-    :raises InvalidInput: for an annotation that is no text.
+    :raises InvalidInput: for an annotation that is not a string.
     """
     asked = record.runtime
     if not asked:
@@ -76,13 +74,16 @@ def runtime(record: Any) -> str:
             raise exception.InvalidInput(
                 field=RUNTIME_ANNOTATION, value=asked,
                 why='it must be the name of a runtime',
-                remedy='Use "kata", or a name that "openstack appcontainer '
-                       'host show" lists.')
+                remedy='Use "kata", or a runtime that "openstack '
+                       'appcontainer host show" lists.')
     return asked or CONF.kata_driver.default_runtime
 
 
 def hostname(record: Any) -> str:
-    """The user's choice, or the name, as far as it is a host name."""
+    """Return the requested hostname, or one made from the container's name.
+
+    Without a usable name: the first 12 characters of the UUID.
+    """
     if record.hostname:
         return str(record.hostname)
     name = re.sub('[^A-Za-z0-9-]+', '-', record.name or '')[:63].strip('-')
@@ -90,12 +91,12 @@ def hostname(record: Any) -> str:
 
 
 def container(record: Any, image: str) -> objects.Container:
-    """:param image: full reference, as it was pulled."""
+    """:param image: full reference of the pulled image."""
     return objects.Container.from_dict({
         'uuid': record.uuid,
         'name': record.name or record.uuid,
         'image': image,
-        # an empty list is Zun's way to say nothing
+        # Zun stores an empty list if the user gave none.
         'entrypoint': list(record.entrypoint or []) or None,
         'command': list(record.command or []) or None,
         'workdir': record.workdir or None,
@@ -108,15 +109,18 @@ def container(record: Any, image: str) -> objects.Container:
 
 
 def memory_mib(record: Any) -> int | None:
-    """Zun keeps MiB as text; '0' and None mean that nothing was asked."""
+    """Return the requested memory in MiB, None if there is no request.
+
+    Zun stores MiB as a string; '0' and None mean no request.
+    """
     return int(record.memory or 0) or None
 
 
 def _pod(record: Any, containers: list[objects.Container],
          labels: list[dict[str, str]], vifs: list[Any],
          nameservers: list[str]) -> objects.Pod:
-    """:param labels: of each image
-    :raises InvalidInput: for annotations or labels that make no sense
+    """:param labels: the labels of each image
+    :raises InvalidInput: for annotations or labels with invalid values
     """
     needed = needs.derive(
         privileged=bool(record.privileged),
@@ -138,9 +142,9 @@ def _pod(record: Any, containers: list[objects.Container],
 
 
 def pod(record: Any) -> objects.Pod:
-    """The pod of a Zun container that was created before.
+    """Return the pod of a Zun container that was created before.
 
-    :raises NotFound: if it was not.
+    :raises NotFound: if the container was not created.
     """
     kept = _kept(record)
     return _pod(record, [container(record, kept['image'])],
@@ -150,8 +154,10 @@ def pod(record: Any) -> objects.Pod:
 
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
                 attachment: ports.Attachment) -> objects.Pod:
-    """:param images: the reference of each, and what the node says of it,
-    in the order of ``capsule.containers``.
+    """Return the pod of a capsule.
+
+    :param images: the full reference of each image and its details as the
+        node reports them, in the order of ``capsule.containers``.
     """
     containers = [container(record, image) for record, (image, _)
                   in zip(capsule.containers, images, strict=True)]
@@ -161,10 +167,10 @@ def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
 
 
 def defaults(record: Any, image: dict[str, Any]) -> None:
-    """Show in ``record`` what the image decides and the user left out.
+    """Fill entrypoint, command and ports of ``record`` from the image.
 
-    As Docker does, an entrypoint of the user's own drops the command of the
-    image, which was written for another program.
+    Values of the user take precedence. As in Docker, an entrypoint of the
+    user drops the image's command, which was written for another program.
     """
     if not record.entrypoint:
         if not record.command:

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Neutron ports of a pod: made and bound, described, given back.
+"""Create, bind, describe and release the Neutron ports of a pod.
 
-Zun's API has checked with the user's token that the networks, ports and
-security groups may be used; binding needs the service user, as in Nova.
-Requests that do not depend on each other are sent at the same time, because
-they are most of what a user waits for beside the VM itself.
+zun-api has already checked, with the user's token, that the user may use the
+networks, ports and security groups. Binding needs the service user, as in
+Nova. Independent requests are sent in parallel: besides the start of the VM,
+Neutron takes most of the time of a create.
 """
 
 from collections.abc import Iterable
@@ -47,19 +47,25 @@ _UNBOUND = ('', 'unbound', 'binding_failed')
 
 @functools.lru_cache(maxsize=1)
 def _admin_client() -> Any:
-    """One client of the service user, so that its token is reused."""
+    """Return one shared client of the service user, to reuse its token."""
     return clients.OpenStackClients(
         zun_context.get_admin_context()).neutron()
 
 
 def port_name(uuid: str) -> str:
-    """The name of the ports that we make for a pod, and its mark."""
+    """Return the name of the ports that we create for a pod.
+
+    The name marks a port as ours: release() deletes it.
+    """
     return f'{consts.NAME_PREFIX}{uuid}'
 
 
 @dataclasses.dataclass(kw_only=True)
 class Attachment:
-    """``addresses``: as Zun's records hold them, by network."""
+    """The bound ports of a pod.
+
+    ``addresses`` has the form of Zun's records: lists by network ID.
+    """
 
     addresses: dict[str, list[dict[str, Any]]]
     vifs: list[objects.Vif]
@@ -67,10 +73,10 @@ class Attachment:
 
 
 class _Networks:
-    """MTU and subnets by network, for a moment.
+    """A cache of MTU and subnets by network, for 15 seconds.
 
-    Neutron's own time is most of what a create waits for beside the VM, and
-    many containers are created on few networks.
+    Many containers are created on few networks, and Neutron's requests take
+    most of the time of a create besides the start of the VM.
     """
 
     _MAX_AGE = 15.0  # seconds
@@ -109,14 +115,14 @@ class Network:
 
     def attach(self, record: Any,
                requested: Iterable[dict[str, Any]]) -> Attachment:
-        """Make or take the ports of ``record``, bound to this node.
+        """Create the ports of ``record``, or take given ones, and bind them.
 
         :param record: a Zun container or capsule.
-        :param requested: Zun's requested networks, the first is eth0.
-        :raises NetworkFailed: and then no port is left behind.
+        :param requested: Zun's requested networks; the first becomes eth0.
+        :raises NetworkFailed: after releasing all ports again.
         """
         requested = list(requested)
-        # a rebuild names our own ports too, but not as ones to preserve
+        # A rebuild also passes our own ports, without preserve_on_delete.
         supplied = {net['port'] for net in requested
                     if net.get('port') and net.get('preserve_on_delete')}
         try:
@@ -125,7 +131,8 @@ class Network:
             try:
                 self.release(record, supplied)
             except exception.NetworkFailed:
-                LOG.error('Ports of %s may be left in Neutron', record.uuid)
+                LOG.error('Could not release all Neutron ports of %s',
+                          record.uuid)
             if isinstance(e, neutron_exc.NeutronException):
                 raise errors.network(record.uuid, e) from e
             raise
@@ -139,8 +146,8 @@ class Network:
             ports = [pool.submit(self._bind, record, net, groups)
                      for net in requested]
             found = {n: pool.submit(self._network, n) for n in networks}
-        # leaving the block waited for all of them, so that after a failure
-        # no port can appear behind the back of the clean-up
+        # All requests have ended here, so after a failure no port can
+        # appear once the clean-up has listed them.
         attachment = Attachment(addresses={}, vifs=[], nameservers=[])
         for net, future in zip(requested, ports, strict=True):
             port = future.result()
@@ -162,8 +169,9 @@ class Network:
               groups: list[str] | None) -> dict[str, Any]:
         if net.get('pci_request_id'):
             raise exception.Unsupported(
-                operation='SR-IOV ports yet',
-                remedy='Use a port with the vnic type normal.')
+                operation='SR-IOV ports',
+                remedy='Use a port that was created with: openstack port '
+                       'create --vnic-type normal.')
         body: dict[str, Any] = {
             'device_id': record.uuid,
             'device_owner': consts.DEVICE_OWNER_ZUN,
@@ -199,18 +207,21 @@ class Network:
                 id=record.uuid,
                 why=f'network {network} has no subnet, so the port got no '
                     'address',
-                remedy='Add one: openstack subnet create --network '
+                remedy='Add a subnet: openstack subnet create --network '
                        f'{network} --subnet-range <CIDR> <name>.')
         if port.get('binding:vif_type', '') in _UNBOUND:
             host = port.get(consts.BINDING_HOST_ID) or CONF.host
             raise exception.NetworkFailed(
                 id=record.uuid,
                 why=f'Neutron could not bind port {port["id"]} on {host}',
-                remedy='Check the network agent there: openstack network '
-                       f'agent list --host {host}.')
+                remedy='Check the network agent of that host: openstack '
+                       f'network agent list --host {host}.')
 
     def _security_groups(self, record: Any) -> list[str] | None:
-        """Ids, or None for the default group of the project."""
+        """Return the IDs, or None for the project's default group.
+
+        Exposed ports get a security group of their own.
+        """
         ports = exposed_ports(record)
         if ports:
             group = self._neutron.create_security_group({'security_group': {
@@ -228,11 +239,13 @@ class Network:
                 supplied: Iterable[str] | None = None) -> None:
         """Delete our ports of ``record``, and unbind those of the user.
 
-        Goes by what Neutron knows, so that nothing stays behind that a
-        crash kept from being recorded, nor after a rebuild that failed.
+        Lists the ports in Neutron, so that it also finds ports that a crash
+        or a failed rebuild left out of the record.
 
-        :param supplied: ids of ports of the user's, by default as recorded;
-            of the others, the name tells which are ours.
+        :param supplied: IDs of the user's ports; default: as recorded. A
+            port that is not listed is ours if it has our name.
+        :raises NetworkFailed: if a port could not be released. The other
+            ports are released first.
         """
         preserve = (_preserve(record) if supplied is None
                     else dict.fromkeys(supplied, True))
@@ -246,9 +259,9 @@ class Network:
                 else:
                     self._admin.delete_port(port['id'])
             except neutron_exc.PortNotFoundClient:
-                LOG.debug('Port %s is gone already', port['id'])
+                LOG.debug('Port %s was already deleted', port['id'])
             except neutron_exc.NeutronException as e:
-                LOG.error('Port %s of %s could not be released: %s',
+                LOG.error('Could not release port %s of %s: %s',
                           port['id'], record.uuid, e)
                 failed = e
         self._delete_exposing_group(record)
@@ -256,12 +269,15 @@ class Network:
             raise errors.network(record.uuid, failed) from failed
 
     def _ports(self, record: Any) -> list[dict[str, Any]]:
-        """Those of its device, and ours that a rebuild left without one."""
+        """Return the ports bound to ``record``, and our unbound ports.
+
+        A failed rebuild leaves our ports without a device_id.
+        """
         fields = ['id', 'name', 'device_id', consts.BINDING_PROFILE]
         try:
             bound = self._admin.list_ports(device_id=record.uuid,
                                            fields=fields)['ports']
-            # Neutron may ignore a filter for an empty device_id
+            # Filter by name: Neutron may ignore an empty device_id filter.
             named = self._admin.list_ports(
                 name=port_name(record.uuid), tenant_id=record.project_id,
                 fields=fields)['ports']
@@ -286,8 +302,8 @@ class Network:
                     fields=['id'])['security_groups']:
                 self._admin.delete_security_group(group['id'])
         except neutron_exc.NeutronException as e:
-            LOG.error('The security group of the exposed ports of %s could '
-                      'not be deleted: %s', record.uuid, e)
+            LOG.error('Could not delete the security group of the exposed '
+                      'ports of %s: %s', record.uuid, e)
 
     def add_security_group(self, record: Any, group: str) -> None:
         self._change_groups(record, lambda groups: groups | {group})
@@ -308,7 +324,10 @@ class Network:
 
 
 def exposed_ports(record: Any) -> dict[str, Any]:
-    """``{'80/tcp': {}}`` of a container, or of all those of a capsule."""
+    """Return the exposed ports, such as ``{'80/tcp': {}}``.
+
+    For a capsule: those of all its containers.
+    """
     ports = dict(record.exposed_ports or {})
     if record.container_type == consts.TYPE_CAPSULE:
         for member in record.containers:
@@ -317,6 +336,6 @@ def exposed_ports(record: Any) -> dict[str, Any]:
 
 
 def _preserve(record: Any) -> dict[str, bool]:
-    """For each recorded port, whether it is the user's."""
+    """Return, by ID of each recorded port, True if it is the user's."""
     return {addr['port']: bool(addr['preserve_on_delete'])
             for addrs in (record.addresses or {}).values() for addr in addrs}

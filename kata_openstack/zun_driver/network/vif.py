@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Neutron's ports and networks as Zun's records and as VIFs. Pure."""
+"""Convert Neutron's ports and networks to Zun's addresses and to VIFs.
+
+Pure functions: they send no requests.
+"""
 
 from collections.abc import Iterable
 import dataclasses
@@ -22,13 +25,17 @@ from kata_openstack import objects
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """What a port does not say of its network; subnets by id."""
+    """The properties of a network that its ports lack; subnets by ID."""
 
     mtu: int
     subnets: dict[str, dict[str, Any]]
 
 
 def addresses(port: dict[str, Any], preserve: bool) -> list[dict[str, Any]]:
+    """Return the addresses of a port, as Zun's records store them.
+
+    :param preserve: whether the port is the user's, and must not be deleted.
+    """
     return [{'addr': fixed['ip_address'],
              'version': ipaddress.ip_address(fixed['ip_address']).version,
              'port': port['id'],
@@ -53,7 +60,8 @@ def _fixed_ip(fixed: dict[str, Any],
               subnets: dict[str, dict[str, Any]]) -> objects.FixedIP:
     subnet = subnets.get(fixed['subnet_id'])
     if subnet is None:
-        # made between our two questions; a host address still works
+        # The subnet was created after our request for the subnets. A host
+        # address (/32, /128) still works.
         address = ipaddress.ip_address(fixed['ip_address'])
         return objects.FixedIP(address=fixed['ip_address'],
                                prefixlen=address.max_prefixlen)
@@ -67,7 +75,7 @@ def _fixed_ip(fixed: dict[str, Any],
 
 
 def nameservers(port: dict[str, Any], network: Network) -> list[str]:
-    """Those of the subnets that the port has an address of."""
+    """Return the DNS servers of the port's subnets."""
     found: list[str] = []
     for fixed in port['fixed_ips']:
         found += network.subnets.get(fixed['subnet_id'], {}).get(
@@ -76,7 +84,10 @@ def nameservers(port: dict[str, Any], network: Network) -> list[str]:
 
 
 def single_default_route(vifs: Iterable[objects.Vif]) -> None:
-    """Per address family, only the first gateway makes a default route."""
+    """Keep only the first gateway of each address family.
+
+    A pod can have one default route for each.
+    """
     seen = set()
     for each in vifs:
         for fixed in each.fixed_ips:

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Pods that the node has and Zun has forgotten.
+"""Delete pods that are on the node but unknown to Zun.
 
 Zun drops the record of a container that is deleted by force while
-kata-compute does not answer, and the host of one whose create failed. What
-is on the node then would run for ever, because nobody can ask for its end.
+kata-compute does not answer, and unsets the host of a container whose create
+failed. Such a pod would run forever: no API call can reach it.
 """
 
 from collections.abc import Iterable
@@ -33,13 +33,13 @@ from kata_openstack.zun_driver import errors
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-_MIN_AGE = 600  # seconds; a younger one may be in the making
+_MIN_AGE = 600  # seconds; a younger pod may still be under creation
 
 
 def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
-    """Delete those of ``pods`` that Zun has forgotten. Never raises.
+    """Delete those of ``pods`` that are unknown to Zun. Never raises.
 
-    :param pods: of this node
+    :param pods: pods of this node
     """
     old = time.time() - _MIN_AGE
     candidates = {pod.uuid: pod for pod in pods
@@ -49,7 +49,7 @@ def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
     try:
         kept = _kept(list(candidates))
     except Exception as e:
-        LOG.warning('Whether Zun still knows all pods is not known: %s',
+        LOG.warning('Could not check for pods that Zun does not know: %s',
                     errors.text(e))
         return
     for uuid, pod in candidates.items():
@@ -58,12 +58,12 @@ def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
 
 
 def _kept(uuids: list[str]) -> set[str]:
-    """Those that Zun has a record of, on whichever host.
+    """Return those of ``uuids`` that have a record in Zun, on any host.
 
-    Not those whose create failed: Zun has unset their host, and calls no
-    driver when they are deleted.
+    Records whose create failed do not count: Zun has unset their host, and
+    deletes them without a call to a driver.
     """
-    # the caller's context may see the records of one project only
+    # The caller's context may be limited to the records of one project.
     context = zun_context.get_admin_context(all_projects=True)
     return {record.uuid
             for kind in (zun_objects.Container, zun_objects.Capsule)
@@ -72,7 +72,7 @@ def _kept(uuids: list[str]) -> set[str]:
 
 
 def _delete(context: Any, pod: objects.PodStatus) -> None:
-    LOG.warning('The %s %s is on this node, but Zun has forgotten it.',
+    LOG.warning('Found %s %s on this node, but Zun has no record of it',
                 pod.kind or 'pod', pod.uuid)
     if CONF.kata_driver.forgotten_pods != 'delete':
         return
@@ -80,4 +80,5 @@ def _delete(context: Any, pod: objects.PodStatus) -> None:
         client.api().delete_pod(client.context(context), CONF.host, pod.uuid,
                                 True)
     except Exception as e:
-        LOG.warning('It could not be deleted yet: %s', errors.text(e))
+        LOG.warning('Could not delete pod %s, will try again: %s', pod.uuid,
+                    errors.text(e))

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the node says of a pod, into Zun's records.
+"""Write the state of a pod on the node into Zun's records.
 
-The only place that does so: show, list, the periodic sync and whatever
-follows containerd's events all call :func:`apply` or :func:`apply_capsule`.
+Only this module does so: operations, show, list and the periodic sync call
+:func:`apply` or :func:`apply_capsule`.
 """
 
 import time
@@ -28,24 +28,28 @@ _STATUS = {
     'running': consts.RUNNING,
     'exited': consts.STOPPED,
 }
-_OOM = ('The container ran out of memory and was killed (OOMKilled). Give it '
-        'more with --memory.')
-_DETAIL_MAX = 50  # the column status_detail
-_RUNTIME_MAX = 32  # the column runtime
-_HOSTNAME_MAX = 63  # the column hostname
+_OOM = ('The container ran out of memory and was killed (OOMKilled). Create '
+        'a new one with more --memory.')
+# Characters that fit into columns of Zun's database.
+_DETAIL_MAX = 50  # status_detail
+_RUNTIME_MAX = 32  # runtime
+_HOSTNAME_MAX = 63  # hostname
 
 
 def _set(record: Any, field: str, value: Any) -> None:
-    """Assign only a change.
+    """Assign a value only if it differs.
 
-    Zun writes every field that was assigned to its database.
+    Zun writes each assigned field to its database, changed or not.
     """
     if getattr(record, field) != value:
         setattr(record, field, value)
 
 
 def since(then: float | None, now: float) -> str:
-    """The time from ``then`` to ``now`` (Unix seconds), as ``3 minutes``."""
+    """Return the time from ``then`` to ``now``, such as ``3 minutes``.
+
+    Both are Unix seconds.
+    """
     if then is None:
         return 'some time'
     seconds = max(0, int(now - then))
@@ -57,7 +61,7 @@ def since(then: float | None, now: float) -> str:
 
 
 def detail(status: objects.ContainerStatus, now: float) -> str:
-    """At most 50 characters, in the words that Docker uses."""
+    """Return ``status_detail`` in Docker's words, at most 50 characters."""
     if status.state == 'running':
         words = f'Up {since(status.started_at, now)}'
     elif status.state == 'exited':
@@ -73,7 +77,7 @@ def detail(status: objects.ContainerStatus, now: float) -> str:
 
 
 def _reason(status: objects.ContainerStatus) -> str | None:
-    """Why it stopped, if there is more to say than the exit code."""
+    """Return why the container stopped, None if only its code is known."""
     if status.reason == 'OOMKilled':
         return _OOM
     if status.reason not in ('', 'Completed', 'Error'):
@@ -83,11 +87,11 @@ def _reason(status: objects.ContainerStatus) -> str | None:
 
 def apply(record: Any, status: objects.ContainerStatus, *,
           forced: bool = False, now: float | None = None) -> None:
-    """Bring a Zun container record in line with the node.
+    """Write the container's state on the node into its Zun record.
 
-    A record with a task under way is left alone unless ``forced``: the task
-    sets the outcome. An Error that the node knows nothing of (a start that
-    failed, say) stays until the container runs again.
+    While a task runs, the record stays unchanged unless ``forced``: the task
+    sets the outcome. The status Error (for example after a failed start)
+    stays until the container runs again, unless ``forced``.
     """
     if record.task_state and not forced:
         return
@@ -104,7 +108,7 @@ def apply(record: Any, status: objects.ContainerStatus, *,
 
 
 def apply_pod(record: Any, pod: objects.PodStatus) -> None:
-    """What a record says of its pod: where and under which name it runs."""
+    """Write sandbox ID, runtime handler and hostname into the record."""
     if pod.sandbox_id:
         _set(record, 'container_id', pod.sandbox_id)
     if pod.handler:
@@ -114,17 +118,17 @@ def apply_pod(record: Any, pod: objects.PodStatus) -> None:
 
 
 def of(record: Any, pod: objects.PodStatus) -> objects.ContainerStatus | None:
-    """The status of ``record`` in its pod, None if the pod lacks it."""
+    """Return the status of ``record`` in its pod, None if the pod lacks it."""
     return next((c for c in pod.containers if c.uuid == record.uuid), None)
 
 
 def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                   forced: bool = False) -> list[Any]:
-    """As :func:`apply`, for a capsule and its containers.
+    """Like :func:`apply`, for a capsule and its containers.
 
     A capsule is Running while any of its containers is.
 
-    :returns: the records that were changed.
+    :returns: the records that changed.
     """
     states = set()
     for record in capsule.containers:

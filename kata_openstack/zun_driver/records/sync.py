@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Bringing Zun's records in line with the node, one or all of them."""
+"""Update Zun's records from the node, one or all of them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -35,24 +35,25 @@ _UNSTABLE = (consts.CREATING, consts.DELETING, consts.DELETED)
 
 
 def pods(context: Any) -> dict[str, objects.PodStatus] | None:
-    """The pods of this node by uuid, None if they are not known.
+    """Return the pods of this node by UUID, None if it does not answer.
 
-    Never raises, because zun-compute would not start.
+    Never raises: an error would keep zun-compute from starting.
     """
     try:
         found = client.api().list_pods(client.context(context), CONF.host)
         return {pod['uuid']: objects.PodStatus.from_dict(pod)
                 for pod in found}
     except Exception as e:
-        LOG.warning('The states of the containers are not known: %s',
+        LOG.warning('Could not read the states of the containers: %s',
                     errors.text(e))
         return None
 
 
 def missing(record: Any) -> None:
-    """The node says that it does not have the pod of ``record``.
+    """Update a record whose pod is not on the node.
 
-    A rebuild is what takes it away, for a while.
+    The status becomes Error, or Deleted with auto_remove. A record with a
+    task stays unchanged: a rebuild, for example, removes the pod for a while.
     """
     if (record.status in (*_UNSTABLE, consts.REBUILDING)
             or record.task_state):
@@ -67,7 +68,7 @@ def missing(record: Any) -> None:
 
 
 def container(context: Any, record: Any, pod: objects.PodStatus) -> None:
-    """Apply the state of its pod to a container; saves nothing."""
+    """Update a container from the state of its pod, without saving."""
     state = status.of(record, pod)
     if state is None:
         missing(record)
@@ -81,21 +82,24 @@ def container(context: Any, record: Any, pod: objects.PodStatus) -> None:
 
 
 def _auto_remove(context: Any, record: Any) -> None:
-    """Zun's periodic task deletes records, and ports, that are Deleted."""
+    """Delete the pod, and set Deleted.
+
+    Zun's periodic task then deletes the record and the ports.
+    """
     try:
         client.api().delete_pod(client.context(context),
                                 record.host or CONF.host, record.uuid, True)
     except exception.KataError as e:
-        LOG.warning('Container %s could not be removed yet: %s', record.uuid,
-                    errors.text(e))
+        LOG.warning('Could not auto-remove container %s, will try again: %s',
+                    record.uuid, errors.text(e))
     else:
         record.status = consts.DELETED
 
 
 def containers(context: Any, local: Iterable[Any]) -> list[Any]:
-    """Apply the node's states to containers of this host; saves nothing.
+    """Update containers of this host from the node, without saving.
 
-    :returns: those that the node does not have.
+    :returns: the containers that the node does not have.
     """
     found = pods(context)
     return [] if found is None else _containers(context, local, found)
@@ -115,10 +119,10 @@ def _containers(context: Any, local: Iterable[Any],
 
 
 def update(context: Any, local: list[Any], manager: Any) -> None:
-    """Apply and save, for containers and capsules of this host.
+    """Update and save the containers and capsules of this host.
 
-    A container that is gone is made again if its auto_heal says so, and a
-    pod that Zun has forgotten is deleted.
+    Rebuild lost containers that have auto_heal, and delete pods that are
+    unknown to Zun.
     """
     found = pods(context)
     if found is None:
@@ -156,13 +160,14 @@ def _capsules(context: Any, capsules: list[Any],
 
 
 def _heal(context: Any, record: Any, manager: Any) -> bool:
-    """Rebuild, and run, as it did.
+    """Rebuild a lost container, and start it if it was running.
 
-    Upstream's own driver leaves out ``run``, which manager.py requires.
+    Zun's docker driver omits the argument ``run``, which Zun's manager
+    requires.
 
-    :returns: whether the record is taken care of
+    :returns: False if the status does not allow a rebuild
     """
-    if record.task_state:  # of a rebuild that takes minutes, for instance
+    if record.task_state:  # for example a rebuild, which may take minutes
         return True
     if record.status not in zun_utils.VALID_STATES['rebuild']:
         return False
@@ -170,7 +175,8 @@ def _heal(context: Any, record: Any, manager: Any) -> bool:
     context.project_id = record.project_id
     zun_objects.ContainerAction.action_start(
         context, record.uuid, container_actions.REBUILD, want_result=False)
-    # as zun-api does it, so that the next minute does not do it again
+    # Set the status as zun-api does, so that the next sync does not start a
+    # second rebuild.
     record.status = consts.REBUILDING
     record.save(context)
     manager.container_rebuild(context, record, run=run)

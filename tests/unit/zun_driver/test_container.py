@@ -230,7 +230,8 @@ class TestLife(ContainerTestCase):
         self.driver.delete(self.context, record, False)
         raised = self.assertRaises(zun_exc.Invalid, self.driver.start,
                                    self.context, record)
-        self.assertIn('Delete it and create it again', str(raised))
+        self.assertIn('Delete the container and create it again',
+                      str(raised))
 
     def test_first_start_without_an_answer_keeps_the_container(self) -> None:
         for error in (exception.NodeUnavailable(host='h', why='no answer'),
