@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Runs a canary with each handler, and says which handlers are in doubt."""
+"""Runs a canary sandbox with each handler; reports handlers in doubt."""
 
 from collections.abc import Callable
 import threading
@@ -33,13 +33,14 @@ LOG = logging.getLogger(__name__)
 _FIRST_RETRY = 5.0  # seconds
 _WAITING = base.Problem(
     reason='its canary sandbox has not run yet',
-    remedy='Wait; kata-compute offers it when that has worked.')
+    remedy='Wait: kata-compute offers the handler once its canary sandbox '
+           'has passed.')
 
 
 class Canaries:
-    """A thread between start and stop; one canary at a time.
+    """Runs the canaries in a thread, one at a time.
 
-    :param told: called after a round in which something was found out.
+    :param told: called after each round that ran at least one canary.
     """
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
@@ -54,21 +55,21 @@ class Canaries:
         self._records = records.load(self._file)
         self._pulling: set[str] = set()  # handlers that offer guest-pull
         self._pending: frozenset[str] = frozenset()
-        self._until = 0.0  # until when to wait for them, monotonic
+        self._until = 0.0  # monotonic time until which doubt() waits
         self._changed = threading.Condition()
         self._woken = threading.Event()
         self._stopped = False
         self._swept = False
-        self._blind = False  # the last look has failed
+        self._blind = False  # the last look or round failed
         self._thread = threading.Thread(target=self._repeat, name='canary',
                                         daemon=True)
         if self._conf.enabled:
             node_.doubt = self.doubt
 
     def start(self) -> bool:
-        """What has to be tried is known when this returns.
+        """Find the handlers to try, then start the thread that tries them.
 
-        :returns: whether there is nothing; else ``told`` is called later
+        :returns: True if there is none; else ``told`` is called later
         """
         if not self._conf.enabled:
             return True
@@ -79,7 +80,10 @@ class Canaries:
         return known
 
     def stop(self) -> None:
-        """A canary that is starting is left to the next process."""
+        """Stop the thread; wait for it for 1 s at most.
+
+        The next process removes a canary sandbox that is still starting.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -88,14 +92,15 @@ class Canaries:
             self._thread.join(1)
 
     def wake(self) -> None:
-        """Look soon whether containerd has other handlers."""
+        """Check soon whether containerd's handlers have changed."""
         self._woken.set()
 
     def doubt(self, handler: str) -> base.Problem | None:
-        """What stands against it; waits a while if it is being tried.
+        """Return the problem of a handler; None if its canary passed.
 
-        A handler of which nothing is known is in doubt, whatever kept it
-        from being tried.
+        Waits while the canary is pending, for at most [canary] wait seconds
+        since it became so. A handler without a result is in doubt, for any
+        reason that kept it from being tried.
         """
         with self._changed:
             self._changed.wait_for(
@@ -115,18 +120,18 @@ class Canaries:
             try:
                 self._round()
             except exception.KataError as e:
-                LOG.warning('No canaries: %s', e)
+                LOG.warning('Could not run the canary sandboxes: %s', e)
                 self._give_up()
             except Exception:
                 if self._stopped:  # the client was closed meanwhile
                     return
-                LOG.exception('The canaries failed')
+                LOG.exception('Unexpected error in the canary sandboxes')
                 self._give_up()
 
     def _give_up(self) -> None:
-        """For now: nobody need wait, and what was not tried stays in doubt."""
+        """End the wait of doubt(); untried handlers stay in doubt."""
         self._blind = True
-        self._swept = False  # a sandbox may be left
+        self._swept = False  # a canary sandbox may remain
         self._expect(frozenset())
 
     def _expect(self, names: frozenset[str]) -> None:
@@ -137,22 +142,22 @@ class Canaries:
             self._changed.notify_all()
 
     def _pause(self) -> float | None:
-        """Seconds until a handler that failed is tried again."""
+        """Return the seconds until the next retry; None if there is none."""
         if self._blind:
             return _FIRST_RETRY
         due = [self._due(r) for r in self._records.values() if not r.passed]
         return max(_FIRST_RETRY, min(due) - time.time()) if due else None
 
     def _due(self, record: records.Record) -> float:
-        """When to try again, in seconds since 1970."""
+        """Return when to try again, in seconds since 1970."""
         return record.at + min(_FIRST_RETRY * 2 ** (record.failures - 1),
                                self._conf.retry_interval)
 
     def _look(self) -> dict[str, str]:
-        """Find out for which handlers nothing is known: they are pending.
+        """Find the handlers without a result and mark them as pending.
 
-        :returns: the keys of all that are usable but for the canary; empty
-            without containerd
+        :returns: the keys of all handlers that are usable apart from the
+            canary; empty without containerd
         """
         try:
             keys = runner.keys(self._client)
@@ -189,10 +194,10 @@ class Canaries:
             self._told()
 
     def _image(self, handler: str) -> str | None:
-        """The name of what its container runs, once containerd has it.
+        """Return the image of the canary's container; import it if needed.
 
-        None where our image cannot run: it is for one architecture, and
-        guests that pull images themselves find it nowhere.
+        None where our image cannot run: it exists for one architecture only,
+        and guests that pull images themselves find it in no registry.
         """
         if (self._node.host.cpu.architecture != own_image.ARCHITECTURE
                 or handler in self._pulling):
@@ -205,12 +210,12 @@ class Canaries:
         record = runner.run(self._client, name, key, failures,
                              image_name=self._image(name), logs=self._logs)
         if record.passed:
-            LOG.info('The canary sandbox of %s ran after %.2f s', name,
+            LOG.info('The canary sandbox of %s passed in %.2f s', name,
                      record.seconds)
         else:
             LOG.error('The canary sandbox of %s failed after %.2f s: %s',
                       name, record.seconds, record.error)
-            self._swept = False  # containerd may have left something of it
+            self._swept = False  # its sandbox may remain in containerd
         self._records = {**self._records, name: record}
         records.store(self._file, self._records)
         self._expect(self._pending - {name})

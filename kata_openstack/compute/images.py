@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images in containerd: names, pulls, what they hold."""
+"""Images in containerd: names, pulls and metadata."""
 
 from collections.abc import Callable
 from concurrent import futures
@@ -55,12 +55,12 @@ _UNREACHABLE = re.compile(
 
 
 def normalise(reference: str) -> str:
-    """The full name, as containerd wants it.
+    """Return the full name of an image, which containerd expects.
 
-    ``busybox`` becomes ``docker.io/library/busybox:latest``. An image id
-    is left as it is.
+    ``busybox`` becomes ``docker.io/library/busybox:latest``. An image ID
+    is returned unchanged.
 
-    :raises InvalidInput: if it is no image reference
+    :raises InvalidInput: if it is not a valid image reference
     """
     if _IMAGE_ID.fullmatch(reference):
         return reference
@@ -73,8 +73,8 @@ def normalise(reference: str) -> str:
     if not match or not _DOMAIN.fullmatch(domain) or len(reference) > 512:
         raise exception.InvalidInput(
             field='image', value=reference[:64],
-            why='it is no image reference',
-            remedy='Write [registry/]name[:tag], the name in lower case.')
+            why='not a valid image reference',
+            remedy='Use [registry/]name[:tag], with the name in lower case.')
     if domain == 'docker.io' and '/' not in match['path']:
         rest = f'library/{rest}'
     if not match['tag'] and not match['digest']:
@@ -84,14 +84,15 @@ def normalise(reference: str) -> str:
 
 def pull_error(reference: str, error: exception.KataError
                ) -> exception.KataError:
-    """What a failed pull is called, by the words of containerd."""
+    """Return the specific error for a failed pull, from containerd's text."""
     if isinstance(error, exception.NotFound):
         return exception.ImageNotFound(image=reference)
     if not isinstance(error, exception.RuntimeFailed):
         return error
     why = str(error.kwargs.get('why', error))
-    # a registry that wants a login answers "denied" for what it has not,
-    # so that comes first; its own words come last in containerd's chain
+    # Check for a denial first: a registry that requires a login answers
+    # "denied" also for images that it does not have. The registry's own
+    # text is at the end of containerd's error chain.
     if _DENIED.search(why):
         return exception.RegistryDenied(image=reference)
     if _UNREACHABLE.search(why):
@@ -103,12 +104,15 @@ def pull_error(reference: str, error: exception.KataError
 
 
 def _last_words(why: str) -> str:
-    """From 'failed to do request: Head "https://...": dial tcp...' on."""
+    """Return the text after 'failed to do request: ', all without it.
+
+    An example: 'failed to do request: Head "https://...": dial tcp...'.
+    """
     return why.rpartition('failed to do request: ')[2] or why
 
 
 class Images:
-    """Threads may share it."""
+    """The images of this node. Thread-safe."""
 
     def __init__(self, client: cri.CriClient) -> None:
         self._client = client
@@ -117,9 +121,11 @@ class Images:
 
     def pull(self, reference: str, policy: str,
              auth: dict[str, str] | None) -> dict[str, Any]:
-        """Have the image here, as ``policy`` says; concurrent pulls join.
+        """Pull an image as ``policy`` says; concurrent equal pulls join.
 
-        :raises ImageNotFound: also for the policy 'never', if it is absent
+        :returns: see :meth:`inspect`
+        :raises ImageNotFound: also if the policy is 'never' and this node
+            does not have the image
         :raises RegistryUnreachable: name, route or TLS
         :raises RegistryDenied: credentials missing or wrong
         :raises ImagePullFailed: anything else
@@ -127,7 +133,8 @@ class Images:
         name = normalise(reference)
         if policy not in POLICIES:
             raise exception.InvalidInput(
-                field='image_pull_policy', value=policy, why='unknown',
+                field='image_pull_policy', value=policy,
+                why='not a pull policy',
                 remedy=f'Use one of: {", ".join(POLICIES)}.')
         if policy != 'always':
             try:
@@ -135,13 +142,14 @@ class Images:
             except exception.ImageNotFound:
                 if policy == 'never':
                     raise
-        # Two tenants' pulls join only when both would be let in alike.
+        # Join only pulls with equal credentials: otherwise a tenant could
+        # get an image with the credentials of another.
         key = (name, *sorted((auth or {}).items()))
         self._join(key, lambda: self._pull(name, auth))
         return self.inspect(name)
 
     def _join(self, key: Any, work: Callable[[], None]) -> None:
-        """Run ``work``, or wait for the thread that already does."""
+        """Run ``work``, or wait for the thread that already runs it."""
         with self._lock:
             future = self._pulls.get(key)
             mine = future is None
@@ -166,14 +174,14 @@ class Images:
         try:
             self._client.pull_image(name, config)
         except exception.KataError as e:
-            # without a chain: no cause, no traceback, nothing of auth
+            # no exception chain: its traceback could show the credentials
             raise pull_error(name, e) from None
         LOG.info('Pulled %s', name)
 
     def resolve(self, reference: str) -> str:
-        """The id of an image that is here.
+        """Return the ID of an image of this node.
 
-        :raises ImageNotFound: if it is not
+        :raises ImageNotFound: if it is not on this node
         """
         name = normalise(reference)
         status = self._client.image_status(name)
@@ -193,20 +201,21 @@ class Images:
             **_summary(status.image, name),
             'entrypoint': config.get('Entrypoint') or [],
             'command': config.get('Cmd') or [],
-            # values may be secrets that someone built into the image
+            # names only: values may be secrets that the image contains
             'environment': [pair.partition('=')[0]
                             for pair in config.get('Env') or []],
             'workdir': config.get('WorkingDir') or '',
             'user': config.get('User') or '',
             'exposed_ports': sorted(config.get('ExposedPorts') or {}),
-            # cut, for the message about one that is too long
+            # one character more than allowed is enough for needs.py to
+            # refuse a label that is too long
             'labels': {key: value[:needs.LONGEST + 1]
                        for key, value in (config.get('Labels') or {}).items()
                        if key in needs.IMAGE_KEYS},
         }
 
     def delete(self, image_id: str) -> None:
-        """An unknown image is fine."""
+        """Remove an image; an unknown image is not an error."""
         self._client.remove_image(normalise(image_id))
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the node tells Zun's scheduler of itself."""
+"""The node's resources and handlers, for Zun's scheduler."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Inventory:
-    """Threads may share it."""
+    """Collects the node information. Thread-safe."""
 
     def __init__(self, client: cri.CriClient, node_: node.Node) -> None:
         self._client = client
@@ -36,10 +36,10 @@ class Inventory:
         self._said = ''
 
     def get(self) -> dict[str, Any]:
-        """See the contract of get_node_info.
+        """Return the answer to the RPC call get_node_info.
 
-        Without containerd there are no runtimes, and so no containers are
-        scheduled to this node; that is no error.
+        Without containerd it has no runtimes, so that no containers are
+        scheduled to this node; it is not an error.
         """
         try:
             configured = self._client.handlers()
@@ -75,7 +75,7 @@ class Inventory:
 
     def _tell(self, states: list[node.HandlerState],
               runtimes: list[str]) -> None:
-        """Log the table when it differs from the last one."""
+        """Log the handlers if they differ from those logged last."""
         lines = [f'{s.name}: {"usable" if s.usable else "not usable"}, '
                  f'{s.reason}{" " + s.remedy if s.remedy else ""}'
                  for s in states]
@@ -87,12 +87,15 @@ class Inventory:
             LOG.info('Runtimes of this node: %s (%s)', ', '.join(runtimes),
                      text)
         else:
-            LOG.error('This node can isolate nothing and takes no '
-                      'containers: %s', text)
+            LOG.error('No usable runtime handler: no containers will be '
+                      'scheduled to this node: %s', text)
 
 
 def traits(states: list[node.HandlerState]) -> dict[str, bool]:
-    """Custom traits: CUSTOM_KATA, one a hypervisor, one an accelerator."""
+    """Return the custom traits; none if no handler is usable.
+
+    They are CUSTOM_KATA, and one per usable hypervisor and accelerator.
+    """
     usable = [s for s in states if s.usable]
     names = {s.hypervisor for s in usable}
     names |= {s.accelerator for s in usable if s.accelerator}
@@ -102,7 +105,7 @@ def traits(states: list[node.HandlerState]) -> dict[str, bool]:
 
 
 def _memory() -> dict[str, int]:
-    """/proc/meminfo in MiB."""
+    """Return the fields of /proc/meminfo, in MiB."""
     with open('/proc/meminfo') as lines:
         fields = (line.split() for line in lines)
         return {f[0].rstrip(':'): int(f[1]) // 1024 for f in fields}

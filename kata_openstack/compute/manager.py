@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The RPC endpoint: unpack, call, pack. What is done stands elsewhere."""
+"""The RPC endpoint: unpacks arguments, calls the parts, packs results.
+
+The work is done in pods/, images.py and inventory.py.
+"""
 
 from collections.abc import Callable
 import functools
@@ -35,19 +38,20 @@ Dict = dict[str, Any]
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Our errors are answers; anything else is a bug, and is logged here.
+    """Pass our errors to the caller, log bugs, drop expired requests.
 
-    What nobody waits for any more is not done: its failure has been told,
-    and cleaned up after. Arguments are in no message: they hold environments
-    and passwords.
+    A KataError is an answer; any other error is a bug, and its traceback is
+    logged here. Expired requests are dropped: the caller has already
+    reported the failure and cleaned up. Logs and errors contain no
+    arguments, because these hold environments and passwords.
     """
     @functools.wraps(function)
     def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
         late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
         if late > 0:
-            LOG.warning('%s for request %s came %.0f s too late: nobody '
-                        'waits for it, and it is not done',
-                        function.__name__, ctxt.get('request_id'), late)
+            LOG.warning('%s for request %s was dropped: it expired %.0f s '
+                        'ago', function.__name__, ctxt.get('request_id'),
+                        late)
             return None
         try:
             return function(self, ctxt, **kwargs)

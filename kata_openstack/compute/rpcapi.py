@@ -10,7 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The RPC client of kata-compute. Used within zun-compute: imports little.
+"""The RPC client of kata-compute.
+
+zun-compute imports it, so it imports little itself.
 
 Version history:
 
@@ -29,27 +31,27 @@ TOPIC = 'kata-compute'
 EXCHANGE = 'kata-openstack'
 VERSION = '1.0'
 
-# Seconds within which a node that works on a long call must give a sign of
-# life, so that its death is noticed long before the call's limit, and before
-# zun-api gives up (rpc_response_timeout), whose user then sees an error 500.
+# Seconds within which a node that works on a long call must send a heartbeat.
+# The caller then notices a dead node long before the call's limit, and before
+# zun-api gives up (rpc_response_timeout) and answers with an error 500.
 _HEARTBEAT = 30
-# In a request's context: until when somebody waits for its answer, in Unix
-# seconds. The broker keeps requests for a node that is down.
+# In a request's context: Unix seconds after which the node drops the request.
+# The broker keeps requests for a node that is down, but callers do not wait.
 VALID_UNTIL = 'valid_until'
 
 Dict = dict[str, Any]
 
 
 class ComputeAPI:
-    """Every method is a call to kata-compute on ``host``.
+    """Calls kata-compute on ``host``; each method is one RPC call.
 
-    They raise :mod:`kata_openstack.exception`'s classes: the transport must
-    be made with ``allowed_remote_exmods=[exception.__name__]``. A node that
-    does not answer is NodeUnavailable, any error that is not ours
-    RuntimeFailed.
+    They raise the classes of :mod:`kata_openstack.exception`, so create the
+    transport with ``allowed_remote_exmods=[exception.__name__]``: among them
+    NodeUnavailable if the node does not answer, and RuntimeFailed for an
+    error of any foreign class.
 
-    :param timeout: seconds for what only asks or signals
-    :param long_timeout: seconds for what starts or stops VMs, or pulls
+    :param timeout: seconds for calls that only read or send a signal
+    :param long_timeout: seconds for calls that start or stop VMs, or pull
     """
 
     def __init__(self, transport: Any, timeout: int = 60,
@@ -118,7 +120,7 @@ class ComputeAPI:
 
     def stop_pod(self, ctxt: Dict, host: str, pod_uuid: str,
                  timeout: int) -> Dict:
-        """:param timeout: seconds of grace before the kill"""
+        """:param timeout: seconds between SIGTERM and SIGKILL"""
         return self._call(ctxt, host, 'stop_pod', long=True,
                           extra_time=timeout, pod_uuid=pod_uuid,
                           timeout=timeout)
@@ -157,7 +159,7 @@ class ComputeAPI:
 
     def exec_sync(self, ctxt: Dict, host: str, container_uuid: str,
                   command: list[str], timeout: int = 0) -> Dict:
-        """:param timeout: seconds after which it is killed; 0: none
+        """:param timeout: seconds until the command is killed; 0: no limit
         :returns: {'output': str, 'exit_code': int}
         """
         return self._call(ctxt, host, 'exec_sync', long=True,
@@ -169,10 +171,10 @@ class ComputeAPI:
 
 
 def _local(error: exception.KataError) -> exception.KataError:
-    """The error as it was raised there.
+    """Return the error as the node raised it.
 
-    oslo.messaging appends the remote traceback to the text of what it
-    rebuilds, which would then end in a tenant's status_reason.
+    oslo.messaging appends the remote traceback to the message of an error
+    that it rebuilds. A tenant would then see it in status_reason.
     """
     kind = getattr(exception, type(error).__name__.removesuffix('_Remote'),
                    exception.KataError)

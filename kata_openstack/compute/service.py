@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The process kata-compute: puts the pieces together, starts and stops."""
+"""The kata-compute service: builds its parts, starts and stops them."""
 
 import signal
 import socket
@@ -43,7 +43,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Service:
-    """Serves from start to stop, in threads of its own."""
+    """kata-compute; serves from start() to stop(), in its own threads."""
 
     def __init__(self, conf: cfg.ConfigOpts, node_: node.Node | None = None,
                  transport: messaging.Transport | None = None,
@@ -84,26 +84,26 @@ class Service:
             access_policy=messaging.DefaultRPCAccessPolicy)
 
     def start(self) -> None:
-        """Order matters: nobody may ask before what was left is cleared."""
+        """Start all parts: reconcile before serving requests."""
         self._emitter.start()
         self.network.reconcile()
         self._cni.start()
         if self.canaries.start():
-            self.inventory.get()  # says in the log what the node can run
+            self.inventory.get()  # logs which handlers this node can run
         self._events.start()
         self._logs.start()
         self._server.start()
         LOG.info('kata-compute serves %s', self._conf.host)
 
     def _resynced(self) -> None:
-        # a device, a module or a Kata that has come meanwhile
+        # a device, a kernel module or Kata may have been added since
         self.node.refresh(measure=False)
         self.network.reconcile()
         self.canaries.wake()
         self._endings.check_all()
 
     def stop(self) -> None:
-        """Requests that are being worked on are finished first."""
+        """Finish the requests in progress, then stop all parts."""
         self.canaries.stop()
         self._server.stop()
         self._server.wait()
@@ -126,8 +126,8 @@ def run(service: Service) -> None:
         nonlocal stopping
         stopping = True
 
-    # Waiting for a lock would miss a signal that comes just before it; a
-    # byte in a socket waits for its reader.
+    # A signal just before a wait for a lock would be missed; a byte in a
+    # socket stays until it is read.
     wakeup, signalled = socket.socketpair()
     signalled.setblocking(False)
     signal.set_wakeup_fd(signalled.fileno())

@@ -13,10 +13,10 @@
 """Follows containerd's events and sends a notification for each.
 
 Every sandbox and container goes through created, started, exited, deleted.
-The journal holds how far each has been told, so an event is told once,
-wherever it comes from: the stream, or a comparison with containerd after
-the stream was broken. What such a comparison cannot know is left out: the
-exit code of a container that is gone, and what happened twice between.
+The journal holds the last phase that was reported for each, so an event is
+reported once, whether it comes from the stream or from a comparison with
+containerd after the stream was broken. A comparison cannot report the exit
+code of a container that is gone, or an event that was repeated in between.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
 
 class EventFollower:
-    """Two threads between start and stop: the stream's, and a timer's.
+    """Runs two threads: one reads the stream, one compares periodically.
 
     :param ended: called with the pod's UUID and the id of each container
         that has ended
@@ -91,9 +91,9 @@ class EventFollower:
                 if event.topic == events.CONNECTED:
                     self._resynced()
             except exception.KataError as e:
-                LOG.warning('Event %s is not followed up: %s', event.topic, e)
+                LOG.warning('Could not process event %s: %s', event.topic, e)
             except Exception:
-                LOG.exception('Event %s failed', event.topic)
+                LOG.exception('Unexpected error in event %s', event.topic)
 
     def _repeat(self) -> None:
         while not self._stopped.wait(self._interval):
@@ -103,9 +103,10 @@ class EventFollower:
                     self._journal.save()
                 self._resynced()
             except exception.KataError as e:
-                LOG.warning('No comparison with containerd: %s', e)
+                LOG.warning('Could not compare with containerd: %s', e)
             except Exception:
-                LOG.exception('The comparison with containerd failed')
+                LOG.exception('Unexpected error in the comparison with '
+                              'containerd')
 
     def _handle(self, event: events.Event) -> None:
         body = event.body
@@ -117,7 +118,8 @@ class EventFollower:
                 self._created(self._native.container(body.id),
                               event.timestamp)
             except exception.NotFound:
-                LOG.debug('Container %s was gone at once', body.id)
+                LOG.debug('Container %s was removed before it was read',
+                          body.id)
         elif event.topic == '/tasks/start':
             self._reach(body.container_id, journal.STARTED, event.timestamp)
         elif event.topic == '/tasks/oom':
@@ -133,7 +135,7 @@ class EventFollower:
         elif event.topic == '/containers/delete':
             self._deleted(body.id, event.timestamp)
 
-    # The steps of a life; each is told once.
+    # The phases; each is reported once.
 
     def _created(self, record: containers_pb2.Container,
                  when: float) -> None:
@@ -170,13 +172,13 @@ class EventFollower:
         if entry.phase == journal.STARTED:
             self._reach(ident, journal.EXITED, when)
         # A container that is started again is replaced in containerd; for
-        # the world it goes on.
+        # users it is the same container.
         if not self._others(entry, ident):
             self._tell(ident, 'delete.end', when)
         del self._journal[ident]
 
     def _others(self, entry: journal.Entry, ident: str = '') -> bool:
-        """Whether containerd has another one for the same container."""
+        """Whether the same container has another CRI container."""
         return not entry.sandbox and any(
             not other.sandbox and key != ident
             and other.labels[labels.CONTAINER]
@@ -203,7 +205,7 @@ class EventFollower:
     # Comparison
 
     def _resync(self) -> None:
-        """Tell what happened unheard, by what containerd has now."""
+        """Report the missed events, from the state in containerd now."""
         now = time.time()
         silent = self._journal.fresh
         records = {r.id: r for r in self._native.containers(
@@ -212,7 +214,7 @@ class EventFollower:
         containers = {c.id: c for c in self._client.list_containers()}
         for ident, record in records.items():
             if silent:
-                # nothing is known of what was told, so all of it was
+                # without a journal, assume that everything was reported
                 self._adopt(record, sandboxes.get(ident),
                             containers.get(ident))
                 continue
@@ -257,7 +259,7 @@ class EventFollower:
             phase = {pb.CONTAINER_CREATED: journal.CREATED,
                      pb.CONTAINER_RUNNING: journal.STARTED}.get(
                          container.state, journal.EXITED)
-        else:  # it is being made: its events will come
+        else:  # it is being created: its events will follow
             return
         self._journal[record.id] = journal.Entry(
             sandbox=sandbox is not None, image=record.image, phase=phase,

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What has been told to the world, kept over a restart of kata-compute.
+"""The phases that notifications have reported, kept across restarts.
 
-This is no state of containers: if it is lost, nothing is but the
-notifications of what happened while kata-compute was down.
+It is not the state of the containers. Losing it only loses notifications,
+of events while kata-compute was down.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from kata_openstack.runtime import json_file
 
 LOG = logging.getLogger(__name__)
 
-# The life of a sandbox or of a container, in its order
+# The phases of a sandbox or a container, in their order
 CREATED = 'created'
 STARTED = 'started'
 EXITED = 'exited'
@@ -47,7 +47,7 @@ class Entry:
 class Journal(dict[str, Entry]):
     """Entries by the ids of containerd's containers.
 
-    ``fresh``: there was no file.
+    ``fresh``: no file was read, and none was written since.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -62,7 +62,8 @@ class Journal(dict[str, Entry]):
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError, AttributeError) as e:
-            LOG.warning('%s is unreadable, starting anew: %s', path, e)
+            LOG.warning('Could not read %s, starting an empty journal: %s',
+                        path, e)
             self.clear()
 
     def save(self) -> None:
@@ -77,7 +78,7 @@ class Journal(dict[str, Entry]):
         try:
             json_file.replace(self._path, content, durable=True)
         except OSError as e:
-            LOG.warning('%s cannot be written: %s', self._path, e)
+            LOG.warning('Could not write %s: %s', self._path, e)
         else:
             self._saved = content
             self.fresh = False

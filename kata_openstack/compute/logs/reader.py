@@ -13,7 +13,7 @@
 """Reads the log files that containerd writes for CRI.
 
 A line is ``2016-10-06T00:17:09.669794202Z stdout F text``; with P instead
-of F the text goes on in the next line of the same stream.
+of F, the text continues in the next line of the same stream.
 """
 
 import collections
@@ -36,7 +36,7 @@ class Record(NamedTuple):
 
 
 def parse(lines: Iterable[bytes]) -> Iterator[Record]:
-    """Whole log lines: parts are joined, what is no record is left out."""
+    """Yield whole log lines: join parts, skip lines that are no records."""
     parts: dict[str, list[str]] = {}
     first: dict[str, str] = {}
     for line in lines:
@@ -45,13 +45,13 @@ def parse(lines: Iterable[bytes]) -> Iterator[Record]:
             continue
         time, stream, tag, text = fields
         first.setdefault(stream, time)
-        # only the text's own line end: carriage returns are the program's
+        # remove only the line end: carriage returns belong to the text
         text = text[:-1] if text.endswith('\n') else text
         parts.setdefault(stream, []).append(text)
         if tag.split(':')[0] == 'F':
             yield Record(first.pop(stream), stream,
                          ''.join(parts.pop(stream)) + '\n')
-    # what a program wrote without a line end, so far or before its death
+    # text without a line end: its program still writes it, or has died
     for stream, texts in parts.items():
         yield Record(first[stream], stream, ''.join(texts))
 
@@ -59,19 +59,19 @@ def parse(lines: Iterable[bytes]) -> Iterator[Record]:
 def read(path: pathlib.Path, *, stdout: bool = True, stderr: bool = True,
          timestamps: bool = False, tail: int | None = None,
          since: float | None = None, limit: int = 4 << 20) -> str:
-    """The log as Docker would give it; no file is an empty log.
+    """Return the log as Docker does; a missing file is an empty log.
 
-    It goes on, backwards, in what was set aside.
+    Older lines are read from the file that rotation set aside.
 
-    :param tail: this many lines from the end; None: all
+    :param tail: number of lines from the end; None: all
     :param since: Unix seconds
-    :param limit: at most this many bytes, from the end
+    :param limit: maximum number of bytes, from the end
     """
     streams = {name for name, wanted in
                (('stdout', stdout), ('stderr', stderr)) if wanted}
     after = _rfc3339(since) if since else ''
-    # Timestamps of one length compare as text; containerd writes them so
-    # but for trailing zeros, which _key restores.
+    # Timestamps of equal length can be compared as text. containerd omits
+    # trailing zeros; _key restores them.
     records: Iterator[Record] = (
         r for r in parse(_lines(path, limit))
         if r.stream in streams and (not after or _key(r.time) >= after))
@@ -82,15 +82,15 @@ def read(path: pathlib.Path, *, stdout: bool = True, stderr: bool = True,
 
 
 def older(path: pathlib.Path) -> pathlib.Path:
-    """Where a log that has grown too large is set aside."""
+    """Return the path to which a log that is too large is set aside."""
     return path.with_name(f'{path.name}.1')
 
 
 def _lines(path: pathlib.Path, limit: int) -> Iterator[bytes]:
     with contextlib.ExitStack() as stack:
         files: list[tuple[BinaryIO, os.stat_result]] = []
-        # the newest first: what is set aside meanwhile is then seen twice,
-        # and not missed
+        # Open the newest first: a file that is set aside meanwhile is then
+        # found twice, not missed.
         for file in (path, older(path)):
             with contextlib.suppress(FileNotFoundError):
                 opened = stack.enter_context(file.open('rb'))
@@ -115,8 +115,8 @@ def _rfc3339(seconds: float) -> str:
 def _key(time: str) -> str:
     """'2016-10-06T00:17:09.66Z' as '2016-10-06T00:17:09.660000000'.
 
-    containerd writes local time zones as offsets; kata-compute and it run
-    on one host, whose zone is therefore read from the record.
+    containerd writes a local time zone as an offset, which is converted to
+    UTC.
     """
     if time.endswith('Z'):
         whole, _, fraction = time[:-1].partition('.')

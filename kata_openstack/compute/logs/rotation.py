@@ -12,9 +12,9 @@
 
 """Keeps the logs of containers from filling the host's disk.
 
-containerd writes a CRI log without a limit; it is for the kubelet to rotate
-them in Kubernetes, and for us here. A tenant's "yes" writes some 30 MiB a
-second, so the sizes are looked at every few seconds.
+containerd writes CRI logs without a limit. In Kubernetes the kubelet rotates
+them; here kata-compute does. A tenant's "yes" writes about 30 MiB per
+second, so the sizes are checked every few seconds.
 """
 
 import os
@@ -37,7 +37,7 @@ _MIB = 1024 * 1024
 
 
 class LogRotation:
-    """A thread between start and stop."""
+    """Rotates the logs in a thread, from start() to stop()."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
         self._limit = conf.compute.max_log_file_mib * _MIB
@@ -60,10 +60,10 @@ class LogRotation:
             try:
                 self.rotate()
             except Exception:
-                LOG.exception('Logs could not be rotated')
+                LOG.exception('Unexpected error in the rotation of logs')
 
     def rotate(self) -> None:
-        """Set aside each log that is too large; the one before it goes."""
+        """Set aside each log that is too large, replacing the last one."""
         for path in self._folder.glob('*/*.log'):
             try:
                 if path.stat().st_size > self._limit:
@@ -71,10 +71,11 @@ class LogRotation:
             except FileNotFoundError:  # deleted since
                 continue
             except exception.KataError as e:
-                LOG.warning('The log %s goes on growing: %s', path, e)
+                LOG.warning('Could not rotate log %s; it keeps growing: %s',
+                            path, e)
 
     def _rotate(self, path: pathlib.Path) -> None:
-        """:raises KataError: containerd did not open it again"""
+        """:raises KataError: if containerd does not reopen the log"""
         writers = [c for c in self._client.list_containers(
             {labels.CONTAINER: path.stem})
             if c.state == pb.CONTAINER_RUNNING]
@@ -86,6 +87,6 @@ class LogRotation:
             for container in writers:
                 self._client.reopen_log(container.id)
         except exception.KataError:
-            # it still writes there, and must be found by the next round
+            # containerd still writes to it: the next round must find it
             os.replace(aside, path)
             raise

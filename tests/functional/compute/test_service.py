@@ -50,7 +50,7 @@ class ServiceTest(base.TestCase):
             time.sleep(0.1)
             if (root / 'log').exists():
                 log = (root / 'log').read_text()
-        self.assertRegex(log, re.escape('can isolate nothing'))
+        self.assertRegex(log, re.escape('No usable runtime handler'))
         self.assertIn('kata-embedded: not usable', log)
         self.assertIn(f'{root}/none.sock', log)
         path = root / 'run' / 'cni.sock'

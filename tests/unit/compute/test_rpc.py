@@ -117,7 +117,8 @@ class RpcTest(base.TestCase):
                 types.SimpleNamespace(time=lambda: 4e9)):
             self.assertIsNone(self.api.exec_sync(CTXT, 'n1', 'c', ['true']))
         self.assertEqual([], self.parts.calls)
-        self.assertIn('exec_sync for request req-1 came', self.log.output)
+        self.assertIn('exec_sync for request req-1 was dropped',
+                      self.log.output)
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,
