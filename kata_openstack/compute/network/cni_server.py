@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Serves kata-cni, containerd's CNI plugin, on a unix socket.
+"""Serves kata-cni, containerd's CNI plugin, on a Unix socket.
 
-A request and its answer are one line of JSON each, a connection a request.
-Only root gets in.
+Each connection carries one request and one answer, each one line of JSON.
+Only root and kata-compute's own user are served.
 """
 
 import json
@@ -32,7 +32,7 @@ from kata_openstack import exception
 
 LOG = logging.getLogger(__name__)
 
-# Error codes of the CNI specification; 100 and above are a plugin's own.
+# Error codes of the CNI specification; a plugin defines those from 100 on.
 _TRY_AGAIN = 11
 _FAILED = 100
 _MAX_REQUEST = 1024 * 1024
@@ -41,7 +41,10 @@ _READ_TIMEOUT = 10  # seconds
 
 def answer(network_: plugging.Network, request: dict[str, Any]
            ) -> dict[str, Any]:
-    """{"result": {...}} or {"error": {...}}; never raises."""
+    """Answer a CNI request. Never raises.
+
+    :returns: {"result": {...}} or {"error": {...}}
+    """
     command = request.get('command')
     try:
         pod = str(request['args']['K8S_POD_UID'])
@@ -55,17 +58,18 @@ def answer(network_: plugging.Network, request: dict[str, Any]
         if command == 'CHECK':
             network_.check(pod, sandbox)
             return {'result': {}}
-        return _error(_FAILED, f'kata-compute knows no command {command!r}')
+        return _error(_FAILED, f'Unknown CNI command {command!r}.')
     except exception.ContainerdUnavailable as e:
         return _error(_TRY_AGAIN, str(e))
     except exception.KataError as e:
         LOG.warning('CNI %s: %s', command, e)
         return _error(_FAILED, str(e))
     except (KeyError, TypeError) as e:
-        return _error(_FAILED, f'The request lacks {e}.')
+        return _error(_FAILED, f'Invalid CNI request: {e!r}.')
     except Exception as e:
         LOG.exception('CNI %s failed', command)
-        return _error(_FAILED, f'{type(e).__name__} in kata-compute.')
+        return _error(_FAILED, f'Unexpected {type(e).__name__}; see '
+                               "kata-compute's log.")
 
 
 def _error(code: int, message: str) -> dict[str, Any]:
@@ -84,13 +88,13 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             request = json.loads(self.rfile.readline(_MAX_REQUEST))
         except (OSError, ValueError) as e:
-            LOG.warning('A request on the CNI socket is unreadable: %s', e)
+            LOG.warning('Could not read a request on the CNI socket: %s', e)
             return
         reply = answer(self.server.network, request)
         try:
             self.wfile.write(json.dumps(reply).encode() + b'\n')
         except OSError as e:
-            LOG.warning('kata-cni did not wait for the answer: %s', e)
+            LOG.warning('Could not send the answer to kata-cni: %s', e)
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -100,7 +104,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 class CniServer:
-    """Serves from start to stop, in threads of its own."""
+    """Serves from start() to stop(), in its own threads."""
 
     def __init__(self, path: str, network_: plugging.Network) -> None:
         self._path = pathlib.Path(path)
@@ -110,7 +114,7 @@ class CniServer:
     def start(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        before = os.umask(0o177)  # the socket is born with mode 0600
+        before = os.umask(0o177)  # creates the socket with mode 0600
         try:
             self._server = _Server(str(self._path), _Handler)
         finally:

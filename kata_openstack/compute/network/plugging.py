@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The interfaces of pods: which, whose, and what CNI is told of them."""
+"""Plugs and unplugs the interfaces of pods, for CNI requests."""
 
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ LOG = logging.getLogger(__name__)
 
 NAMESPACE = 'kata_openstack.vif'
 
-# containerd insists on an address of eth0. A pod without a port has no
-# interface; this one, of the link-local range, is told instead.
+# containerd requires an address of eth0. A pod without a port has no
+# interface, so this link-local address is reported instead.
 _NO_ADDRESS = '169.254.0.1/32'
 
 
 class Network:
-    """Threads may share it."""
+    """The interfaces of the pods of this node. Thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
         self._client = client
@@ -61,25 +61,25 @@ class Network:
         except KeyError:
             raise exception.NetworkFailed(
                 id=vif.port_id,
-                why=f'its VIF type is {vif.vif_type!r}',
+                why=f'VIF type {vif.vif_type!r} has no plugin on this node',
                 remedy='Check that the Neutron agent of this node is alive '
-                       'and can bind the port; VIF types that can be used: '
+                       'and can bind the port. Supported VIF types: '
                        f'{", ".join(sorted(self._plugins))}.') from None
 
     @contextlib.contextmanager
     def expect(self, pod_uuid: str,
                vifs: Sequence[objects.Vif]) -> Iterator[None]:
-        """While in it, CNI may ask for these.
+        """Let CNI plug these VIFs while the context is active.
 
-        containerd does not list a sandbox before its network is there, so
-        the request of kata-cni is answered from this process' memory. A
-        failure in it is raised here as it was, not as told by containerd.
+        containerd lists a sandbox only after its network exists, so requests
+        of kata-cni are answered from this process's memory. If one fails,
+        its error is raised here, not containerd's report of it.
         """
         for vif in vifs:
             self._plugin(vif)
             if not vif.fixed_ips:
                 raise exception.NetworkFailed(
-                    id=vif.port_id, why='it has no IP address',
+                    id=vif.port_id, why='the port has no IP address',
                     remedy=f'Create a subnet in network {vif.network_id}.')
         with self._lock:
             self._expected[pod_uuid] = vifs
@@ -100,8 +100,8 @@ class Network:
             ) -> dict[str, Any]:
         """CNI ADD: plug all VIFs of a pod, the first one as eth0.
 
-        :returns: a CNI result without its version
-        :raises NotFound: for a pod that nobody is making
+        :returns: a CNI result without cniVersion
+        :raises NotFound: if no sandbox of the pod is being created
         :raises NetworkFailed:
         """
         with self._lock:
@@ -121,10 +121,10 @@ class Network:
         return cni_result(vifs, netns)
 
     def delete(self, pod_uuid: str, sandbox_id: str) -> None:
-        """CNI DEL: unplug what this sandbox has, and only that.
+        """CNI DEL: unplug only the interfaces of this sandbox.
 
-        containerd repeats DEL whenever it stops or removes a sandbox, also
-        a former one of a pod whose ports the next one uses by then.
+        containerd repeats DEL whenever it stops or removes a sandbox. That
+        may be an old sandbox of a pod whose new one already uses the ports.
         """
         with self._lock:
             vifs = self._expected.get(pod_uuid)
@@ -136,19 +136,20 @@ class Network:
             base.device_name(v.port_id)) in ('', sandbox_id)])
 
     def check(self, pod_uuid: str, sandbox_id: str) -> None:
-        """CNI CHECK. :raises NetworkFailed: if an interface is not there"""
+        """CNI CHECK. :raises NetworkFailed: if an interface is missing"""
         for sandbox in self._client.list_pod_sandboxes(
                 {labels.POD: pod_uuid}, sandbox_id):
             for vif in view.vifs(sandbox.annotations):
                 if not link.exists(base.device_name(vif.port_id)):
                     raise exception.NetworkFailed(
-                        id=vif.port_id, why='its interface is gone',
+                        id=vif.port_id, why='its interface is missing',
                         remedy='Restart the container.')
 
     def unplug(self, vifs: Sequence[objects.Vif]) -> None:
-        """Never raises: a pod can be deleted while a switch is down.
+        """Unplug VIFs. Never raises.
 
-        What is left is removed by the next reconciliation.
+        A pod can be deleted while a switch is down; the next reconciliation
+        removes the interfaces that remain.
         """
         for vif in vifs:
             plugin = self._plugins.get(vif.vif_type)
@@ -156,17 +157,17 @@ class Network:
                 if plugin:
                     plugin.unplug(vif)
             except exception.KataError as e:
-                LOG.warning('Something is left of port %s: %s', vif.port_id,
-                            e)
+                LOG.warning('Port %s was not unplugged completely: %s',
+                            vif.port_id, e)
                 self._unclean = True
 
     def release(self, pod_uuid: str, sandbox_ids: Collection[str],
                 vifs: Sequence[objects.Vif]) -> None:
-        """Unplug what a pod that is deleted still has. Never raises.
+        """Unplug the ports of a pod that is being deleted. Never raises.
 
-        Another pod may use its ports by now.
+        A port that another pod may use by now is left alone.
 
-        :param sandbox_ids: the pod's
+        :param sandbox_ids: the IDs of the pod's sandboxes
         """
         for vif in vifs:
             owner = link.alias(base.device_name(vif.port_id))
@@ -174,24 +175,25 @@ class Network:
                     not owner and self._is_free(vif, pod_uuid)):
                 self.unplug([vif])
             else:
-                # or it is of a sandbox that containerd never listed
+                # the owner may be a sandbox that containerd never listed
                 self._unclean = True
 
     def _is_free(self, vif: objects.Vif, pod_uuid: str) -> bool:
-        """Whether no other pod has the port, for certain."""
+        """Whether it is certain that no other pod has the port."""
         try:
             return vif.port_id not in self._port_ids(but=pod_uuid)
         except exception.KataError as e:
-            LOG.warning('Something may be left of port %s: %s', vif.port_id,
-                        e)
+            LOG.warning('Port %s was not unplugged: another pod may use it: '
+                        '%s', vif.port_id, e)
             return False
 
     def _port_ids(self, but: str = '') -> set[str]:
-        """Those of all pods of this node.
+        """Return the port IDs of all pods of this node.
 
-        :param but: a pod that does not count
+        :param but: UUID of a pod to leave out
         """
-        # those that are being made first: then they cannot be missed
+        # Read the pods that are being created first: one that is finished
+        # meanwhile is in containerd's list, so none is missed.
         with self._lock:
             ports = {vif.port_id for pod_uuid, vifs in self._expected.items()
                      for vif in vifs if pod_uuid != but}
@@ -201,15 +203,15 @@ class Network:
                         for vif in view.vifs(sandbox.annotations)}
 
     def traffic(self, vifs: Sequence[objects.Vif]) -> tuple[int, int]:
-        """Bytes (received, sent) by the pod, since its last start."""
+        """Return the bytes (received, sent) by a pod since its last start."""
         pairs = [link.traffic(base.device_name(v.port_id)) for v in vifs]
         return sum(p[0] for p in pairs), sum(p[1] for p in pairs)
 
     def reconcile(self) -> None:
-        """Remove interfaces of pods that are gone. Never raises.
+        """Remove interfaces of pods that no longer exist. Never raises.
 
-        Does nothing unless there may be some: when the process is new, and
-        after an unplug that failed.
+        Does nothing unless there may be some: in a new process, and after an
+        unplug that failed or was omitted.
         """
         if not self._unclean:
             return
@@ -217,19 +219,20 @@ class Network:
         for name, plugin in self._plugins.items():
             try:
                 for device in plugin.reconcile(self._port_ids):
-                    LOG.info('Removed interface %s of a former pod', device)
+                    LOG.info('Removed interface %s of a pod that no longer '
+                             'exists', device)
             except exception.KataError as e:
                 self._unclean = True
-                LOG.info('No reconciliation of VIF type %s: %s', name, e)
+                LOG.info('Could not reconcile VIF type %s: %s', name, e)
 
 
 def _load_failure(manager: Any, entry_point: Any,
                   error: BaseException) -> None:
-    LOG.error('VIF plugin %s cannot be loaded: %s', entry_point.name, error)
+    LOG.error('Could not load VIF plugin %s: %s', entry_point.name, error)
 
 
 def cni_result(vifs: Sequence[objects.Vif], netns: str) -> dict[str, Any]:
-    """What CNI's specification (0.3 to 1.0) calls a success result."""
+    """Return a success result of the CNI specification (0.3 to 1.0)."""
     interfaces: list[dict[str, Any]] = []
     ips: list[dict[str, Any]] = []
     routes: list[dict[str, Any]] = []

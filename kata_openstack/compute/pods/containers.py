@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Single containers: signals, exec, logs, figures."""
+"""Single containers: signals, exec, logs and statistics."""
 
 import re
 import signal as signals
@@ -33,15 +33,15 @@ from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 _MIB = 1024 * 1024
-_KILL_WAIT = 10  # seconds, as Docker's
-# What shells and docker answer for a command that does not exist.
+_KILL_WAIT = 10  # seconds, as in Docker
+# The exit code of shells and Docker for a command that does not exist.
 _NOT_FOUND = 127
 
 
 def signal_number(name: str) -> int:
-    """'9', 'KILL', 'SIGKILL' and 'sigkill' are 9.
+    """Return a signal's number: 9 for '9', 'KILL', 'SIGKILL', 'sigkill'.
 
-    :raises InvalidInput: for anything else
+    :raises InvalidInput: for an unknown signal
     """
     text = name.strip().upper()
     if re.fullmatch(r'[0-9]{1,3}', text) and 1 <= int(text) <= 64:
@@ -51,7 +51,7 @@ def signal_number(name: str) -> int:
         return int(signals.Signals[full])
     except KeyError:
         raise exception.InvalidInput(
-            field='signal', value=name[:32], why='it is no signal',
+            field='signal', value=name[:32], why='unknown signal',
             remedy='Use a name such as SIGTERM, or a number from 1 to 64.'
         ) from None
 
@@ -59,11 +59,11 @@ def signal_number(name: str) -> int:
 def _not_running(container_uuid: str) -> exception.Conflict:
     return exception.Conflict(
         kind='Container', id=container_uuid, state='not running',
-        remedy='Start it first.')
+        remedy='Start the container first.')
 
 
 class Containers:
-    """Threads may share it."""
+    """Operations on single containers. Thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient,
@@ -75,7 +75,7 @@ class Containers:
         self._cpu = _CpuMeter()
 
     def _find(self, container_uuid: str) -> pb.Container:
-        """:raises NotFound: if this node does not have it"""
+        """:raises NotFound: if the container is not on this node"""
         found = self._client.list_containers(
             {labels.CONTAINER: container_uuid})
         if not found:
@@ -83,16 +83,16 @@ class Containers:
         return max(found, key=lambda c: c.created_at)
 
     def _running(self, container_uuid: str) -> pb.Container:
-        """:raises Conflict: if it does not run"""
+        """:raises Conflict: if the container does not run"""
         container = self._find(container_uuid)
         if container.state != pb.CONTAINER_RUNNING:
             raise _not_running(container_uuid)
         return container
 
     def kill(self, container_uuid: str, signal: str) -> None:
-        """Like Docker, wait for the end after SIGKILL, and for nothing else.
+        """Send a signal; as in Docker, wait for the end only after SIGKILL.
 
-        :raises InvalidInput: if it is no signal
+        :raises InvalidInput: if the signal is unknown
         :raises Conflict: if the container does not run
         """
         number = signal_number(signal)
@@ -120,7 +120,11 @@ class Containers:
 
     def exec_sync(self, container_uuid: str, command: list[str],
                   timeout: int) -> dict[str, Any]:
-        """Standard output, then standard error, and the exit code."""
+        """Run a command in a container and wait for its end.
+
+        :returns: {'output': standard output, then standard error;
+            'exit_code'}
+        """
         container = self._running(container_uuid)
         try:
             done = self._client.exec_sync(container.id, command, timeout)
@@ -137,9 +141,9 @@ class Containers:
                 'exit_code': done.exit_code}
 
     def stats(self, container_uuid: str) -> dict[str, Any]:
-        """CPU in percent of one processor, memory in MiB, traffic in bytes.
+        """Return CPU in percent of one CPU, memory in MiB, traffic in bytes.
 
-        CRI has no figures on block devices; those are 0.
+        CRI has no statistics of block devices; those values are 0.
         """
         container = self._running(container_uuid)
         figures = self._client.container_stats(container.id)
@@ -160,16 +164,20 @@ class Containers:
 
 
 class _CpuMeter:
-    """Percent from two readings: containerd 1.6 gives only the sum."""
+    """CPU use from two readings: containerd 1.6 reports only the sum."""
 
-    _MAX = 4096  # containers; the oldest reading gives way
+    _MAX = 4096  # containers; the oldest reading is dropped
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: dict[str, tuple[int, int]] = {}
 
     def percent(self, container_id: str, cpu: pb.CpuUsage) -> float:
-        """0 on the first call for a container, if containerd gives none."""
+        """Return the use in percent of one CPU.
+
+        It is 0 on the first call for a container, if containerd reports
+        only the sum.
+        """
         if cpu.usage_nano_cores.value:
             return cpu.usage_nano_cores.value / 1e7
         now = (cpu.timestamp, cpu.usage_core_nano_seconds.value)

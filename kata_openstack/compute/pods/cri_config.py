@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A pod request in CRI's words. Pure: nothing is asked, nothing is kept.
+"""Translates a pod request to CRI messages, without side effects.
 
-What a tenant wrote ends in typed fields of CRI. Annotations and labels are
-ours alone, so nobody can hand one to the runtime (io.katacontainers.*).
+Values of a tenant go only into typed fields of CRI. All annotations and
+labels are ours, so tenants cannot pass io.katacontainers.* to the runtime.
 """
 
 import ipaddress
@@ -29,9 +29,9 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
 CPU_PERIOD = 100000  # microseconds; the kernel's default
-# The kernel refuses a smaller CPU quota than a millisecond in a period.
+# The kernel refuses a CPU quota of less than 1 ms per period.
 _MIN_CPUS = 0.01
-# Docker's smallest; the kernel kills any process below that.
+# Docker's minimum; with less memory the kernel kills every process.
 _MIN_MEMORY_MIB = 6
 _HOSTNAME = re.compile(r'(?!-)[A-Za-z0-9-]{1,63}(?<!-)'
                        r'(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*')
@@ -44,28 +44,35 @@ def _invalid(field: str, value: object, why: str,
 
 
 def check(pod: objects.Pod) -> None:
-    """:raises InvalidInput: for what the types cannot rule out"""
+    """Check the values that their types do not restrict enough.
+
+    :raises InvalidInput:
+    """
     for field, uuid in [('pod.uuid', pod.uuid)] + [
             ('container.uuid', c.uuid) for c in pod.containers]:
         # these become file names
         if not uuidutils.is_uuid_like(uuid) or len(uuid) != 36:
-            raise _invalid(field, uuid, 'it is no UUID', 'Give a UUID.')
+            raise _invalid(field, uuid, 'not a UUID',
+                           'Use a UUID of 36 characters, with hyphens.')
     if pod.kind not in ('container', 'capsule'):
-        raise _invalid('pod.kind', pod.kind, 'it is unknown',
+        raise _invalid('pod.kind', pod.kind, 'unknown kind',
                        'Use container or capsule.')
     if not pod.containers:
         raise _invalid('pod.containers', '[]', 'a pod needs a container',
-                       'Give at least one.')
+                       'Add at least one container.')
     hostname = pod.hostname
     if hostname and (len(hostname) > 63 or not _HOSTNAME.fullmatch(hostname)):
-        raise _invalid('hostname', hostname, 'it is no host name',
-                       'Use letters, digits, hyphens and dots, at most 63.')
+        raise _invalid('hostname', hostname, 'not a valid host name',
+                       'Use at most 63 letters, digits, hyphens and dots; '
+                       'each part between dots must begin and end with a '
+                       'letter or a digit.')
     for server in pod.nameservers:
         try:
             ipaddress.ip_address(server)
         except ValueError:
-            raise _invalid('nameserver', server, 'it is no IP address',
-                           "Correct the subnet's DNS servers.") from None
+            raise _invalid('nameserver', server, 'not an IP address',
+                           'Correct the DNS servers of the subnet in '
+                           'Neutron.') from None
     for container in pod.containers:
         _check_container(container)
 
@@ -73,28 +80,28 @@ def check(pod: objects.Pod) -> None:
 def _check_container(container: objects.Container) -> None:
     for name in container.environment:
         if not name or '=' in name:
-            raise _invalid('environment', name, 'it is no variable name',
-                           'Give NAME=VALUE.')
+            raise _invalid('environment', name, 'not a variable name',
+                           "Use a name that is not empty and has no '='.")
     if container.cpus is not None and container.cpus < _MIN_CPUS:
-        raise _invalid('cpu', container.cpus, 'it is too small',
-                       f'Give at least {_MIN_CPUS}.')
+        raise _invalid('cpu', container.cpus, 'too small',
+                       f'Use at least {_MIN_CPUS} CPUs.')
     if (container.memory_mib is not None
             and container.memory_mib < _MIN_MEMORY_MIB):
         raise _invalid('memory', f'{container.memory_mib} MiB',
-                       'it is too small',
-                       f'Give at least {_MIN_MEMORY_MIB} MiB.')
+                       'too small',
+                       f'Use at least {_MIN_MEMORY_MIB} MiB.')
     if container.workdir and not container.workdir.startswith('/'):
         raise _invalid('workdir', container.workdir,
-                       'it is not an absolute path', 'Use an absolute path.')
+                       'not an absolute path', 'Use an absolute path.')
 
 
 def memory_mib(pod: objects.Pod) -> int:
-    """What the pod's containers asked for in all, in MiB."""
+    """Return the memory of all containers of the pod, in MiB."""
     return sum(c.memory_mib or 0 for c in pod.containers)
 
 
 def _resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
-    """:param memory: MiB; 0, as for cpus, is without limit"""
+    """:param memory: MiB; for memory and for cpus, 0 means no limit"""
     return pb.LinuxContainerResources(
         cpu_period=CPU_PERIOD if cpus else 0,
         cpu_quota=round(cpus * CPU_PERIOD),
@@ -102,7 +109,7 @@ def _resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
 
 
 def _namespaces() -> pb.NamespaceOption:
-    # As Docker and Kubernetes do: containers of a pod share its network
+    # As in Docker and Kubernetes, containers of a pod share its network
     # and IPC, but each has its own process tree.
     return pb.NamespaceOption(network=pb.POD, ipc=pb.POD, pid=pb.CONTAINER)
 
@@ -115,7 +122,7 @@ def _labels(pod: objects.Pod, handler: str) -> dict[str, str]:
 
 def sandbox_config(pod: objects.Pod, choice: node.Choice,
                    log_directory: str, attempt: int) -> pb.PodSandboxConfig:
-    """:param attempt: tells the sandboxes of one pod apart"""
+    """:param attempt: distinguishes the sandboxes of one pod"""
     hostname = pod.hostname or pod.uuid[:12].rstrip('-')
     return pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(
@@ -133,7 +140,7 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
             labels.HOSTNAME: hostname},
         linux=pb.LinuxPodSandboxConfig(
             # Upstream's shims and ours size the VM by these: containerd
-            # hands them on as io.kubernetes.cri.sandbox-* annotations.
+            # passes them on as io.kubernetes.cri.sandbox-* annotations.
             resources=_resources(sum(c.cpus or 0 for c in pod.containers),
                                  memory_mib(pod)),
             overhead=_resources(choice.overhead_cpus, choice.overhead_mib),
@@ -146,10 +153,12 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
 def container_config(pod: objects.Pod, container: objects.Container,
                      image_id: str, handler: str,
                      attempt: int) -> pb.ContainerConfig:
-    """:param image_id: what to run; its digest, so that no tag can move
+    """Return CRI's configuration of a container.
 
-    SecurityProfile() is containerd's default seccomp profile; capabilities
-    unset are containerd's default ones, which are Docker's.
+    SecurityProfile() selects containerd's default seccomp profile. Unset
+    capabilities are containerd's defaults, which are Docker's.
+
+    :param image_id: the image's digest, which does not move as a tag does
     """
     return pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name=container.uuid, attempt=attempt),
@@ -176,5 +185,5 @@ def container_config(pod: objects.Pod, container: objects.Container,
 
 
 def log_name(container_uuid: str) -> str:
-    """The log's file name, under the folder of its pod."""
+    """Return the name of the log's file, in the folder of its pod."""
     return f'{container_uuid}.log'

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Names of what kata-compute writes on its sandboxes and containers.
+"""Labels and annotations of kata-compute's sandboxes and containers.
 
-This is all the state that the node keeps: after a restart everything is
-read back from containerd. Labels can be searched for and are short;
-annotations may be long. No secret goes into either.
+They are the only state of pods that the node keeps: after a restart,
+kata-compute reads it back from containerd. Labels are short and can be
+searched for; annotations may be long. Neither may contain a secret.
 """
 
 PREFIX = 'kata-openstack.io/'

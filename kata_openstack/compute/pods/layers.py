@@ -14,11 +14,12 @@
 
 CRI cannot start a container a second time; Docker, and so Zun, can. So the
 new container takes over the upper folder of the old one's overlay, while
-neither is mounted. That is a rename in one file system, whatever the size.
+neither is mounted. That is a rename in one file system, so the size of the
+files does not matter.
 
-kata-compute may die at any step of it. So a mark beside the new container's
-folder tells, from before the first step, which folder has the files: by its
-inode, which no rename changes.
+kata-compute may die at any step. So, before the first step, a mark beside
+the new container's folder records which folder has the files: by its inode,
+which a rename does not change.
 """
 
 import os
@@ -30,8 +31,8 @@ from kata_openstack.runtime.containerd import native
 class Handover:
     """The writable layers of a container and of the one that replaces it.
 
-    Neither may run meanwhile. What was interrupted at any point is completed
-    when it is called again, by this process or by another.
+    Neither may run meanwhile. A call that was interrupted at any point is
+    completed by the next call, of this process or of another.
     """
 
     def __init__(self, client: native.NativeClient, old: str,
@@ -39,47 +40,49 @@ class Handover:
         """:raises Unsupported: if the snapshotter has no folder to rename"""
         self._old = _folder(client, old)
         self._new = _folder(client, new)
-        # in the new one's snapshot, with which they end
+        # in the new one's snapshot, with which containerd removes them
         self._mark = f'{self._new}.kata-files'
         self._aside = f'{self._new}.kata-swap'
 
     def give(self) -> None:
-        """Let the new one have the files of the old one."""
+        """Move the files from the old container to the new one."""
         files = self._marked()
         if files is None:
             files = os.stat(self._old).st_ino
-            # unlike a file, a symlink is never there without its content
+            # atomic: unlike a file, a symlink never exists without content
             os.symlink(str(files), self._mark)
         self._move(files, self._old, self._new)
 
     def take_back(self) -> None:
-        """Let the old one have its files again."""
+        """Move the files back to the old container."""
         files = self._marked()
         if files is not None:
             self._move(files, self._new, self._old)
             self.forget()
 
     def forget(self) -> None:
-        """Remove the mark, once nobody asks any more who has the files."""
+        """Remove the mark, once no call needs the place of the files."""
         if os.path.lexists(self._mark):
             os.unlink(self._mark)
 
     def _marked(self) -> int | None:
-        """The inode of the files; None if nothing was moved yet."""
+        """Return the inode of the files; None if nothing was moved yet."""
         try:
             return int(os.readlink(self._mark))
         except FileNotFoundError:
             return None
 
     def _move(self, files: int, source: str, target: str) -> None:
-        """Exchange them, unless the target has the files.
+        """Swap the two folders, unless the target has the files.
 
-        Only what is no one's files is ever put aside, and then one of the
-        two is missing.
+        Only the target, which does not have the files, is renamed to
+        ``_aside``; the files go from source to target in one rename. While
+        ``_aside`` exists, source or target is missing. So no rename replaces
+        a folder, and a repeated call can finish an interrupted swap.
         """
         if _inode(target) != files:
             if _inode(source) != files:
-                return  # they were handed on, to a still newer one
+                return  # a still newer container has the files
             if os.path.exists(target):
                 os.rename(target, self._aside)
             os.rename(source, target)

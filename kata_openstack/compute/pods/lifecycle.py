@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Pods on this node: made, started, stopped, deleted.
+"""Creates, starts, stops and deletes the pods of this node.
 
-Each operation leaves either its result or what was there before. Nothing
-is remembered between them: see :mod:`kata_openstack.compute.pods.view`.
+Each operation either succeeds or restores the previous state. No state is
+kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 """
 
 import builtins
@@ -57,7 +57,7 @@ def log_folder(conf: cfg.ConfigOpts, pod_uuid: str) -> pathlib.Path:
 
 
 class Pods:
-    """Threads may share it; operations on one pod follow one another."""
+    """The pods of this node. Operations on one pod are serialised."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient, node_: node.Node,
@@ -71,10 +71,10 @@ class Pods:
         self._network = network_
         self._emitter = emitter_
 
-    # What is asked
+    # Queries
 
     def show(self, pod_uuid: str) -> objects.PodStatus:
-        """:raises NotFound: if this node has nothing of it"""
+        """:raises NotFound: if the pod is not on this node"""
         return view.pod_status(self._client, self._read(pod_uuid))
 
     def list(self) -> builtins.list[objects.PodStatus]:
@@ -87,24 +87,24 @@ class Pods:
             raise exception.NotFound(kind='Pod', id=pod_uuid)
         return found
 
-    # What is done
+    # Operations
 
     def create(self, pod: objects.Pod) -> objects.PodStatus:
-        """A VM with the pod's containers in it, not started.
+        """Create the pod's VM, and its containers in it, not started.
 
-        On any error nothing is left.
+        An error removes everything that was created.
 
         :raises Conflict: if the pod exists
         :raises InvalidInput, Unsupported, NotEnoughMemory, NoHandler,
-            UnknownRuntime, ImageNotFound, NetworkFailed: before or while
-            it is made
+            UnknownRuntime, ImageNotFound, NetworkFailed: before or during
+            the creation
         """
         cri_config.check(pod)
         with self._lock(pod.uuid):
             if view.read(self._client, pod.uuid) is not None:
                 raise exception.Conflict(
-                    kind='Pod', id=pod.uuid, state='on this node already',
-                    remedy='Delete it first.')
+                    kind='Pod', id=pod.uuid, state='already on this node',
+                    remedy='Delete the pod first.')
             choice = None
             try:
                 choice = self._choose(pod)
@@ -127,8 +127,8 @@ class Pods:
         if pod.privileged and not self._conf.compute.allow_privileged:
             raise exception.Unsupported(
                 operation='privileged containers on this node',
-                remedy='Leave --privileged out; an operator can allow it '
-                       'with [compute] allow_privileged.')
+                remedy='Create the container without --privileged, or ask '
+                       'the operator to set [compute] allow_privileged.')
         choice = self._node.choose(
             pod.runtime, pod.needs, self._client.handlers(),
             isolation=pod.isolation,
@@ -159,14 +159,14 @@ class Pods:
         return sandbox_id, config
 
     def start(self, pod: objects.Pod) -> objects.PodStatus:
-        """Everything in it runs afterwards; what runs already is let be.
+        """Start all containers of a pod.
 
-        What was stopped gets its own files and its own log again, in a new
-        VM if the old one is gone. When the first start of a pod fails,
-        nothing of it is left; when a later one does, it is stopped as
-        before.
+        Containers that already run are left alone. A stopped container keeps
+        its files and its log; it gets a new VM if the old one is gone. If
+        the first start of a pod fails, the pod is removed; if a later start
+        fails, the pod is stopped as before.
 
-        :raises CommandNotFound: the image does not have it
+        :raises CommandNotFound: if the image does not have the command
         """
         cri_config.check(pod)
         with self._lock(pod.uuid):
@@ -184,7 +184,7 @@ class Pods:
             return view.pod_status(self._client, self._read(pod.uuid))
 
     def _start_in(self, pod: objects.Pod, found: view.PodView) -> None:
-        """Start what does not run, in the sandbox that is there."""
+        """Start the containers that do not run, in the existing sandbox."""
         handler = found.sandbox.runtime_handler
         config = self._config_of(pod, found.sandbox)
         idle = all(c.state != pb.CONTAINER_RUNNING
@@ -203,20 +203,20 @@ class Pods:
                         handler, replaced)
                 self._start_one(pod, container, container_id)
         except BaseException:
-            if idle:  # also those that were started before the error
+            if idle:  # stops also those that started before the error
                 self._stop_quietly(found.sandbox.id)
             replaced.undo()
             raise
         replaced.finish(found.sandboxes[:-1])
 
     def _start_anew(self, pod: objects.Pod, found: view.PodView) -> None:
-        """A new sandbox for a pod that was stopped."""
+        """Start a stopped pod in a new sandbox."""
         choice = self._choose(pod)
         attempt = found.sandbox.metadata.attempt + 1
         replaced = replacement.Replacement(self._client, self._native)
         sandbox_id = ''
         for sandbox in found.sandboxes:
-            # one whose VM died by itself still holds its network
+            # a sandbox whose VM died by itself still holds its network
             self._client.stop_pod_sandbox(sandbox.id)
         try:
             sandbox_id, config = self._run_sandbox(pod, choice, attempt)
@@ -242,7 +242,7 @@ class Pods:
     @staticmethod
     def _settled(container: objects.Container, found: view.PodView,
                  replaced: replacement.Replacement) -> pb.Container:
-        """The newest of a container, which has its files.
+        """Return a container's newest CRI container, which has its files.
 
         :raises NotFound: if there is none
         """
@@ -255,7 +255,10 @@ class Pods:
 
     def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
                    ) -> pb.PodSandboxConfig:
-        """CreateContainer wants the sandbox's, for its log folder only."""
+        """Return the sandbox's configuration, for CreateContainer.
+
+        containerd reads only the log folder from it.
+        """
         return pb.PodSandboxConfig(
             metadata=sandbox.metadata, labels=sandbox.labels,
             annotations=sandbox.annotations,
@@ -265,7 +268,7 @@ class Pods:
                  old: pb.Container, sandbox_id: str,
                  config: pb.PodSandboxConfig, handler: str,
                  replaced: replacement.Replacement) -> str:
-        """:returns: the id of the new CRI container, with the old's files"""
+        """:returns: ID of the new CRI container, which has the old files"""
         new_id = self._client.create_container(
             sandbox_id, cri_config.container_config(
                 pod, container, old.image_ref, handler,
@@ -279,7 +282,7 @@ class Pods:
             self._client.start_container(container_id)
         except exception.KataError as e:
             command = [*(container.entrypoint or []),
-                       *(container.command or [])] or ['(of the image)']
+                       *(container.command or [])] or ['(image default)']
             refined = start_error.refine(e, command[0], container.image)
             self._emitter.container(
                 'container.start.error', time.time(), uuid=container.uuid,
@@ -289,10 +292,10 @@ class Pods:
             raise refined from e
 
     def stop(self, pod_uuid: str, timeout: int) -> objects.PodStatus:
-        """Ends its containers and frees its VM; their files are kept.
+        """Stop a pod's containers and its VM; keep their files.
 
         :param timeout: seconds between SIGTERM and SIGKILL
-        :raises NotFound: if this node has nothing of it
+        :raises NotFound: if the pod is not on this node
         """
         with self._lock(pod_uuid):
             found = self._read(pod_uuid)
@@ -301,7 +304,7 @@ class Pods:
             if timeout > 0 and len(running) == 1:
                 self._client.stop_container(running[0], timeout)
             elif timeout > 0 and running:
-                # the grace is for all at once
+                # in parallel: the timeout is the whole pod's
                 with futures.ThreadPoolExecutor(len(running)) as pool:
                     list(pool.map(
                         lambda c: self._client.stop_container(c, timeout),
@@ -311,7 +314,7 @@ class Pods:
             return view.pod_status(self._client, self._read(pod_uuid))
 
     def free_if_ended(self, pod_uuid: str, container_id: str = '') -> bool:
-        """Free the VM of a pod in which everything has ended by itself.
+        """Stop the VM of a pod whose containers have all exited.
 
         :param container_id: a CRI container that is known to have ended.
         :returns: False while CRI still believes that it runs; ask again.
@@ -325,34 +328,35 @@ class Pods:
                 return False
             if found.ended:
                 self._client.stop_pod_sandbox(found.sandbox.id)
-                LOG.info('Pod %s has ended; its VM is freed', pod_uuid)
+                LOG.info('Stopped the VM of pod %s: all its containers have '
+                         'exited', pod_uuid)
             return True
 
     def delete(self, pod_uuid: str, force: bool) -> None:
-        """Nothing is left; a pod that is not here is fine.
+        """Delete a pod; a pod that is not on this node is not an error.
 
-        :param force: also when containerd cannot stop the sandbox cleanly
+        :param force: delete it also if containerd cannot stop the sandbox
         """
         with self._lock(pod_uuid):
             self._delete(pod_uuid, [], force)
 
     def _give_up(self, pod: objects.Pod) -> None:
-        """After an error, which must not be hidden by another one."""
+        """Remove a pod after an error, without hiding that error."""
         try:
             self._delete(pod.uuid, pod.vifs)
         except exception.KataError as e:
-            LOG.error('Something is left of pod %s: %s', pod.uuid, e)
+            LOG.error('Pod %s was not removed completely: %s', pod.uuid, e)
 
     def _delete(self, pod_uuid: str, vifs: builtins.list[objects.Vif],
                 force: bool = True) -> None:
-        """:param vifs: those to unplug if no sandbox tells of any"""
+        """:param vifs: VIFs to unplug besides those of the sandboxes"""
         found = view.read(self._client, pod_uuid)
         plugged = {v.port_id: v for v in vifs}
         for sandbox in found.sandboxes if found else []:
             plugged.update({v.port_id: v
                             for v in view.vifs(sandbox.annotations)})
             try:
-                # kills without grace, all of its containers
+                # kills all its containers without a grace period
                 self._client.stop_pod_sandbox(sandbox.id)
             except exception.RuntimeFailed as e:
                 if not force:
@@ -372,13 +376,13 @@ class Pods:
 
 
 def _identity(pod: objects.Pod) -> dict[str, Any]:
-    """Whose it is, for notifications."""
+    """Return the IDs of a pod and its owner, for notifications."""
     return {'pod_uuid': pod.uuid, 'kind': pod.kind,
             'project_id': pod.project_id, 'user_id': pod.user_id}
 
 
 def _is_fresh(found: view.PodView) -> bool:
-    """Whether it was never started, so that it has no files to lose."""
+    """Whether a pod was never started, and so has no files to lose."""
     newest = found.current_containers()
     return (found.ready and len(found.sandboxes) == 1
             and len(found.containers) == len(newest)

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""New CRI containers for those that were stopped, with their files.
+"""Replaces stopped CRI containers by new ones that get their files.
 
-Whatever fails, and wherever kata-compute dies, the files stay with one of a
-container's CRI containers, and that one is not removed: the newest gets them
-before it is started.
+If a step fails, or kata-compute dies at any point, one of a container's CRI
+containers still has the files, and that one is not removed. The newest gets
+them before it is started.
 """
 
 from collections.abc import Iterator
@@ -35,14 +35,14 @@ LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def going_on(what: str) -> Iterator[None]:
-    """For a step of a clean-up, whose error must not end it.
+    """Log and ignore an error in a clean-up step.
 
-    :param what: is left if it fails, for the log
+    :param what: the object that the step removes, for the log
     """
     try:
         yield
     except (exception.KataError, OSError) as e:
-        LOG.warning('%s is left: %s', what, e)
+        LOG.warning('%s was not removed: %s', what, e)
 
 
 class Replacement:
@@ -56,20 +56,23 @@ class Replacement:
         self._former: list[str] = []
 
     def settle(self, siblings: Sequence[pb.Container]) -> None:
-        """Complete what an interrupted start began.
+        """Complete the hand-over of an interrupted start.
 
-        The newest then has the files. There is only one in general.
+        Afterwards the newest has the files. Usually there is only one.
 
-        :param siblings: all of one container, the oldest first
+        :param siblings: all CRI containers of a container, oldest first
         """
         self._former += [c.id for c in siblings[:-1]]
         if siblings[-1].state == pb.CONTAINER_RUNNING:
-            return  # so it had them before, and they are in use
+            return  # it already has the files, and they are in use
         for older, newer in itertools.pairwise(siblings):
             layers.Handover(self._native, older.id, newer.id).give()
 
     def add(self, old_id: str, new_id: str) -> None:
-        """On an error, call undo."""
+        """Move the files of an old CRI container to a new one.
+
+        On an error, call :meth:`undo`.
+        """
         try:
             handover = layers.Handover(self._native, old_id, new_id)
         except BaseException:
@@ -80,7 +83,7 @@ class Replacement:
         handover.give()
 
     def undo(self) -> bool:
-        """Give the layers back, and remove the new ones. Never raises.
+        """Move the files back and remove the new containers. Never raises.
 
         :returns: False if a new one may still have files, and must be kept
         """
@@ -99,9 +102,9 @@ class Replacement:
         return complete
 
     def finish(self, sandboxes: Sequence[pb.PodSandbox]) -> None:
-        """Remove the old ones. Never raises: the new ones run by now.
+        """Remove the old containers. Never raises: the new ones run now.
 
-        :param sandboxes: those without any of the new ones
+        :param sandboxes: old sandboxes to remove, without new containers
         """
         for old_id in self._former:
             with going_on(f'Container {old_id}'):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tells from a runtime's words that a command does not exist.
+"""Recognises in a runtime's error text that a command does not exist.
 
 Neither CRI nor the OCI runtime specification has an error code for it.
 """
@@ -33,7 +33,10 @@ _MISSING = re.compile(
 
 
 def missing_command(text: str) -> str | None:
-    """Its name, '' when the text names none, None for any other error."""
+    """Return the name of the command that does not exist.
+
+    :returns: '' if the text does not name it, None for any other error
+    """
     match = _MISSING.search(text)
     if not match:
         return None
@@ -42,9 +45,9 @@ def missing_command(text: str) -> str | None:
 
 def refine(error: exception.KataError, command: str,
            image: str) -> exception.KataError:
-    """CommandNotFound instead of RuntimeFailed, when it is that.
+    """Return CommandNotFound if a RuntimeFailed means that.
 
-    :param command: what was asked for, for a runtime that does not say
+    :param command: the requested one, for a runtime that does not name it
     """
     if isinstance(error, exception.RuntimeFailed):
         missing = missing_command(str(error))

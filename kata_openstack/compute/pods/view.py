@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What containerd has of one pod, or of all: nothing is remembered here."""
+"""Reads one pod, or all pods, from containerd. Nothing is cached."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -30,10 +30,11 @@ _STATES = {pb.CONTAINER_CREATED: 'created', pb.CONTAINER_RUNNING: 'running',
 
 @dataclasses.dataclass
 class PodView:
-    """Sandboxes and CRI containers of a pod, in the order of their making.
+    """Sandboxes and CRI containers of a pod, in the order of creation.
 
-    More than one sandbox, or CRI container for one of ours, is there only
-    while a stopped pod is started again, or after kata-compute died in it.
+    A pod has more than one sandbox, or a container more than one CRI
+    container, only while a stopped pod is started again, or after
+    kata-compute died during that.
     """
 
     uuid: str
@@ -56,7 +57,7 @@ class PodView:
             c.state == pb.CONTAINER_EXITED for c in containers)
 
     def current_containers(self) -> list[pb.Container]:
-        """The newest of each container, in the order of the pod."""
+        """Return each container's newest CRI container, in pod order."""
         newest: dict[str, pb.Container] = {}
         for container in self.containers:
             newest[container.labels.get(labels.CONTAINER, '')] = container
@@ -69,7 +70,7 @@ def vifs(annotations: Mapping[str, str]) -> list[objects.Vif]:
 
 
 def read(client: cri.CriClient, pod_uuid: str) -> PodView | None:
-    """None if there is nothing of it."""
+    """Return a pod; None if containerd does not have it."""
     selector = {labels.POD: pod_uuid}
     found = group(client.list_pod_sandboxes(selector),
                   client.list_containers(selector))
@@ -82,7 +83,10 @@ def read_all(client: cri.CriClient) -> dict[str, PodView]:
 
 def group(sandboxes: Sequence[pb.PodSandbox],
           containers: Iterable[pb.Container]) -> dict[str, PodView]:
-    """By pod. Only what has our labels, and a sandbox."""
+    """Return the pods by UUID.
+
+    Ignores objects without our labels, and containers without a sandbox.
+    """
     views: dict[str, PodView] = {}
     for sandbox in sorted(sandboxes, key=lambda s: s.created_at):
         uuid = sandbox.labels.get(labels.POD)
@@ -97,7 +101,10 @@ def group(sandboxes: Sequence[pb.PodSandbox],
 
 def container_status(client: cri.CriClient, container: pb.Container
                      ) -> objects.ContainerStatus:
-    """Asks containerd when the list does not tell all."""
+    """Return a container's status.
+
+    Asks containerd for the details that its list lacks.
+    """
     status = objects.ContainerStatus(
         uuid=container.labels[labels.CONTAINER],
         name=container.annotations.get(labels.NAME, ''),
@@ -137,5 +144,5 @@ def pod_status(client: cri.CriClient, view: PodView) -> objects.PodStatus:
 
 
 def _seconds(nanoseconds: int) -> float | None:
-    """CRI's 0 is: never."""
+    """Convert nanoseconds to seconds; in CRI, 0 means never."""
     return nanoseconds / 1e9 if nanoseconds > 0 else None

@@ -10,11 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a VIF plugin does; entry points ``kata_openstack.vif``.
+"""The interface of VIF plugins; entry points ``kata_openstack.vif``.
 
-The name of the entry point is the port's ``binding:vif_type``. A plugin
-from another package is registered under that namespace and needs nothing
-but this class.
+The name of the entry point is the port's ``binding:vif_type``. Another
+package can register a plugin under that namespace; it needs only this class.
 """
 
 import abc
@@ -24,18 +23,18 @@ from oslo_config import cfg
 
 from kata_openstack import objects
 
-# Linux' limit for interface names (IFNAMSIZ) is 15 characters, and Neutron's
-# agents look for a port by the first 11 of its id.
+# Linux limits interface names to 15 characters (IFNAMSIZ), and Neutron's
+# agents find a port by the first 11 characters of its ID.
 DEVICE_PREFIX = 'tap'
 
 
 def device_name(port_id: str) -> str:
-    """The host's interface of a port."""
+    """Return the name of a port's interface on the host."""
     return f'{DEVICE_PREFIX}{port_id[:11]}'
 
 
 class VifPlugin(abc.ABC):
-    """One instance a process; calls for different pods may overlap."""
+    """One instance per process; calls for different pods may overlap."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
@@ -45,28 +44,28 @@ class VifPlugin(abc.ABC):
              pod_uuid: str, sandbox_id: str) -> None:
         """Put an interface with the port's addresses into a namespace.
 
-        What an earlier sandbox of the pod left of the port is replaced.
+        Replace an interface that an earlier sandbox of the pod left.
 
         :param netns: path of the network namespace
         :param ifname: the name inside it
-        :param sandbox_id: to be kept as the host interface's alias: it is
-            how others know whose it is
-        :raises NetworkFailed: and nothing of it is left
+        :param sandbox_id: set it as the alias of the host's interface,
+            which is how kata-compute finds an interface's owner
+        :raises NetworkFailed: after removing everything it created
         """
 
     @abc.abstractmethod
     def unplug(self, vif: objects.Vif) -> None:
-        """Remove all that plug made; what is gone already is fine.
+        """Remove everything that plug created, as far as it exists.
 
         :raises NetworkFailed:
         """
 
     @abc.abstractmethod
     def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
-        """Remove what no pod has any more, from the death of kata-compute.
+        """Remove interfaces without a pod, left when kata-compute died.
 
-        :param port_ids: returns those of all pods of this node, at that
-            moment. To be called after the interfaces are listed: so the
-            port of each that was found is among them, if a pod has it.
+        :param port_ids: returns the port IDs of all pods of this node, at
+            that moment. Call it after listing the interfaces: then it
+            includes the port of each listed interface that a pod uses.
         :returns: names of the interfaces that were removed
         """

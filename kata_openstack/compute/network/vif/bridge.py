@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""VIF type bridge: a veth on a Linux bridge that is there already."""
+"""VIF type bridge: a veth on an existing Linux bridge."""
 
 from collections.abc import Callable
 
@@ -30,8 +30,9 @@ class BridgePlugin(base.VifPlugin):
                   or f'brq{vif.network_id[:11]}')
         if not link.exists(bridge):
             raise exception.NetworkFailed(
-                id=vif.port_id, why=f'there is no bridge {bridge}',
-                remedy='Check the Neutron agent of the node.')
+                id=vif.port_id, why=f'bridge {bridge} does not exist',
+                remedy='Check that the Neutron agent runs on the node and '
+                       'has created the bridge.')
         timeout = self.conf.cni.timeout
         link.create_pair(vif, device, netns, ifname, owner=sandbox_id,
                          tx_offload=True, timeout=timeout)
@@ -47,6 +48,6 @@ class BridgePlugin(base.VifPlugin):
         link.delete(vif.port_id, device, self.conf.cni.timeout)
 
     def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
-        # Our veths end with their namespace, that is with their sandbox,
-        # and a bridge keeps no record of a port that is gone.
+        # The kernel removes a veth with its namespace, that is with its
+        # sandbox, and a bridge keeps no record of a removed port.
         return []

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Interfaces and namespaces, by iproute2.
+"""Network interfaces and namespaces, with iproute2.
 
-iproute2 rather than pyroute2: this process has threads and gRPC in it, so
-it must not fork, and pyroute2's namespace calls do, or keep an event loop of
-their own; its API also changed between the releases that
-OpenStack has. One ip -batch takes about 5 ms.
+Not with pyroute2: this process has threads and uses gRPC, so it must not
+fork, and pyroute2's namespace calls fork, or keep their own event loop. Its
+API also differs between the releases that OpenStack uses. One ip -batch
+takes about 5 ms.
 """
 
 from collections.abc import Callable
@@ -40,14 +40,14 @@ _ETHTOOL_STXCSUM = 0x17
 
 def run(what: str, *command: str, timeout: int,
         stdin: str | None = None) -> str:
-    """Run a program and return what it prints.
+    """Run a program and return its standard output.
 
-    Not by oslo.concurrency: its preexec_fn has Python call fork, and gRPC
-    then breaks. Without one, subprocess calls vfork.
+    Not with oslo.concurrency: it sets a preexec_fn, with which Python calls
+    fork, and that breaks gRPC. Without it, subprocess calls vfork.
 
     :param what: pod or port, for the error
     :param timeout: seconds
-    :raises NetworkFailed: with the program's own words
+    :raises NetworkFailed: with the program's error output
     """
     why, remedy = '', "See kata-compute's log on the node."
     try:
@@ -57,9 +57,9 @@ def run(what: str, *command: str, timeout: int,
             return done.stdout
         why = ' '.join((done.stderr or done.stdout).split())
     except subprocess.TimeoutExpired:
-        why = f'it took longer than {timeout} s'
+        why = f'no result within {timeout} s'
     except FileNotFoundError:
-        why = 'it is not installed'
+        why = 'not installed'
         remedy = 'Install iproute2 and openvswitch-switch on the node.'
     raise exception.NetworkFailed(id=what, why=f'{command[0]}: {why}',
                                   remedy=remedy)
@@ -70,20 +70,23 @@ def exists(device: str) -> bool:
 
 
 def alias(device: str, timeout: int = 30) -> str:
-    """The sandbox that the host's interface belongs to; '' if none."""
+    """Return the ID of the sandbox that owns a host interface, or ''."""
     if not exists(device):
         return ''
     try:
         shown = run(device, 'ip', '-json', 'link', 'show', device,
                     timeout=timeout)
-    except exception.NetworkFailed:  # gone since
+    except exception.NetworkFailed:  # removed since
         return ''
     return json.loads(shown)[0].get('ifalias', '')
 
 
 def traffic(device: str) -> tuple[int, int]:
-    """Bytes that went (into, out of) the pod through the host's end."""
-    # "name: bytes packets ..." received first, eight columns, then sent
+    """Return the bytes (received, sent) by the pod, read at the host's end.
+
+    The host sends the bytes that the pod receives, and vice versa.
+    """
+    # "name: bytes packets ...": eight columns for received, then for sent
     with open('/proc/thread-self/net/dev') as lines:
         for line in lines:
             name, colon, figures = line.partition(':')
@@ -94,28 +97,30 @@ def traffic(device: str) -> tuple[int, int]:
 
 
 def delete(what: str, device: str, timeout: int) -> None:
-    """And so its peer. No such device is fine."""
+    """Delete a veth and so its peer; a missing device is not an error."""
     if exists(device):
         try:
             run(what, 'ip', 'link', 'delete', device, timeout=timeout)
         except exception.NetworkFailed:
-            if exists(device):  # the namespace's end took it along
+            if exists(device):  # else the kernel removed it with its peer
                 raise
 
 
 def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
                 owner: str, tx_offload: bool, timeout: int) -> None:
-    """A veth: ``device`` here, up, and ``ifname`` with addresses there.
+    """Create a veth: ``device`` here, ``ifname`` in the namespace, both up.
+
+    ``ifname`` gets the port's addresses and routes.
 
     :param owner: alias of the host's end
-    :param tx_offload: let the pod leave checksums to hardware. It must not
-        when the host's end is read by a program: the userspace datapath
-        passes packets on as they are, and TCP hangs.
+    :param tx_offload: let the pod leave checksums to hardware. Must be off
+        if a program reads the host's end: the userspace datapath passes
+        packets on without a checksum, and TCP hangs.
     :raises NetworkFailed:
     """
     delete(vif.port_id, device, timeout)
-    # Made inside, then pushed out: so there is never an interface called
-    # eth0 in the host's namespace.
+    # Create the pair inside and move one end out, so that the host's
+    # namespace never has an interface called eth0.
     inside = [
         f'link add {ifname} address {vif.mac_address} mtu {vif.mtu} '
         f'type veth peer name {device} mtu {vif.mtu}',
@@ -134,7 +139,7 @@ def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
 
     try:
         in_namespace(netns, configure)
-        # the alias does not survive the move on old kernels
+        # set the alias again: old kernels lose it in the move
         run(vif.port_id, 'ip', '-batch', '-', timeout=timeout,
             stdin=f'link set {device} alias {owner}\n'
                   f'link set {device} up\n')
@@ -144,7 +149,10 @@ def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
 
 
 def _addresses(vif: objects.Vif, ifname: str) -> list[str]:
-    """Lines for ip -batch. Parsed first: they are not ours."""
+    """Return lines for ip -batch.
+
+    The addresses come from a request, so each is parsed before its use.
+    """
     lines = []
     try:
         for fixed in vif.fixed_ips:
@@ -163,7 +171,7 @@ def _addresses(vif: objects.Vif, ifname: str) -> list[str]:
                     ipaddress.ip_address(f.gateway)
                     for f in vif.fixed_ips if f.gateway)
                 if gateway.version == version]
-            # more than one interface may have a gateway: the first wins
+            # several interfaces may have gateways: eth0's first one is used
             if gateways and ifname == 'eth0':
                 family = '-6 ' if version == 6 else ''
                 lines.append(f'{family}route replace default via '
@@ -185,9 +193,9 @@ def _tx_checksum_off(ifname: str) -> None:
 
 
 def in_namespace(netns: str, function: Callable[[], None]) -> None:
-    """Call it in a network namespace: in a thread made for that alone.
+    """Call a function in a network namespace, in a new thread.
 
-    :raises NetworkFailed: if there is no such namespace
+    :raises NetworkFailed: if the namespace cannot be entered
     """
     outcome: list[BaseException] = []
 
@@ -214,6 +222,6 @@ def _setns(netns: str) -> None:
                 raise OSError(error, os.strerror(error), netns)
     except OSError as e:
         raise exception.NetworkFailed(
-            id=netns, why=f'its network namespace cannot be entered: {e}',
+            id=netns, why=f'cannot enter the network namespace: {e}',
             remedy='Run kata-compute as root, in the same mount namespace '
                    'as containerd.') from e

@@ -12,9 +12,9 @@
 
 """VIF type ovs: a veth on the integration bridge of Open vSwitch.
 
-The port carries the external_ids by which Neutron's agent finds it. The
-bridge is the agent's: it is never made or changed here. os-vif, which does,
-sets the datapath type back to "system", and that ends a userspace switch.
+The port has the external_ids by which Neutron's agent finds it. The agent
+owns the bridge: it is never created or changed here. os-vif does change it,
+and sets the datapath type back to "system", which breaks a userspace switch.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from kata_openstack.compute.network.vif import link
 from kata_openstack import exception
 from kata_openstack import objects
 
-# Marks our ports among others of the bridge, with the port's id as value.
+# The external_id that marks our ports on the bridge; its value: the port's ID.
 _OURS = 'kata-openstack-port'
 
 
@@ -68,7 +68,7 @@ class OvsPlugin(base.VifPlugin):
         self._remove(base.device_name(vif.port_id))
 
     def _remove(self, device: str) -> None:
-        # the interface first: without it the switch's record harms nobody
+        # the interface first: without it a stale OVSDB row is harmless
         link.delete(device, device, self.conf.cni.timeout)
         self._vsctl(device, '--if-exists', 'del-port', device)
 
