@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack containerd: its configuration for our handlers."""
+"""kata-openstack containerd: configures containerd for our handlers."""
 
 import argparse
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
 
 @contextlib.contextmanager
 def _undone_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise, as Ctrl-C does: what was begun is undone."""
+    """Make SIGTERM and SIGHUP raise, as Ctrl-C does, to undo changes."""
     def stop(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
@@ -47,11 +47,11 @@ def _undone_by_signals() -> Iterator[None]:
 
 
 class Config(command.Command):
-    """Print containerd's configuration of the handlers usable here.
+    """Print containerd's configuration for the usable handlers of this node.
 
-    Save it as a file that the "imports" of containerd's own configuration
-    name, and restart containerd. The exit code is 1 if no handler is
-    usable; "kata-openstack host check" says why.
+    Save the output as a file, add that file to "imports" in containerd's own
+    configuration, and restart containerd. The exit code is 1 if no handler
+    is usable; "kata-openstack host check" shows the reasons.
     """
 
     app: shell.KataOpenstack
@@ -60,8 +60,9 @@ class Config(command.Command):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--containerd-version', metavar='VERSION',
-            help='Version to write for, such as 1.7 or 2.1. Default: that '
-                 'of the installed containerd.')
+            help='Version of containerd that will read the configuration, '
+                 'such as 1.7 or 2.1. Default: the version of the installed '
+                 'containerd.')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -70,27 +71,28 @@ class Config(command.Command):
         self.app.stdout.write(
             config.render(self.app.conf, handlers, version))
         if not handlers:
-            self.app.LOG.error('No handler is usable here; "kata-openstack '
-                               'host check" says why.')
+            self.app.LOG.error('No handler is usable on this node. Run '
+                               '"kata-openstack host check" to see the '
+                               'reasons.')
         return 0 if handlers else 1
 
 
 class Configure(command.Command):
-    """Let containerd know the handlers usable here, tuned to this host.
+    """Configure containerd for the usable handlers, tuned to this host.
 
-    Only what is this program's own is changed: a file of its own, and the
-    line that imports it, or, for a containerd that does not merge imported
-    files, the tables of its handlers in containerd's own file, whose
-    comments and order stay. A handler that the file has already is left
-    alone. containerd must accept the result (config dump), with everything
-    else in it as before, before anything is written. The file as it was
-    without ours is kept beside it, with the suffix .before-kata-openstack.
+    This changes only its own parts: its own file, and the line that imports
+    it. For a containerd that does not merge imported files, it changes the
+    tables of its handlers in containerd's own file, and keeps the comments
+    and the order of that file. A handler that the file already has is left
+    alone. Before anything is written, containerd must accept the result
+    (config dump), with everything else in it unchanged. The file without
+    our changes is kept beside it, with the suffix .before-kata-openstack.
 
-    Exit codes: 0 if all is in order or was brought in order; 1 on any
-    error, with everything as before, but for files that are named as not
+    Exit codes: 0 if the configuration was correct or was corrected; 1 on
+    any error, with everything unchanged except files reported as not
     undone; 2 for wrong arguments; 3 if --check or --diff found something to
-    change; 4 if no handler is usable here, so that containerd now has none
-    of ours.
+    change; 4 if no handler is usable on this node, so that containerd now
+    has none of ours.
     """
 
     app: shell.KataOpenstack
@@ -100,27 +102,30 @@ class Configure(command.Command):
         group = parser.add_mutually_exclusive_group()
         group.add_argument(
             '--check', action='store_true',
-            help='Change nothing; name the files that would change.')
+            help='Change nothing; list the files that would change.')
         group.add_argument(
             '--diff', action='store_true',
-            help='Change nothing; print what would change.')
+            help='Change nothing; print the changes as a diff.')
         parser.add_argument(
             '--config', metavar='PATH', type=pathlib.Path,
             default=DEFAULT_CONFIG,
-            help=f"containerd's configuration. Default: {DEFAULT_CONFIG}")
+            help="Path of containerd's configuration. Default: "
+                 f'{DEFAULT_CONFIG}')
         parser.add_argument(
             '--own-file', metavar='PATH', type=pathlib.Path,
-            help='The file to import. Default: conf.d/kata-openstack.toml '
-                 "beside containerd's configuration.")
+            help='Path of our file, which containerd imports. Default: '
+                 "conf.d/kata-openstack.toml beside containerd's "
+                 'configuration.')
         parser.add_argument(
             '--containerd', metavar='PROGRAM', default='containerd',
-            help='The containerd program to ask.')
+            help='The containerd program to ask for its version and "config '
+                 'dump". Default: containerd')
         parser.add_argument(
             '--restart', metavar='COMMAND', type=shlex.split,
-            help='Restart containerd with this when something was changed, '
-                 'for example "systemctl restart containerd". If it does '
-                 'not come up with the handlers, everything is undone and '
-                 'it is restarted again. Default: no restart.')
+            help='Command that restarts containerd after a change, for '
+                 'example "systemctl restart containerd". If containerd '
+                 'does not come up with the handlers, all changes are '
+                 'undone and it is restarted again. Default: no restart.')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
@@ -152,7 +157,8 @@ class Configure(command.Command):
                restart: list[str] | None) -> None:
         install.apply(plan.changes, target)
         if not restart:
-            self.app.stdout.write('Restart containerd to use it.\n')
+            self.app.stdout.write('Restart containerd to use the new '
+                                  'configuration.\n')
             return
         try:
             install.restart(self.app.conf, restart, plan.handlers)
@@ -169,5 +175,5 @@ class Configure(command.Command):
         try:
             install.restart(self.app.conf, restart, ())
         except exception.RuntimeFailed as e:
-            # not raised: what failed first is the cause
-            self.app.LOG.error('With the former configuration: %s', e)
+            # not raised: the first failure is the cause
+            self.app.LOG.error('With the restored configuration: %s', e)

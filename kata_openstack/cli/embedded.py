@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack embedded ..."""
+"""kata-openstack embedded: prepares the embedded runtime."""
 
 import argparse
 
@@ -30,7 +30,8 @@ class Prepare(command.Command):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             '--accelerator', choices=('kvm', 'tcg'), default='tcg',
-            help='what runs the VMs: kvm, or tcg for emulation (default)')
+            help='Accelerator of the VMs: kvm, or tcg for emulation. '
+                 'Default: tcg')
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:

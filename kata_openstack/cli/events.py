@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack events watch: what happens to pods, as it happens."""
+"""kata-openstack events watch: shows the lifecycle events of pods."""
 
 import argparse
 from collections.abc import Iterator
@@ -35,17 +35,17 @@ _BEAT = 5.0  # seconds
 
 
 class NoExchange(Exception):
-    """The broker knows nothing of kata-openstack."""
+    """The broker does not have kata-openstack's exchange."""
 
 
 def notifications(url: str, topic: str, ssl: dict[str, Any] | None = None,
                   timeout: float | None = None) -> Iterator[dict[str, Any]]:
-    """Every notification from now on, of all nodes.
+    """Yield every notification of all nodes from now on.
 
-    Read by kombu rather than by oslo.messaging's listener, whose queue
-    would outlive us on the broker and fill up, or, under the usual name,
-    take the messages from other listeners. Ours is exclusive: the broker
-    removes it with the connection, however that ends.
+    Uses kombu, not oslo.messaging's listener: the listener's queue would
+    stay on the broker and fill up or, with the usual name, take messages
+    from other listeners. Our queue is exclusive: the broker removes it when
+    the connection ends, for any reason.
 
     :param timeout: seconds after which to end; None: never
     :raises NoExchange: if no kata-compute has used the broker yet
@@ -55,7 +55,7 @@ def notifications(url: str, topic: str, ssl: dict[str, Any] | None = None,
     with kombu.Connection(url, ssl=ssl, heartbeat=30,
                           connect_timeout=10) as connection:
         connection.ensure_connection(max_retries=3, timeout=30)
-        # kata-compute makes it when it starts, with the operator's options
+        # passive: kata-compute creates it, with the operator's options
         exchange = kombu.Exchange(EXCHANGE, type='topic', passive=True)
         queues = [
             kombu.Queue(f'kata-openstack-events-{uuid.uuid4()}',
@@ -89,7 +89,7 @@ def notifications(url: str, topic: str, ssl: dict[str, Any] | None = None,
 
 
 def unpack(body: Any) -> dict[str, Any]:
-    """The notification in oslo.messaging's envelope."""
+    """Return the notification in oslo.messaging's envelope."""
     message = json.loads(body) if isinstance(body, (str, bytes)) else body
     if 'oslo.message' in message:
         message = json.loads(message['oslo.message'])
@@ -97,7 +97,7 @@ def unpack(body: Any) -> dict[str, Any]:
 
 
 def describe(message: dict[str, Any]) -> str:
-    """One line for a person."""
+    """Return a notification as one line of text."""
     data = message['payload'].get('kata_openstack_object.data', {})
     words = [data.get('occurred_at', message.get('timestamp', '')),
              f'{message["event_type"]:22}',
@@ -115,18 +115,20 @@ def describe(message: dict[str, Any]) -> str:
 
 
 class Watch(command.Command):
-    """Show the lifecycle events of pods as they come."""
+    """Show the lifecycle events of pods as they happen."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument('--pod', metavar='UUID', help='Only of this pod.')
+        parser.add_argument('--pod', metavar='UUID',
+                            help='Show only the events of this pod.')
         parser.add_argument(
             '-f', '--format', choices=['text', 'json'], default='text',
-            help='json: the whole notification, one a line.')
+            help='text: a summary of each event; json: the whole '
+                 'notification. One per line. Default: text')
         parser.add_argument('--count', type=int, metavar='N',
-                            help='End after N events.')
+                            help='Exit after N events.')
         parser.add_argument('--timeout', type=float, metavar='SECONDS',
-                            help='End after this time.')
+                            help='Exit after this time.')
         return parser
 
     def take_action(self, args: argparse.Namespace) -> int:
@@ -147,12 +149,12 @@ class Watch(command.Command):
                 if args.count and shown >= args.count:
                     break
         except kombu.exceptions.OperationalError as e:
-            print(f'The message broker cannot be reached: {e}. Check '
+            print(f'Cannot reach the message broker: {e}. Check '
                   'transport_url.', file=sys.stderr)
             return 1
         except NoExchange:
-            print('No kata-compute has used this message broker yet. Start '
-                  'one, and check transport_url.', file=sys.stderr)
+            print('No kata-compute has used this message broker. Start '
+                  'kata-compute and check transport_url.', file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             pass

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack host: what this node can isolate, and why."""
+"""kata-openstack host: shows the handlers that this node can run."""
 
 import argparse
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from kata_openstack.runtime import selection
 
 @dataclasses.dataclass(frozen=True)
 class _Containerd:
-    """``configured`` is None if containerd did not answer."""
+    """containerd's answers; ``configured`` is None without an answer."""
 
     summary: dict[str, Any]
     configured: set[str] | None
@@ -42,9 +42,9 @@ class _Containerd:
 
 def _look(app: shell.KataOpenstack, *,
           measure: bool = False) -> tuple[node.Node, _Containerd]:
-    """This node, judged as kata-compute judges it.
+    """Return this node, judged as kata-compute judges it.
 
-    :param measure: KVM anew.
+    :param measure: measure KVM again.
     """
     containerd = _ask_containerd(app)
     here = local_node.look(app.conf, measure=measure)
@@ -54,7 +54,7 @@ def _look(app: shell.KataOpenstack, *,
 
 
 def _ask_containerd(app: shell.KataOpenstack) -> _Containerd:
-    """What containerd has, and what became of kata-compute's canaries."""
+    """Return containerd's handlers and kata-compute's canary results."""
     kept = records.load(records.path(app.conf))
     client = local_node.containerd(app.conf)
     try:
@@ -67,7 +67,7 @@ def _ask_containerd(app: shell.KataOpenstack) -> _Containerd:
     return _Containerd(
         {'reachable': True, 'version': version,
          'reason': f'{version} at {client.address}'}, set(keys),
-        # those of another configuration say nothing about this one
+        # results with another configuration do not apply to this one
         {name: record for name, record in kept.items()
          if record.key == keys.get(name)})
 
@@ -89,7 +89,7 @@ class _Summary(cliff_columns.FormattableColumn):
 
 
 class _Handlers(cliff_columns.FormattableColumn):
-    """For formats that have no table: one line a handler."""
+    """One line per handler, for formats that have no table."""
 
     def human_readable(self) -> str:
         return '\n'.join(
@@ -104,12 +104,12 @@ def _canary(told: dict[str, Any] | None) -> str:
 
 
 class Check(show.ShowOne):
-    """Show which hypervisors can run here, and what stands in the way.
+    """Show which handlers can run on this node, and why others cannot.
 
-    KVM is measured anew: a loop is run as guest code and timed. Whether
-    containerd knows a handler already is shown beside it, and does not
-    count. A handler whose canary sandbox failed in kata-compute, with the
-    configuration that containerd has now, is not usable.
+    KVM is measured again: guest code runs a loop, which is timed. Whether
+    containerd already has a handler is shown too, but does not decide
+    whether it is usable. A handler is not usable if its canary sandbox
+    failed in kata-compute with the current configuration of containerd.
 
     Exit codes: 0 if at least one handler is usable, 1 if none is or on any
     error, 2 for wrong arguments.
@@ -163,7 +163,7 @@ class Check(show.ShowOne):
         rows = [(h['name'], words[h['usable']], words[h['configured']],
                  h['accelerator'] or '-', _canary(h['canary']), h['reason'],
                  h['remedy']) for h in handlers]
-        # the table formatter does lists too, which its base cannot know
+        # the table formatter also prints lists; its base class does not
         self.formatter.emit_list(  # type: ignore[attr-defined]
             ('handler', 'usable', 'in containerd', 'accelerator', 'canary',
              'reason', 'remedy'), rows, self.app.stdout, parsed_args)
@@ -172,13 +172,13 @@ class Check(show.ShowOne):
 
 
 class Show(show.ShowOne):
-    """Show all that is known of this host, with a remedy where one helps.
+    """Show everything that is known about this host, with remedies.
 
-    KVM's measurement is taken from kata-compute's, if that is of this boot;
-    "host check" measures anew. The table has one line for each part; other
-    formats have every value.
+    KVM is not measured again if kata-compute measured it since the last
+    boot; "host check" always measures it. The table has one line for each
+    part; other formats contain every value.
 
-    Exit codes: 0, 1 on any error, 2 for wrong arguments.
+    Exit codes: 0 on success, 1 on any error, 2 for wrong arguments.
     """
 
     app: shell.KataOpenstack
@@ -204,11 +204,11 @@ class Show(show.ShowOne):
 
 
 class Select(lister.Lister):
-    """Choose a handler as for a pod, and say what ruled out the others.
+    """Choose a handler as for a pod, and show what ruled out the others.
 
     The handlers are listed in the order in which they are considered. Those
-    after the chosen one are judged too. What containerd does not have is
-    ruled out, if containerd answers.
+    after the chosen one are judged too. A handler that containerd does not
+    have is ruled out, if containerd answers.
 
     Exit codes: 0 if a handler was chosen, 1 if none satisfies or on any
     error, 2 for wrong arguments.
@@ -221,18 +221,18 @@ class Select(lister.Lister):
         parser.add_argument(
             '--need', action='append', default=[], metavar='NEED',
             choices=sorted(needs.NEEDS),
-            help='What the pod needs; may be given several times: '
+            help='A need of the pod; may be given several times: '
                  + ', '.join(f'{name} ({words})' for name, words
                              in sorted(needs.NEEDS.items())))
         parser.add_argument(
             '--runtime', default=selection.ANY,
-            help='"kata" for any handler (default), or the name of one.')
+            help='Name of a handler, or "kata" for any. Default: kata')
         parser.add_argument(
             '--isolation', choices=needs.ISOLATION, default='none',
-            help='The least isolation that is acceptable.')
+            help='Minimum isolation level. Default: none')
         parser.add_argument('--cpus', type=float, help='CPUs of the pod.')
         parser.add_argument('--memory', type=int, metavar='MIB',
-                            help='Memory of the pod.')
+                            help='Memory of the pod, in MiB.')
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -251,7 +251,7 @@ class Select(lister.Lister):
             choice = here.choose(*args, **asked)
             chosen, reason = choice.handler, choice.reason
         except exception.NoHandler:
-            pass  # the table says it, line by line
+            pass  # the table shows the reason for each handler
         self.exit_code = 0 if chosen else 1
         rows = []
         for opinion in here.consider(*args, **asked):
@@ -259,7 +259,7 @@ class Select(lister.Lister):
             if candidate.handler == chosen:
                 verdict, why = 'chosen', reason
             elif opinion.obstacle is None:
-                verdict, why = 'would do', f'{chosen} goes before it'
+                verdict, why = 'usable', f'{chosen} comes before it'
             else:
                 verdict, why = 'ruled out', opinion.obstacle
             rows.append((candidate.handler, candidate.hypervisor, verdict,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The node as the commands see it: as kata-compute does."""
+"""This node, seen by the commands as kata-compute sees it."""
 
 from oslo_config import cfg
 
@@ -22,16 +22,16 @@ from kata_openstack.runtime import node
 
 
 def containerd(conf: cfg.ConfigOpts) -> cri.CriClient:
-    """A client that does not wait for a containerd that is away."""
+    """Return a client that does not wait for a containerd that is down."""
     return cri.CriClient(conf, grpc_channel.connect(
         conf.containerd.address, patience=0), timeout=containerd_api.TIMEOUT)
 
 
 def look(conf: cfg.ConfigOpts, *, measure: bool = False) -> node.Node:
-    """Probe this host, and ask its containerd if it answers.
+    """Probe this host, and ask its containerd if that answers.
 
-    :param measure: KVM anew; else kata-compute's measurement is taken, if
-        there is one of this boot.
+    :param measure: measure KVM again; else use kata-compute's measurement
+        of this boot, if there is one.
     """
     client = containerd(conf)
     try:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack: the command line of a node's operator."""
+"""kata-openstack: the command line for operators of a node."""
 
 import argparse
 
@@ -32,8 +32,8 @@ class KataOpenstack(app.App):
 
     def __init__(self) -> None:
         super().__init__(
-            description='Look at a node that runs VM-isolated containers, '
-                        'and prepare it.',
+            description='Inspect and prepare a node that runs VM-isolated '
+                        'containers.',
             version=version.version(),
             command_manager=commandmanager.CommandManager(
                 'kata_openstack.cli'),
@@ -42,7 +42,7 @@ class KataOpenstack(app.App):
     def build_option_parser(
             self, description: str | None, version: str | None,
             argparse_kwargs: dict | None = None) -> argparse.ArgumentParser:
-        # else a command's --config would be taken for our --config-file
+        # else argparse takes a command's --config for our --config-file
         parser = super().build_option_parser(
             description, version,
             {'allow_abbrev': False, **(argparse_kwargs or {})})
@@ -55,11 +55,11 @@ class KataOpenstack(app.App):
     def initialize_app(self, argv: list[str]) -> None:
         """Load the configuration before any command runs.
 
-        :raises oslo_config.cfg.Error: for an unreadable or wrong file.
+        :raises oslo_config.cfg.Error: for an unreadable or invalid file.
         """
         self.conf = cfg.ConfigOpts()
         opts.register_opts(self.conf)
-        # the file names are those of kata-compute: one file for a node
+        # the files of kata-compute: a node has one configuration
         self.conf([], project='kata-openstack', prog='kata-compute',
                   version=version.version(),
                   default_config_files=self.options.config_file or None)

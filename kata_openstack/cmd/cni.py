@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-cni: containerd's CNI plugin; it hands every request to kata-compute.
+"""kata-cni: containerd's CNI plugin; it passes requests to kata-compute.
 
 It runs twice in each pod's life and delays its start, so it imports little
-of the standard library and nothing else. What it does is in the CNI
-specification 0.4.0 and 1.0.0; what plugs the interfaces is kata-compute.
+of the standard library and nothing else. It implements the CNI specification
+0.4.0 and 1.0.0; kata-compute plugs the interfaces.
 """
 
 import json
@@ -51,28 +51,32 @@ def _ask(path: str, request: dict) -> dict:
         with connection.makefile('rb') as stream:
             line = stream.readline()
     if not line:
-        raise ConnectionError('it closed the connection')
+        raise ConnectionError('kata-compute closed the connection')
     return json.loads(line)
 
 
 def run(environment: dict, text: str) -> dict | None:
-    """What to print, or None.
+    """Handle one CNI call.
 
-    :raises Failure: what to print as an error
+    :param environment: the variables CNI_*
+    :param text: the network configuration, JSON
+    :returns: the result to print, if any
+    :raises Failure: the error to print
     """
     command = environment.get('CNI_COMMAND')
     try:
         config = json.loads(text)
         version = config.get('cniVersion', '0.3.0')
     except (ValueError, AttributeError) as e:
-        raise Failure(_UNDECODABLE, f'The configuration is no JSON: {e}'
-                      ) from e
+        raise Failure(_UNDECODABLE, 'The network configuration is not '
+                                    f'valid JSON: {e}') from e
     if command == 'VERSION':
         return {'cniVersion': version, 'supportedVersions': VERSIONS}
     if command not in ('ADD', 'DEL', 'CHECK'):
-        raise Failure(_ENVIRONMENT, f'CNI_COMMAND is {command!r}.')
+        raise Failure(_ENVIRONMENT, f'Unknown CNI_COMMAND {command!r}.')
     if version not in VERSIONS:
-        raise Failure(_INCOMPATIBLE, f'CNI version {version} is not one of '
+        raise Failure(_INCOMPATIBLE, f'CNI version {version} is not '
+                                     'supported. Use one of '
                                      f'{", ".join(VERSIONS)}.')
     netns = environment.get('CNI_NETNS', '')
     pairs = (item.partition('=') for item in
@@ -85,11 +89,12 @@ def run(environment: dict, text: str) -> dict | None:
             'args': {key: value for key, _, value in pairs},
             'config': config})
     except (OSError, ValueError) as e:
-        # With its namespace the pod's interfaces are gone. What a switch
-        # still records of them, kata-compute removes when it starts.
+        # The pod's interfaces are gone with its namespace. kata-compute
+        # removes their records in a switch when it starts.
         if command == 'DEL' and not (netns and os.path.exists(netns)):
             return None
-        raise Failure(_TRY_AGAIN, 'kata-compute does not answer.',
+        raise Failure(_TRY_AGAIN, 'kata-compute does not answer. Check that '
+                                  'it runs on this node.',
                       f'{type(e).__name__}: {e}') from e
     if 'error' in reply:
         error = reply['error']

@@ -24,17 +24,17 @@ from kata_openstack.conf import opts
 from kata_openstack import threads
 from kata_openstack import version
 
-# At these levels libraries print what they send, or too much.
+# Below these levels libraries log the messages that they send, or too much.
 _QUIET = ['grpc=WARNING', 'oslo_messaging._drivers=INFO',
           'amqp=WARNING', 'kombu=WARNING', 'stevedore=WARNING',
           'oslo_concurrency.processutils=INFO']
 
 
 def prepare(argv: list[str]) -> cfg.ConfigOpts:
-    """Configuration and log, as every OpenStack service has them.
+    """Set up configuration and log, as in every OpenStack service.
 
-    It is oslo.config's global object, which is passed on from here:
-    oslo.messaging registers some options of its own on no other.
+    Returns oslo.config's global object, because oslo.messaging registers
+    some of its options only there. Other modules get it from here.
     """
     import oslo_messaging as messaging
 
@@ -54,7 +54,7 @@ def prepare(argv: list[str]) -> cfg.ConfigOpts:
 
 
 class _Version:
-    """What a Guru Meditation Report calls us."""
+    """The name and version for Guru Meditation Reports."""
 
     @staticmethod
     def vendor_string() -> str:
@@ -71,7 +71,7 @@ class _Version:
 
 def main() -> int:
     threads.use_threads()
-    # else gRPC's C core writes of each restart of containerd to stderr
+    # else gRPC's C core reports each restart of containerd on stderr
     os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
     from kata_openstack.compute import service
 

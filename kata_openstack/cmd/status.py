@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack-status: is this node ready for this release?"""
+"""kata-openstack-status: checks that this node is ready for this release."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -34,9 +34,9 @@ _FAILURE = upgradecheck.Code.FAILURE
 
 
 class Checks(upgradecheck.UpgradeCommands):
-    """The checks, each with a remedy.
+    """The upgrade checks; each failure has a remedy.
 
-    :param connect: makes the CRI client; tests bring their own.
+    :param connect: creates the CRI client; tests pass their own.
     """
 
     def __init__(self, conf: cfg.ConfigOpts,
@@ -44,11 +44,11 @@ class Checks(upgradecheck.UpgradeCommands):
                  = cri.CriClient) -> None:
         self._conf = conf
         self._connect = connect
-        # what the check of containerd found, for that of the handlers
+        # the handlers found by _containerd(), for _handlers()
         self._configured: set[str] | None = None
 
     def _containerd(self) -> upgradecheck.Result:
-        """It answers, speaks CRI v1, and its version is supported."""
+        """Check that containerd answers, speaks CRI v1 and is supported."""
         client = self._connect(self._conf)
         try:
             version = client.version()
@@ -67,7 +67,7 @@ class Checks(upgradecheck.UpgradeCommands):
             _OK, f'{version.runtime_name} {version.runtime_version}')
 
     def _order(self) -> upgradecheck.Result:
-        """Every name in hypervisor_order is that of a plugin."""
+        """Check that every name in hypervisor_order is a plugin's."""
         order = self._conf.kata.hypervisor_order
         unknown = [name for name in order if name not in loader.installed()]
         if not unknown:
@@ -77,7 +77,7 @@ class Checks(upgradecheck.UpgradeCommands):
             ' '.join(loader.unknown(name) for name in unknown))
 
     def _handlers(self) -> upgradecheck.Result:
-        """At least one handler is usable, else the node takes nothing."""
+        """Check that a handler is usable; without one, no pod can run."""
         states = local_node.look(self._conf).handlers(self._configured)
         usable = [s.name for s in states if s.usable]
         if usable:
@@ -87,7 +87,7 @@ class Checks(upgradecheck.UpgradeCommands):
                 f'{s.name}: {s.reason}. {s.remedy}' for s in states))
 
     def _options(self) -> upgradecheck.Result:
-        """The configuration files hold no deprecated or unknown option."""
+        """Check the configuration files for deprecated, unknown options."""
         found = [line for file in self._conf.config_file
                  for line in _outdated(file)]
         if found:
@@ -103,10 +103,10 @@ class Checks(upgradecheck.UpgradeCommands):
 
 
 def _outdated(file: str) -> Iterator[str]:
-    """A sentence for each option in ``file`` that should not be there.
+    """Yield a sentence for each deprecated or unknown option in ``file``.
 
-    Only in our own groups can an unknown option be told: [DEFAULT] and the
-    groups of libraries hold options of others.
+    Unknown options can be recognised only in our own groups: [DEFAULT] and
+    the groups of libraries contain options of others.
     """
     sections: dict[str, dict[str, list[str]]] = {}
     cfg.ConfigParser(file, sections).parse()
@@ -118,18 +118,19 @@ def _outdated(file: str) -> Iterator[str]:
             dest = name.replace('-', '_')
             where = f'[{group.name}] {name} in {file}'
             if dest in ours and ours[dest].deprecated_for_removal:
-                why = ours[dest].deprecated_reason or 'It has no use.'
+                why = (ours[dest].deprecated_reason
+                       or 'It is no longer needed.')
                 yield f'{where} will be removed. {why}'
             elif dest in renamed and dest not in ours:
                 yield f'{where} is now called {renamed[dest].name}.'
             elif dest not in ours and group.name != 'DEFAULT':
-                yield f'{where} is not known; remove or correct it.'
+                yield f'{where} is unknown: remove or correct it.'
 
 
 def main(argv: list[str] | None = None) -> int:
     conf = cfg.ConfigOpts()
     opts.register_opts(conf)
-    # the files of the service whose node this is
+    # the configuration files of this node's kata-compute
     files = cfg.find_config_files(project='kata-openstack',
                                   prog='kata-compute')
     return upgradecheck.main(

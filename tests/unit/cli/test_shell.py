@@ -152,7 +152,7 @@ class TestCli(base.TestCase):
         self.assertEqual(('ruled out', 'it does not offer vm-template'),
                          rows['kata-clh'])
         self.assertEqual('chosen', rows['kata-qemu'][0])
-        self.assertEqual(('would do', 'kata-qemu goes before it'),
+        self.assertEqual(('usable', 'kata-qemu comes before it'),
                          rows['kata-embedded'])
 
     def test_host_select_that_nothing_satisfies(self):
