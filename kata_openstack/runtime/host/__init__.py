@@ -10,7 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What this host is and can do: small checks, each with a remedy.
+"""The probe of this host.
 
-:func:`kata_openstack.runtime.host.probe.probe` runs them all.
+:func:`kata_openstack.runtime.host.probe.probe` runs the checks in
+:mod:`.checks` and returns a :class:`.report.Host`. Each finding has a reason
+and, where one helps, a remedy.
 """

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which hypervisor this machine itself runs on, if any.
+"""The hypervisor that this machine itself runs on, if any.
 
-The surest sign is the CPUID leaf from 0x40000000 on, which the kernel shows
-in /dev/cpu/0/cpuid when its module is loaded. Otherwise Xen's folder in
-/sys, the device tree (arm64) or the firmware's tables (DMI) tell.
+The most reliable source is the CPUID leaf 0x40000000, which the kernel shows
+in /dev/cpu/0/cpuid when its cpuid module is loaded. The others are Xen's
+folder in /sys, the device tree (arm64) and the firmware's tables (DMI).
 """
 
 import struct
@@ -30,7 +30,7 @@ _SIGNATURES = {
     'ACRNACRNACRN': 'ACRN', 'bhyve bhyve ': 'bhyve',
     ' lrpepyh vr': 'Parallels', 'Jailhouse': 'Jailhouse',
 }
-# The beginning of a vendor's or a product's name in DMI.
+# Prefixes of the names of vendors and products in DMI.
 _DMI = (
     ('VMware', 'VMware'), ('VirtualBox', 'VirtualBox'),
     ('innotek', 'VirtualBox'), ('Xen', 'Xen'), ('HVM domU', 'Xen'),
@@ -40,26 +40,27 @@ _DMI = (
     ('Parallels', 'Parallels'), ('QEMU', 'QEMU'), ('Bochs', 'QEMU'),
 )
 _FIRST_LEAF = 0x40000000
-# Hyper-V's interface, offered by KVM, moves KVM's own leaf to here.
+# When KVM offers Hyper-V's interface, its own leaf moves here.
 _SECOND_LEAF = 0x40000100
 
 
 def _signature(roots: host_roots.Roots, leaf: int) -> str:
-    # the offset in the device is the leaf: sixteen bytes are one answer
+    # the offset in the device is the leaf; an answer has 16 bytes
     answer = roots.read_at(roots.dev / 'cpu/0/cpuid', leaf, 16)
     if len(answer) != 16:
         return ''
     text = answer[4:].rstrip(b'\0').decode('ascii', errors='replace')
     highest = struct.unpack('=I', answer[:4])[0]
-    # without a hypervisor the CPU answers with its highest normal leaf; an
-    # old KVM says 0 for the highest
+    # Without a hypervisor, the CPU returns the data of its highest basic
+    # leaf. An old KVM reports 0 as its highest leaf.
     return text if text in _SIGNATURES or highest >= leaf else ''
 
 
 def check(roots: host_roots.Roots) -> tuple[str, str]:
-    """The name of the hypervisor below, and how it is known.
+    """Return the name of the hypervisor below, and the source of the name.
 
-    Only meaningful on a virtual machine; ('', '') where nothing tells.
+    The answer has a meaning only on a virtual machine. It is ('', '') if no
+    source names a hypervisor.
     """
     first = _signature(roots, _FIRST_LEAF)
     if first:

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keeps what took time to find out: KVM's measurement, programs' versions.
+"""A cache of the slow findings: KVM's measurement and programs' versions.
 
-KVM's measurement changes only with the boot, the device node or our own
-rights: those are its key. A program's version changes only with its file.
+The measurement is valid for one boot, one device node and one user: those
+are its key. A program's version is valid until its file changes.
 """
 
 import dataclasses
@@ -34,7 +34,10 @@ _FORMAT = 3
 
 
 def key(boot_id: str, roots: host_roots.Roots) -> list[Any]:
-    """What KVM's answer depends on; loading a module makes a new node."""
+    """Return the key of KVM's measurement.
+
+    Loading KVM's module creates a new device node and so changes the key.
+    """
     try:
         node = (roots.dev / 'kvm').stat()
         device: list[int | None] = [
@@ -47,7 +50,10 @@ def key(boot_id: str, roots: host_roots.Roots) -> list[Any]:
 
 def load(cache: pathlib.Path | None, wanted: list[Any],
           ) -> tuple[facts.Kvm | None, versions.Known]:
-    """KVM's measurement if it was made for ``wanted``; and known versions."""
+    """Return KVM's measurement and the versions of programs from the cache.
+
+    :param wanted: the key of the measurement; one with another key is None.
+    """
     if cache is None:
         return None, {}
     try:
@@ -61,14 +67,17 @@ def load(cache: pathlib.Path | None, wanted: list[Any],
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
-        LOG.warning('The cache %s is not usable (%s); KVM is measured '
-                    'again.', cache, e)
+        LOG.warning('Cannot read the cache %s (%s); measuring KVM again',
+                    cache, e)
         return None, {}
 
 
 def store(cache: pathlib.Path | None, key: list[Any],
            judged: facts.Kvm | None, known: versions.Known) -> None:
-    """Replace the cache in one step; without it, only time is lost."""
+    """Replace the cache atomically.
+
+    An error is only logged: without the cache, the next probe is slower.
+    """
     if cache is None or not (judged or known):
         return
     content = {'key': key, 'versions': known,
@@ -76,4 +85,4 @@ def store(cache: pathlib.Path | None, key: list[Any],
     try:
         json_file.replace(cache, content)
     except OSError as e:
-        LOG.debug('The cache %s cannot be written: %s', cache, e)
+        LOG.debug('Cannot write the cache %s: %s', cache, e)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A host's facts as named capabilities, which hypervisors ask for."""
+"""Named capabilities of a host, which hypervisors list as their needs."""
 
 import dataclasses
 
@@ -38,9 +38,9 @@ KVM_USER_MEMORY = 'kvm-user-memory'
 KVM_IOEVENTFD = 'kvm-ioeventfd'
 KVM_IRQFD = 'kvm-irqfd'
 
-# What runs a sandbox: its CPU, or somebody else's.
+# What can run a sandbox: this host's CPU, QEMU's emulation, or a cloud.
 ACCELERATORS = (KVM, MSHV, TCG, REMOTE)
-# Those whose guests the CPU itself keeps apart from this host.
+# Accelerators with which the CPU itself isolates the guest from this host.
 HARDWARE = (KVM, MSHV)
 
 _KVM_EXTENSIONS = (KVM_IRQCHIP, KVM_SPLIT_IRQCHIP, KVM_USER_MEMORY,
@@ -49,7 +49,10 @@ _KVM_EXTENSIONS = (KVM_IRQCHIP, KVM_SPLIT_IRQCHIP, KVM_USER_MEMORY,
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Capability:
-    """``reason`` says why it is present, or why not."""
+    """A capability of this host.
+
+    ``reason`` says why it is present or missing.
+    """
 
     name: str
     present: bool
@@ -59,17 +62,18 @@ class Capability:
 
 def capabilities(host: hosts.Host, *,
                  allow_emulation: bool) -> dict[str, Capability]:
-    """Every capability that is known, present or not, by name."""
+    """Return all known capabilities, present or missing, by name."""
     found = [Capability(name=KVM, present=host.kvm.usable,
                         reason=host.kvm.summary,
                         remedy=host.kvm.remedy),
              _emulation(host, allow_emulation),
              _vhost_vsock(host), _shm(host), _gpu(host),
-             _snapshotter(host, DEVMAPPER, 'Set up a thin pool, and name it '
-                          'in the devmapper section of the configuration of '
-                          'containerd.'),
-             _snapshotter(host, NYDUS, 'Set up nydus-snapshotter, and name '
-                          'it among the proxy_plugins of containerd.')]
+             _snapshotter(host, DEVMAPPER, 'Create a thin pool and set '
+                          'pool_name in the devmapper section of the '
+                          'configuration of containerd.'),
+             _snapshotter(host, NYDUS, 'Install nydus-snapshotter and add '
+                          'it to [proxy_plugins] in the configuration of '
+                          'containerd.')]
     for name, fact in ((MSHV, host.mshv), (TUN, host.tun),
                        (QEMU, host.qemu), (VIRTIOFSD, host.virtiofsd),
                        (VFIO, host.iommu), (REMOTE, host.peer_pods)):
@@ -98,16 +102,20 @@ def _shm(host: hosts.Host) -> Capability:
     size = host.memory.shm_total_mib
     return Capability(
         name=SHM, present=host.memory.shm_suffices,
-        reason=f'/dev/shm has {size or 0} MiB',  # noqa: S108 - it is meant
+        reason=f'/dev/shm has {size or 0} MiB',  # noqa: S108 - a tmpfs
         remedy=host.memory.remedy)
 
 
 def _snapshotter(host: hosts.Host, name: str, remedy: str) -> Capability:
-    """One that gives what the default one cannot; only containerd knows."""
+    """A snapshotter other than containerd's default one.
+
+    Only containerd knows whether it has it. If containerd did not answer, it
+    counts as present.
+    """
     containerd = host.containerd
     if containerd is None or containerd.snapshotters is None:
         return Capability(name=name, present=True,
-                          reason='containerd was not asked for snapshotters')
+                          reason='the snapshotters of containerd are unknown')
     present = name in containerd.snapshotters
     return Capability(
         name=name, present=present,
@@ -121,24 +129,25 @@ def _gpu(host: hosts.Host) -> Capability:
     present = host.iommu.usable and count > 0
     return Capability(
         name=NVIDIA_GPU, present=present,
-        reason=f'vfio-pci holds {count} NVIDIA GPUs' if host.iommu.usable
-        else host.iommu.reason,
+        reason=f'{count} NVIDIA GPUs are bound to vfio-pci'
+        if host.iommu.usable else host.iommu.reason,
         remedy='' if present else host.iommu.remedy
-        or "Bind the GPU to vfio-pci: driverctl set-override ADDRESS "
+        or 'Bind the GPU to vfio-pci: driverctl set-override PCI_ADDRESS '
         'vfio-pci.')
 
 
 def _extension(host: hosts.Host, name: str) -> Capability:
-    """An extension of KVM; a KVM that was not asked is not held to it."""
+    """An extension of KVM; it counts as present if KVM was not asked."""
     answer = host.kvm.capabilities.get(
         name.removeprefix('kvm-').replace('-', '_'))
-    words = {None: 'was not asked for', 0: 'does not have'}.get(
-        answer, 'has')
+    words = {None: 'was not asked for', 0: 'does not support'}.get(
+        answer, 'supports')
     return Capability(
         name=name, present=answer != 0,
         reason=f'KVM {words} KVM_CAP_'
                f'{name.removeprefix("kvm-").replace("-", "_").upper()}',
-        remedy='' if answer != 0 else 'Use a newer kernel, or another host.')
+        remedy='' if answer != 0 else 'Install a newer kernel or use another '
+                                      'node.')
 
 
 def _emulation(host: hosts.Host, allowed: bool) -> Capability:
@@ -146,8 +155,8 @@ def _emulation(host: hosts.Host, allowed: bool) -> Capability:
         return Capability(
             name=TCG, present=False,
             reason='emulation is not allowed',
-            remedy='Accept slow, emulated guests: [kata] allow_emulation = '
-                   'true.')
+            remedy='Set [kata] allow_emulation = true to accept slow, '
+                   'emulated guests.')
     return Capability(name=TCG, present=host.qemu.usable,
                       reason=host.qemu.reason if not host.qemu.usable
                       else 'QEMU emulates the CPU',

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is known of a host: plain, frozen data, filled by the checks."""
+"""The facts about a host: frozen data classes that the checks fill."""
 
 import dataclasses
 import enum
@@ -18,14 +18,14 @@ import pathlib
 
 
 class KvmState(enum.StrEnum):
-    """What /dev/kvm is worth, judged by guest code that was run and timed.
+    """The state of /dev/kvm, measured by running and timing guest code.
 
-    HARDWARE  guest code runs at a speed near the host's own.
-    EMULATED  it opens and creates VMs, but guest code crawls.
-    ABSENT    there is no /dev/kvm.
-    DENIED    this process may not open it.
-    BROKEN    an ioctl failed, or guest code did not end as it must.
-    UNKNOWN   no test guest exists for this architecture.
+    HARDWARE  guest code runs at 5 % of native speed or more.
+    EMULATED  KVM creates VMs, but guest code is too slow to be of use.
+    ABSENT    /dev/kvm does not exist, or has no driver.
+    DENIED    this process has no permission to open /dev/kvm.
+    BROKEN    an ioctl failed, or the guest did not end with HLT.
+    UNKNOWN   there is no test guest for this architecture.
     """
 
     HARDWARE = 'hardware'
@@ -45,14 +45,17 @@ class DeviceState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """``virtualization`` is 'vmx', 'svm' or ''; ``nested``: we are a VM.
+    """The CPU of this host.
 
-    ``level``: hypervisors below us, at least; more than one cannot be seen.
-    ``hypervisor`` names the one directly below ('' on bare metal), and
-    ``hypervisor_source`` says how that is known. ``second_level_paging`` is
-    the CPU's 'ept', 'npt' or ''. What is ``_enabled`` is a parameter of
-    KVM's module, None if that is not loaded; ``nesting_enabled``: our own
-    guests may have guests.
+    ``virtualization`` is 'vmx', 'svm' or ''. ``nested``: this host is a VM.
+    ``level``: the minimum number of hypervisors below this host, 0 or 1;
+    more than one cannot be detected. ``hypervisor`` is the one directly
+    below ('' on bare metal), and ``hypervisor_source`` the source of that
+    name. ``second_level_paging`` is the CPU's 'ept', 'npt' or ''.
+
+    The fields ``..._enabled`` are parameters of KVM's module, None if the
+    module is not loaded. ``nesting_enabled``: guests of this host may have
+    guests of their own.
     """
 
     architecture: str
@@ -71,7 +74,7 @@ class Cpu:
     @property
     def reason(self) -> str:
         virtual = (f'a virtual machine on {self.hypervisor}' if self.nested
-                   else 'no virtual machine')
+                   else 'bare metal')
         return (f'{self.count} CPUs of {self.vendor or "unknown vendor"} '
                 f'({self.architecture}), {virtual}, '
                 f'{self.virtualization or "neither vmx nor svm"}'
@@ -80,24 +83,26 @@ class Cpu:
 
     @property
     def remedy(self) -> str:
-        """Without EPT or NPT, KVM works and guests are slow."""
+        """Without EPT or NPT, KVM works but guests are slow."""
         if self.virtualization and (
                 not self.second_level_paging
                 or self.second_level_paging_enabled is False):
             name = 'ept' if self.virtualization == 'vmx' else 'npt'
             module = 'kvm_intel' if name == 'ept' else 'kvm_amd'
             return (f'Guests are slow without {name.upper()}: load {module} '
-                    f'with {name}=1; a virtual machine must get the feature '
-                    'from its host.')
+                    f'with {name}=1. On a virtual machine, also pass the CPU '
+                    f'flag {name} through from its host.')
         return ''
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kvm:
-    """Speeds are loop iterations per second; ``entry_us`` microseconds.
+    """The KVM of this host.
 
-    ``failed`` names the ioctl of a broken KVM. ``capabilities`` are
-    KVM_CHECK_EXTENSION's answers for what hypervisors need.
+    Speeds are in loop iterations per second. ``entry_us``: microseconds for
+    one entry into the guest and the exit. ``failed`` is the ioctl that
+    failed on a broken KVM. ``capabilities`` are the answers of
+    KVM_CHECK_EXTENSION for the extensions that hypervisors need.
     """
 
     state: KvmState
@@ -116,7 +121,7 @@ class Kvm:
 
     @property
     def ratio(self) -> float | None:
-        """Speed of guest code, 1.0 being the same loop run natively."""
+        """The speed of guest code as a fraction of native speed."""
         if self.iterations_per_second and self.native_iterations_per_second:
             return (self.iterations_per_second
                     / self.native_iterations_per_second)
@@ -124,7 +129,7 @@ class Kvm:
 
     @property
     def summary(self) -> str:
-        """A few words, for a message about something else."""
+        """The state in a few words, for use within other messages."""
         speed = ('' if self.ratio is None else
                  f' ({percent(self.ratio)} of native speed)')
         return f'KVM is {self.state}{speed}'
@@ -132,7 +137,7 @@ class Kvm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device node, judged by opening it."""
+    """A device node; its state is found by opening it."""
 
     path: str
     state: DeviceState
@@ -146,7 +151,7 @@ class Device:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program that a hypervisor needs; ``path`` is None if not found."""
+    """A program that a hypervisor needs; ``path`` is None if not installed."""
 
     name: str
     path: pathlib.Path | None
@@ -164,12 +169,12 @@ class KataShim:
     """One installed handler of upstream Kata.
 
     ``name`` is upstream's shim name, such as ``qemu`` or
-    ``clh-runtime-rs``; ``runtime`` is 'go' or 'rust'. ``table`` is the
-    configuration's [hypervisor.<table>]; ``files`` are those that it names:
-    hypervisor, kernel, image, initrd, virtiofsd. ``static_sizing``: a VM
-    keeps the size that it started with; None if nothing is said.
-    ``template``: VMs are cloned from one.
-    ``problem``: why it cannot start, in one line.
+    ``clh-runtime-rs``; ``runtime`` is 'go' or 'rust'. The configuration has
+    the table [hypervisor.<table>], which names ``files``: hypervisor,
+    kernel, image, initrd, virtiofsd. ``static_sizing``: the size of a VM is
+    fixed at its start; None if the configuration does not set it.
+    ``template``: VMs are cloned from a template.
+    ``problem``: why the handler cannot start a VM, in one line; '' if none.
     """
 
     name: str
@@ -187,6 +192,6 @@ class KataShim:
 
 
 def percent(ratio: float) -> str:
-    """Two digits for what is small; 1.1 is '110 %', not '1.1e+02 %'."""
+    """Format with two digits below 10 %, without decimals from 10 % on."""
     value = 100 * ratio
     return f'{value:.0f} %' if value >= 10 else f'{value:.2g} %'

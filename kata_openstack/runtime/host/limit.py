@@ -10,8 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Runs checks that may hang: a file of /sys waits for its driver, one of a
-network file system for its server.
+"""Runs checks with a time limit.
+
+A check can hang: reading a file in /sys waits for its driver, and a file on
+a network file system waits for its server.
 """
 
 from collections.abc import Callable
@@ -23,10 +25,11 @@ Check = Callable[[], Any]
 
 
 class _Worker(threading.Thread):
-    """One check after the other, until it is told that nobody waits."""
+    """Runs the checks one after the other, until it is abandoned."""
 
     def __init__(self, checks: list[tuple[str, Check]]) -> None:
-        # a thread that hangs in the kernel must not keep the process
+        # daemon: a thread that hangs in the kernel must not keep the
+        # process from exiting
         super().__init__(name='checks', daemon=True)
         self._checks = checks
         self.answers: list[tuple[str, Any]] = []
@@ -44,11 +47,11 @@ class _Worker(threading.Thread):
 
 
 def run(checks: Mapping[str, Check], seconds: float) -> dict[str, Any]:
-    """Their answers by name, without those that hang.
+    """Run the checks one after the other; return their answers by name.
 
-    They run one after the other. One that takes longer than ``seconds``
-    (twice as long at most) is left behind with its thread. What a check
-    raises is raised here.
+    A check that takes longer than ``seconds`` (at the latest, twice that) is
+    abandoned together with its thread, and has no answer. An exception of a
+    check is raised here.
     """
     left = list(checks.items())
     answers: dict[str, Any] = {}
@@ -62,7 +65,7 @@ def run(checks: Mapping[str, Check], seconds: float) -> dict[str, Any]:
 
 
 def _wait(worker: _Worker, seconds: float) -> int:
-    """:returns: how many have ended; the next one, if there is one, hangs"""
+    """:returns: how many checks ended; if there is a next one, it hangs"""
     while True:
         ended = len(worker.answers)
         worker.join(seconds)

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Runs all checks, each with a limit of its own.
+"""Runs all checks, each with its own time limit.
 
-KVM's measurement and programs' versions are kept, see :mod:`.cache`.
-Everything else is looked at anew each time, so that a device or a program
-that appears is seen at once.
+KVM's measurement and programs' versions come from the cache, see
+:mod:`.cache`. Everything else is checked each time, so that a new device or
+program is found at once.
 """
 
 from collections.abc import Callable
@@ -47,12 +47,12 @@ from kata_openstack.runtime.host import versions
 
 LOG = logging.getLogger(__name__)
 
-# Seconds for one check that reads files. Those that start programs or ask
-# services have their own, shorter limits; KVM's is :data:`.kvm.TIMEOUT`.
+# Seconds for one check that reads files. Checks that start programs or call
+# services have shorter limits of their own; KVM's is :data:`.kvm.TIMEOUT`.
 LIMIT = 5.0
 _HUNG = f'the check did not end within {LIMIT:g} s'
-_REMEDY = ('See dmesg: a driver or the server of a network file system '
-           'does not answer.')
+_REMEDY = ('Look in dmesg for a driver or a network file system that does '
+           'not answer.')
 
 
 def probe(roots: host_roots.Roots | None = None, *,
@@ -61,19 +61,20 @@ def probe(roots: host_roots.Roots | None = None, *,
           architecture: str | None = None,
           containerd_client: containerd_api.Client | None = None,
           metadata: instance.Metadata | None = None) -> hosts.Host:
-    """Look at this host; takes some 0.1 s, or a few ms from the cache.
+    """Check this host; takes about 0.1 s, or a few ms with the cache.
 
-    :param roots: where to look; None for the host itself.
-    :param cache: file that keeps what took time; None for no cache.
-    :param refresh: measure again and replace what is in the cache.
-    :param measure: runs the test guest; a recorded host brings its own.
-    :param architecture: of a recorded host.
-    :param containerd_client: tells about containerd; None to leave it out.
-    :param metadata: asks Nova's metadata service, see
-        :func:`.instance.ask_metadata`; None not to ask.
+    :param roots: the folders to read; None for those of this host.
+    :param cache: the file of :mod:`.cache`; None for no cache.
+    :param refresh: measure KVM again even if the cache has a measurement.
+    :param measure: runs the test guest; a recorded host passes its own.
+    :param architecture: the architecture of a recorded host; None for this
+        one's.
+    :param containerd_client: the client to query; None to skip containerd.
+    :param metadata: queries Nova's metadata service, see
+        :func:`.instance.ask_metadata`; None to skip it.
     """
     begin = time.perf_counter()
-    # a probe's complaints are its own
+    # each probe collects its own list
     roots = dataclasses.replace(roots or host_roots.Roots(), unreadable=[])
     boot_id = roots.read(
         roots.proc / 'sys/kernel/random/boot_id').strip()
@@ -103,7 +104,7 @@ def probe(roots: host_roots.Roots | None = None, *,
 def _checks(roots: host_roots.Roots, processor: facts.Cpu, judged: facts.Kvm,
             known: versions.Known, metadata: instance.Metadata | None,
             ) -> dict[str, Callable[[], Any]]:
-    """By the field of Host that they fill; ``programs`` fills two."""
+    """Return the checks by the field of Host; ``programs`` fills two."""
     return {
         'mshv': lambda: devices.mshv(roots),
         'vhost_vsock': lambda: devices.vhost_vsock(roots),
@@ -128,7 +129,7 @@ def _program(name: str) -> facts.Program:
     return facts.Program(name=name, path=None, reason=_HUNG, remedy=_REMEDY)
 
 
-# What a check would have answered, had it ended; a device, but for these.
+# The answers for checks that hang. All other checks return a Device.
 _UNKNOWN: dict[str, Callable[[], Any]] = {
     'cpu': lambda: facts.Cpu(architecture=platform.machine()),
     'programs': lambda: [_program('qemu'), _program('virtiofsd')],
@@ -151,7 +152,7 @@ def _unknown(name: str) -> Any:
 
 def _limited(roots: host_roots.Roots, checks: dict[str, Callable[[], Any]],
              ) -> dict[str, Any]:
-    """All answers; a check that hangs is one more line of complaint."""
+    """Run the checks; report one that hangs as unreadable."""
     answers = limit.run(checks, LIMIT)
     for name in checks.keys() - answers.keys():
         answers[name] = _unknown(name)
@@ -161,11 +162,13 @@ def _limited(roots: host_roots.Roots, checks: dict[str, Callable[[], Any]],
 
 def _judge(roots: host_roots.Roots, processor: facts.Cpu,
            measure: kvm.Measure) -> tuple[facts.Kvm, facts.Kvm | None]:
-    """KVM's state; and again if it is worth keeping until the next boot.
+    """Return KVM's state, and the state to cache until the next boot or None.
 
-    A busy moment makes a good KVM look emulated, so unless it is clearly so,
-    it is measured twice at once. If both agree, it is kept: a host that
-    interprets guest code need not do so at each probe.
+    A good KVM can look emulated when the host is busy. A doubtful result is
+    therefore measured a second time, and the better one is used and cached.
+    A result of EMULATED is cached too, so that such a host does not have to
+    measure KVM at each probe. A state without a measured speed is not
+    cached.
     """
     first = kvm.check(roots, processor, measure)
     if not kvm.doubtful(first):
@@ -179,7 +182,7 @@ def _judge(roots: host_roots.Roots, processor: facts.Cpu,
     return better, better
 
 
-# What was told already: a node is probed again and again.
+# Lines already logged; a node is probed many times.
 _told: set[str] = set()
 
 
@@ -187,4 +190,4 @@ def _tell(lines: tuple[str, ...]) -> None:
     for line in lines:
         if line not in _told:
             _told.add(line)
-            LOG.warning('%s; the probe goes on without it.', line)
+            LOG.warning('%s; the probe continues without it', line)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Everything that the probe found, in one tree."""
+"""The probe's report on a host: facts, reasons and remedies."""
 
 import dataclasses
 import enum
@@ -27,9 +27,9 @@ from kata_openstack.runtime.host.checks import tee as host_tee
 from kata_openstack.runtime.host import facts
 
 _UNKNOWN = facts.Device(path='', state=facts.DeviceState.ABSENT,
-                        reason='it was not looked for')
+                        reason='it was not checked')
 
-# Parts with a reason and a remedy, in the order in which they are of use.
+# Fields with a reason and a remedy, the most important first.
 _PARTS = ('cpu', 'kvm', 'instance', 'mshv', 'vhost_vsock', 'vsock',
           'vhost_net', 'tun', 'memory', 'iommu', 'tee', 'cgroup', 'qemu',
           'virtiofsd', 'peer_pods', 'containerd')
@@ -37,7 +37,7 @@ _PARTS = ('cpu', 'kvm', 'instance', 'mshv', 'vhost_vsock', 'vsock',
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One part of the host in words; no remedy: nothing is to be done."""
+    """One part of the host in words; an empty remedy: nothing to do."""
 
     name: str
     reason: str
@@ -46,11 +46,12 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Host:
-    """Everything that the probe found, and how long it took (seconds).
+    """The result of one probe.
 
-    ``peer_pods`` is the socket of a remote hypervisor's adaptor.
-    ``containerd`` is None where no client was given. ``unreadable``: one
-    line for each file that is there and cannot be read.
+    ``peer_pods`` is the socket of the cloud-api-adaptor, which the remote
+    hypervisor needs. ``containerd`` is None if the probe had no client for
+    it. ``unreadable``: one line for each file that exists but cannot be
+    read. ``probe_seconds``: the duration of the probe.
     """
 
     boot_id: str
@@ -84,7 +85,7 @@ class Host:
         return next((s for s in self.kata if s.name == name), None)
 
     def findings(self) -> list[Finding]:
-        """What each check found, in plain language."""
+        """Return the findings of all checks, in words."""
         parts = [(name, getattr(self, name)) for name in _PARTS]
         found = [Finding(name=name, reason=part.reason, remedy=part.remedy)
                  for name, part in parts if part is not None]
@@ -92,14 +93,14 @@ class Host:
             name=f'kata-{shim.name}',
             reason=shim.problem or f'Kata {shim.version or "(no version)"} '
             f'with {shim.config_path}',
-            remedy='Install Kata anew, or correct the file.'
+            remedy='Correct the file or install Kata Containers again.'
             if shim.problem else '') for shim in self.kata]
         return found + [Finding(
-            name='unreadable', reason=line, remedy='Run as root, or see '
-            'dmesg.') for line in self.unreadable]
+            name='unreadable', reason=line, remedy='Run as root. If '
+            'you are root, see dmesg.') for line in self.unreadable]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values only."""
+        """Return the report as values that JSON can hold."""
         return _plain(dataclasses.asdict(self))
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where the checks look, so that recorded hosts can be replayed."""
+"""The folders that the checks read; tests pass those of a recorded host."""
 
 from collections.abc import Callable
 import dataclasses
@@ -19,25 +19,26 @@ import os
 import pathlib
 import shutil
 
-# Not there is an answer; anything else is a file that does not say.
+# Errors that mean "it does not exist". Any other error is reported.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
-# Bytes at a time; files below /proc/sys refuse to be read in larger ones.
+# Bytes per read; files below /proc/sys refuse larger reads.
 _PART = 64 << 10
 
 
 def _open(path: pathlib.Path) -> int:
-    # never wait for what is behind the file
+    # O_NONBLOCK: never wait for the driver of a device
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Roots:
-    """The folders that the checks read; tests give folders of their own.
+    """The folders and programs that the checks read.
 
-    ``path`` is searched for programs, as in the environment variable PATH.
-    ``qemu`` and ``virtiofsd`` are the operator's; without them they are
-    looked for. ``statvfs`` tells the size of a file system. ``unreadable``
-    collects one line for each file that is there and cannot be read.
+    ``path`` is searched for programs, in the form of the environment
+    variable PATH. ``qemu`` and ``virtiofsd`` are the paths that the operator
+    configured; if unset, the programs are searched for. ``statvfs`` returns
+    the size of a file system. ``unreadable`` collects one line for each file
+    that exists but cannot be read.
     """
 
     proc: pathlib.Path = pathlib.Path('/proc')
@@ -53,7 +54,7 @@ class Roots:
         default_factory=list, compare=False, repr=False)
 
     def program(self, *names: str) -> pathlib.Path | None:
-        """The first of the programs that is installed."""
+        """Return the path of the first program that is installed."""
         for name in names:
             found = shutil.which(name, path=self.path)
             if found:
@@ -61,7 +62,7 @@ class Roots:
         return None
 
     def read(self, path: pathlib.Path) -> str:
-        """Text of a /proc or /sys file; empty if it cannot be read."""
+        """Return the text of a /proc or /sys file; '' if it cannot be read."""
         content = b''
         try:
             fd = _open(path)
@@ -77,13 +78,14 @@ class Roots:
         return content.decode(errors='replace')
 
     def word(self, path: pathlib.Path) -> str:
-        """What a /sys file with one value says, without the newline."""
+        """Return the value of a /sys file, without newlines and NULs."""
         return self.read(path).strip('\0\n ')
 
     def read_at(self, path: pathlib.Path, offset: int, size: int) -> bytes:
-        """Bytes of a device of the CPU; none if it does not tell.
+        """Return bytes of a CPU device (cpuid, msr); none on an error.
 
-        That it refuses is no complaint: a CPU without such a register does.
+        An error is not reported: reading a register that the CPU does not
+        have fails as well.
         """
         try:
             fd = _open(path)
@@ -95,7 +97,7 @@ class Roots:
             return b''
 
     def names(self, folder: pathlib.Path) -> list[str]:
-        """What a folder holds, sorted; nothing if it cannot be read."""
+        """Return the sorted names in a folder; none if it cannot be read."""
         try:
             return sorted(os.listdir(folder))
         except OSError as e:

@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Versions of programs: asked all at once, and each only once a file.
+"""Versions of programs, from the output of ``--version``.
 
-Starting a hypervisor takes tens of milliseconds, so answers are kept by the
-file's identity, in this process and in the probe's cache.
+Starting a hypervisor takes tens of milliseconds. So all programs run at the
+same time, and the probe's cache keeps their answers by the identity of the
+file.
 """
 
 from collections.abc import Iterable
@@ -25,8 +26,9 @@ import signal
 import subprocess
 import time
 
-TIMEOUT = 2.0  # seconds for all of them
-# Seconds to fetch what was answered in time, and to see a killed program end.
+TIMEOUT = 2.0  # seconds for all programs together
+# Seconds to read output that came in time, and for a killed program to
+# end.
 _GRACE = 0.01
 _VERSION = re.compile(r'\bv?(\d+\.\d+(?:\.\d+)*(?:[-~+][0-9A-Za-z.~+-]+)?)')
 
@@ -34,7 +36,7 @@ Known = dict[str, str]
 
 
 def identity(path: pathlib.Path) -> str:
-    """Changes when the file does; empty if there is none."""
+    """Return a string that changes with the file; '' if it is missing."""
     try:
         status = path.stat()
     except (OSError, ValueError):  # ValueError: a path with a null byte
@@ -43,15 +45,16 @@ def identity(path: pathlib.Path) -> str:
 
 
 def find(text: str) -> str:
-    """The first thing that looks like a version."""
+    """Return the first version number in ``text``, or ''."""
     found = _VERSION.search(text)
     return found[1] if found else ''
 
 
 def check(paths: Iterable[pathlib.Path], known: Known) -> Known:
-    """Versions by path; empty for a program that does not tell.
+    """Return the versions by path; '' for a program that prints none.
 
-    :param known: versions by identity; new ones are added.
+    :param known: versions by identity, see :func:`identity`; new ones are
+        added to it.
     """
     wanted = {path: identity(path) for path in set(paths)}
     running = {path: _start(path) for path, key in wanted.items()
@@ -63,7 +66,7 @@ def check(paths: Iterable[pathlib.Path], known: Known) -> Known:
 
 
 def _start(path: pathlib.Path) -> subprocess.Popen[bytes] | None:
-    """In a session of its own: see :func:`_kill`."""
+    """Start it in a session of its own, for :func:`_kill`."""
     try:
         return subprocess.Popen(
             [str(path), '--version'], stdin=subprocess.DEVNULL,
@@ -88,9 +91,10 @@ def _answer(process: subprocess.Popen[bytes] | None,
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started: a wrapper is not what hangs.
+    """Kill the program and its children.
 
-    The end of its output is not waited for: somebody may still hold it.
+    The program may be a wrapper whose child hangs. Do not read its output to
+    the end: a process that left the session may still hold the pipe.
     """
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Control groups: which version, and what may be limited in ours."""
+"""Control groups: their version and the controllers that we may use."""
 
 import dataclasses
 
@@ -21,10 +21,11 @@ NEEDED = ('cpu', 'memory', 'pids')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cgroup:
-    """``controllers``: all of this host; ``delegated``: usable by us.
+    """The control groups of this host and of this process.
 
-    ``version`` is 0 where there are no control groups, 1 also for the
-    hybrid layout, in which version 2 has no controllers.
+    ``controllers``: all of this host. ``delegated``: those that this process
+    may use. ``version`` is 2, 1 or, without control groups, 0. The hybrid
+    layout counts as 1, because version 2 has no controllers in it.
     """
 
     version: int = 0
@@ -44,12 +45,12 @@ def check(roots: host_roots.Roots) -> Cgroup:
     everything = tuple(roots.read(top / 'cgroup.controllers').split())
     if everything:
         version = 2
-        # what the parent enables is what we may limit by; at the top, that
-        # is everything
+        # the parent group enables controllers for ours; the top group has
+        # all of them
         here = roots.read(top / ours.strip('/') / 'cgroup.controllers')
         delegated = tuple(here.split()) or everything
     else:
-        # version 1 has one hierarchy a controller, each visible as a folder
+        # version 1 lists its controllers by hierarchy in /proc/self/cgroup
         everything = delegated = tuple(sorted(
             name for parts in lines if len(parts) == 3 and parts[0] != '0'
             for name in parts[1].split(',') if name and '=' not in name))
@@ -57,12 +58,13 @@ def check(roots: host_roots.Roots) -> Cgroup:
     missing = [name for name in NEEDED if name not in delegated]
     if not version:
         reason = 'there are no control groups'
-        remedy = f'Mount cgroup2 at {top}.'
+        remedy = f'Mount them: mount -t cgroup2 none {top}.'
     elif missing:
         reason = (f'control groups have version {version}, without '
                   f'{", ".join(missing)}')
-        remedy = ('Delegate them: Delegate=yes in the systemd unit of the '
-                  'service, or a kernel that has them.')
+        remedy = ('Set Delegate=yes in the systemd unit of the service. If '
+                  'the kernel lacks these controllers, install one that has '
+                  'them.')
     else:
         reason = (f'control groups have version {version}, with '
                   f'{", ".join(NEEDED)}')

@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What containerd offers, told by a client that the caller brings.
+"""The version and the snapshotters of containerd.
 
-The probe itself speaks no gRPC: it works on a host without containerd.
+The caller passes the client, so that the probe needs no gRPC and works on a
+host without containerd.
 """
 
 from collections.abc import Iterable
@@ -23,15 +24,15 @@ from typing import Protocol
 from kata_openstack import exception
 
 
-# Seconds that a client should grant each question: containerd answers in
-# milliseconds, and a probe must tell that it hangs, not hang as well.
+# Seconds that a client should use as its limit for each call. containerd
+# answers in milliseconds; if it hangs, the probe must report that and go on.
 TIMEOUT = 2.0
 
 
 class Client(Protocol):
-    """What the probe asks; each may raise a KataError.
+    """The calls that the probe makes; each may raise a KataError.
 
-    ``snapshotters``: names of those that loaded.
+    ``snapshotters`` returns the names of those that containerd has loaded.
     """
 
     def version(self) -> str:
@@ -43,10 +44,12 @@ class Client(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Containerd:
-    """``snapshotters`` is None where containerd did not tell.
+    """The running containerd.
 
-    ``config_version``: the newest format of a configuration that it reads
-    (2 or 3); its own file may have an older one, which it does not tell.
+    ``snapshotters`` is None if containerd did not answer.
+    ``config_version``: the newest format of configuration files that it
+    reads (2 or 3). Its own file may have an older one; the API does not
+    report which.
     """
 
     reachable: bool
@@ -58,7 +61,7 @@ class Containerd:
 
 
 def check(client: Client | None) -> Containerd | None:
-    """None without a client: nothing is known then, good or bad."""
+    """Query containerd; return None without a client."""
     if client is None:
         return None
     try:
@@ -66,7 +69,7 @@ def check(client: Client | None) -> Containerd | None:
         snapshotters = tuple(sorted(client.snapshotters()))
     except exception.KataError as e:
         return Containerd(reachable=False, reason=str(e),
-                          remedy='Start containerd 1.6 or later.')
+                          remedy='Start containerd, version 1.6 or later.')
     major = re.match(r'v?(\d+)\.', version)
     return Containerd(
         reachable=True, version=version,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The processor: can it virtualize, and are we a virtual machine?"""
+"""The CPU: its virtualization flags, and whether this host is a VM."""
 
 import platform
 
@@ -18,9 +18,9 @@ from kata_openstack.runtime.host import below
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 
-# For each flag: KVM's module, and the name of its second-level paging.
+# By CPU flag: KVM's module, and the name of the second-level paging.
 _MODULES = {'vmx': ('kvm_intel', 'ept'), 'svm': ('kvm_amd', 'npt')}
-# ARM's implementer codes, as /proc/cpuinfo has them (source: the kernel's
+# ARM's implementer codes in /proc/cpuinfo (source: the kernel's
 # arch/arm64/include/asm/cputype.h).
 _IMPLEMENTERS = {'0x41': 'ARM', '0x43': 'Cavium', '0x46': 'Fujitsu',
                  '0x48': 'HiSilicon', '0x4e': 'NVIDIA', '0x50': 'APM',
@@ -29,9 +29,10 @@ _IMPLEMENTERS = {'0x41': 'ARM', '0x43': 'Cavium', '0x46': 'Fujitsu',
 
 def check(roots: host_roots.Roots,
           architecture: str | None = None) -> facts.Cpu:
-    """Read the first processor's lines; unreadable ones give empty facts.
+    """Read the first CPU in /proc/cpuinfo; what it lacks stays empty.
 
-    :param architecture: of a recorded host; None for this one's.
+    :param architecture: the architecture of a recorded host; None for this
+        one's.
     """
     text = roots.read(roots.proc / 'cpuinfo')
     first: dict[str, str] = {}
@@ -39,12 +40,12 @@ def check(roots: host_roots.Roots,
         key, _, value = line.partition(':')
         first[key.strip()] = value.strip()
     flags = set(first.get('flags', '').split())
-    # since Linux 5.9 a part of VMX's features has a line of its own
+    # since Linux 5.9 some features of VMX, such as ept, are in another line
     flags |= set(first.get('vmx flags', '').split())
     virtualization = next((f for f in ('vmx', 'svm') if f in flags), '')
     module, paging = _MODULES.get(virtualization, ('', ''))
     hypervisor, told_by = below.check(roots)
-    # other architectures have no flag for it
+    # only x86 has a CPU flag for it
     nested = ('hypervisor' in flags if flags else bool(hypervisor))
     implementer = first.get('CPU implementer', '')
     return facts.Cpu(
@@ -66,7 +67,7 @@ def check(roots: host_roots.Roots,
 
 def _parameter(roots: host_roots.Roots, module: str,
                name: str) -> bool | None:
-    """A switch of a loaded module; None if it is not loaded."""
+    """Return a boolean parameter of a module; None if it is not loaded."""
     if not module:
         return None
     text = roots.word(roots.sys / 'module' / module / 'parameters' / name)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Device nodes that hypervisors need, judged by opening them."""
+"""Device nodes that hypervisors need; the checks open them."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 
 def _open(roots: host_roots.Roots, node: str, absent: str) -> facts.Device:
-    """:param absent: the remedy if nothing is behind the node."""
+    """:param absent: the remedy if the node or its driver is missing."""
     path = str(roots.dev / node)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC
@@ -33,40 +33,43 @@ def _open(roots: host_roots.Roots, node: str, absent: str) -> facts.Device:
         if e.errno in _NO_DRIVER:
             return facts.Device(
                 path=path, state=facts.DeviceState.ABSENT,
-                reason=f'{path} is not there', remedy=absent)
+                reason=f'{path} does not exist or has no driver',
+                remedy=absent)
         if e.errno in _DENIED:
             return facts.Device(
                 path=path, state=facts.DeviceState.DENIED,
                 reason=f'{path} may not be opened by uid {os.geteuid()}',
-                remedy='Run as root, or let the user open it.')
+                remedy='Run as root, or give the user read and write access '
+                       f'to {path}.')
         return facts.Device(
             path=path, state=facts.DeviceState.BROKEN,
-            reason=f'{path} does not open: {words}', remedy='See dmesg.')
+            reason=f'{path} cannot be opened: {words}',
+            remedy='See dmesg for an error of its driver.')
     return facts.Device(path=path, state=facts.DeviceState.USABLE,
-                        reason=f'{path} opens')
+                        reason=f'{path} is usable')
 
 
 def vhost_vsock(roots: host_roots.Roots) -> facts.Device:
     return _open(roots, 'vhost-vsock',
-                 'Load the module: modprobe vhost_vsock (a kernel with '
-                 'CONFIG_VHOST_VSOCK is needed).')
+                 'Load the module: modprobe vhost_vsock. The kernel must '
+                 'have CONFIG_VHOST_VSOCK.')
 
 
 def vhost_net(roots: host_roots.Roots) -> facts.Device:
     return _open(roots, 'vhost-net',
-                 'Load the module for a faster network: modprobe vhost_net.')
+                 'For a faster network, load the module: modprobe vhost_net.')
 
 
 def peer_pods(roots: host_roots.Roots) -> facts.Device:
-    """The socket of a remote hypervisor's adaptor (source: Kata 4.1)."""
+    """Look for the socket of a cloud-api-adaptor (source: Kata 4.1)."""
     path = roots.run / 'peerpod/hypervisor.sock'
     if path.is_socket():
         return facts.Device(path=str(path), state=facts.DeviceState.USABLE,
-                            reason=f'{path} is there')
+                            reason=f'{path} exists')
     return facts.Device(
         path=str(path), state=facts.DeviceState.ABSENT,
-        reason=f'{path} is not there',
-        remedy='For VMs of the cloud as sandboxes, start a '
+        reason=f'{path} does not exist',
+        remedy='To run sandboxes as VMs of a cloud, start a '
                'cloud-api-adaptor.')
 
 
@@ -75,5 +78,5 @@ def tun(roots: host_roots.Roots) -> facts.Device:
 
 
 def mshv(roots: host_roots.Roots) -> facts.Device:
-    # no remedy: no other host than Azure's can get it
+    # no remedy: only hosts of Azure have the device
     return _open(roots, 'mshv', '')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Is this machine a Nova instance? Then nesting is Nova's to give."""
+"""Whether this host is a Nova instance, which gets nesting from Nova."""
 
 from collections.abc import Callable
 import dataclasses
@@ -21,12 +21,12 @@ import urllib.request
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 
-# Source: nova/virt/libvirt/driver.py and cloud-init's ds-identify, which
-# knows the names that clouds put in their place.
+# Source: nova/virt/libvirt/driver.py, and cloud-init's ds-identify for the
+# names that some clouds use instead.
 _PRODUCTS = ('OpenStack Nova', 'OpenStack Compute')
 _CHASSIS = ('OpenTelekomCloud', 'SAP CCloud VM', 'Samsung Cloud Platform')
 _LABELS = ('config-2', 'CONFIG-2')
-# Fixed by Nova; a link-local address that is never routed.
+# The address is fixed by Nova; it is link-local and never routed.
 _METADATA = 'http://169.254.169.254/openstack'
 _TIMEOUT = 1.0  # seconds
 
@@ -35,10 +35,11 @@ Metadata = Callable[[], bool]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Instance:
-    """``told_by``: dmi, config-drive or metadata; empty if not Nova's.
+    """Whether this host is a Nova instance.
 
-    The remedy says what flavor or image would give us nesting; it is empty
-    where we have it.
+    ``told_by`` is the source: dmi, config-drive or metadata; '' if it is not
+    an instance. The remedy says how to get nested virtualization; it is
+    empty if KVM is usable.
     """
 
     nova: bool = False
@@ -49,8 +50,8 @@ class Instance:
 
 
 def ask_metadata() -> bool:
-    """Whether Nova's metadata service answers; takes a second at most."""
-    # a proxy must not answer for a link-local address
+    """Return whether Nova's metadata service answers within a second."""
+    # no proxy: it would answer for its own link-local address
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(_METADATA, timeout=_TIMEOUT) as answer:
@@ -61,7 +62,11 @@ def ask_metadata() -> bool:
 
 def check(roots: host_roots.Roots, cpu: facts.Cpu, kvm: facts.Kvm,
           metadata: Metadata | None = None) -> Instance:
-    """:param metadata: asked if nothing local tells; None for not at all."""
+    """Find out whether this host is a Nova instance.
+
+    :param metadata: called on a virtual machine without a local sign of
+        Nova; None to skip it.
+    """
     dmi = roots.sys / 'class/dmi/id'
     product = roots.word(dmi / 'product_name')
     chassis = roots.word(dmi / 'chassis_asset_tag')
@@ -86,10 +91,10 @@ def _remedy(cpu: facts.Cpu) -> str:
     amd = cpu.vendor == 'AuthenticAMD'
     module, flag = ('kvm_amd', 'svm') if amd else ('kvm_intel', 'vmx')
     if cpu.virtualization:
-        return ("The flavor gives the CPU flag already; load this machine's "
-                f'module: modprobe {module}.')
-    return (f'For nesting, its compute host needs {module} with nested=1 and '
-            '[libvirt] cpu_mode = host-passthrough (or cpu_model_extra_flags '
-            f'= {flag}); the flavor asks for such a host with '
-            f'trait:HW_CPU_X86_{flag.upper()}=required, the image with the '
-            'same property. Then resize or rebuild the instance.')
+        return (f'The instance has the CPU flag {cpu.virtualization}. Load '
+                f'the module in it: modprobe {module}.')
+    return ('For nested virtualization, load '
+            f'{module} with nested=1 on the compute host and set [libvirt] '
+            'cpu_mode = host-passthrough there (or cpu_model_extra_flags = '
+            f'{flag}). Set trait:HW_CPU_X86_{flag.upper()}=required on the '
+            'flavor or the image. Then resize or rebuild the instance.')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Can PCI devices be passed through, and which ones are set aside?"""
+"""PCI passthrough: IOMMU groups and the devices bound to vfio-pci."""
 
 import dataclasses
 import pathlib
@@ -23,7 +23,7 @@ _DISPLAY = ('0x0300', '0x0302')  # PCI classes of GPUs
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PciDevice:
-    """A device that vfio-pci holds; ids as in /sys (``0x10de``)."""
+    """A device bound to vfio-pci; ids as in /sys (``0x10de``)."""
 
     address: str
     group: int | None
@@ -39,7 +39,11 @@ class PciDevice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Iommu:
-    """``vfio``: the kernel offers /dev/vfio/vfio."""
+    """The IOMMU of this host.
+
+    ``groups``: the number of IOMMU groups. ``vfio``: /dev/vfio/vfio exists.
+    ``devices``: those bound to vfio-pci.
+    """
 
     groups: int = 0
     vfio: bool = False
@@ -49,7 +53,7 @@ class Iommu:
 
     @property
     def usable(self) -> bool:
-        """Devices can be handed to a guest in safety."""
+        """Whether devices can be passed to a guest safely."""
         return self.groups > 0 and self.vfio
 
 
@@ -67,21 +71,21 @@ def _device(roots: host_roots.Roots, address: str) -> PciDevice:
 
 def check(roots: host_roots.Roots) -> Iommu:
     groups = len(roots.names(roots.sys / 'kernel/iommu_groups'))
-    # only devices have a colon; the rest are the driver's own files
+    # the folder also has the driver's own files, without a colon
     bound = tuple(_device(roots, name) for name in roots.names(
         roots.sys / 'bus/pci/drivers/vfio-pci') if ':' in name)
     vfio = (roots.dev / 'vfio/vfio').exists()
     if not groups:
         reason = 'there are no IOMMU groups'
         remedy = ('To pass PCI devices through, enable VT-d or AMD-Vi in the '
-                  'firmware and boot with intel_iommu=on (Intel); a virtual '
+                  'firmware, and on Intel boot with intel_iommu=on. A virtual '
                   'machine needs a virtual IOMMU (Nova: hw:viommu_model).')
     elif not vfio:
         reason = f'there are {groups} IOMMU groups, but no /dev/vfio/vfio'
         remedy = 'Load the module: modprobe vfio_pci.'
     else:
-        reason = (f'there are {groups} IOMMU groups, and vfio-pci holds '
-                  f'{len(bound)} devices')
+        reason = (f'there are {groups} IOMMU groups, and {len(bound)} '
+                  'devices are bound to vfio-pci')
         remedy = ''
     return Iommu(groups=groups, vfio=vfio, devices=bound, reason=reason,
                  remedy=remedy)

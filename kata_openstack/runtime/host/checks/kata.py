@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which handlers of upstream Kata are installed, and with what files."""
+"""The handlers of upstream Kata that are installed, and their files."""
 
 import dataclasses
 import pathlib
@@ -21,9 +21,10 @@ from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.host import versions
 
-# Folders of Kata's release archives, below their root (source: kata-deploy
-# of Kata 4.1, utils/system.rs). The shim's own folder, which kata-deploy
-# makes, holds the operator's drop-ins and goes first.
+# Paths in Kata's release archives (source: kata-deploy of Kata 4.1,
+# utils/system.rs). kata-deploy also creates a folder for each shim, with the
+# operator's drop-ins, in runtimes/ below the configuration's; that one takes
+# precedence.
 _GO_SHIM = 'bin/containerd-shim-kata-v2'
 _RUST_SHIM = 'runtime-rs/bin/containerd-shim-kata-v2'
 _GO_CONFIG = 'share/defaults/kata-containers'
@@ -64,7 +65,7 @@ def _parse(roots: host_roots.Roots, path: pathlib.Path) -> dict[str, Any]:
 
 def _configuration(roots: host_roots.Roots,
                    path: pathlib.Path) -> tuple[dict[str, Any], str]:
-    """The file with its drop-ins over it; and what is wrong with them."""
+    """Return the file merged with its drop-ins, and the problem, or ''."""
     folder = path.with_name('config.d')
     drop_ins = [folder / name for name in roots.names(folder)
                 if name.endswith('.toml')]
@@ -80,14 +81,14 @@ def _configuration(roots: host_roots.Roots,
 
 
 def _missing(files: dict[str, pathlib.Path]) -> list[str]:
-    """Those that are not there, or cannot be, in words."""
+    """Return the files that do not exist, or cannot be checked, in words."""
     missing = []
     for name, file in files.items():
         try:
             if not file.is_file():
                 missing.append(f'{name} {file}')
         except OSError as e:
-            # without the path, which may be very long
+            # omit the path: it may be too long, which is then the error
             words = (e.strerror or str(e)).lower()
             missing.append(f'{name} ({words})')
     return missing
@@ -102,10 +103,10 @@ def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
     found = {name: pathlib.Path(value) for key, name in _FILES.items()
              if isinstance(value := hypervisor.get(key), str) and value}
     if hypervisor.get('shared_fs') in ('none', 'inline-virtio-fs'):
-        found.pop('virtiofsd', None)  # named, and never started
+        found.pop('virtiofsd', None)  # named, but never started
     missing = _missing(found)
     if missing and not problem:
-        problem = f'{path} names what is not there: {", ".join(missing)}'
+        problem = f'{path} names files that do not exist: {", ".join(missing)}'
     static = _table(content.get('runtime')).get(
         'static_sandbox_resource_mgmt')
     return facts.KataShim(
@@ -114,7 +115,7 @@ def _shim(roots: host_roots.Roots, runtime: str, runtime_path: pathlib.Path,
         files=found, problem=problem,
         shared_fs=str(hypervisor.get('shared_fs', '')),
         static_sizing=static if isinstance(static, bool) else None,
-        # the Go runtime's, or that of runtime-rs
+        # the Go runtime has it at the top, runtime-rs below the hypervisor
         template=any(_table(where.get('factory')).get('enable_template')
                      is True for where in (content, hypervisor)))
 
@@ -133,11 +134,12 @@ def _folder(roots: host_roots.Roots, runtime: str, config: str,
 
 def check(roots: host_roots.Roots,
           known: versions.Known) -> tuple[facts.KataShim, ...]:
-    """A handler counts as installed with its shim and its configuration.
+    """Return the installed handlers, sorted by name.
 
-    An unreadable folder counts as empty. A configuration that is empty,
-    unreadable or malformed, or names files that are not there, is reported
-    with its handler.
+    A handler is installed if its shim and its configuration exist. An
+    unreadable folder counts as empty. A handler whose configuration is
+    empty, unreadable or malformed, or names files that do not exist, has a
+    ``problem``.
 
     :param known: see :func:`.versions.check`.
     """

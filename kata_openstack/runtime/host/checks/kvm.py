@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Is KVM usable? Judged by guest code that was run and timed.
+"""The state of KVM, found by running and timing guest code.
 
-A /dev/kvm that opens and creates VMs proves little: on some hosts guest
-code is interpreted and a kernel never boots. So a counted loop runs in a
-test guest and natively in a process of its own; the ratio of the two speeds
-decides. Hardware gives nearly 1, SVM emulated by QEMU about 0.4, an
-interpreting KVM less than 0.001.
+That /dev/kvm opens and creates VMs is not enough: some hosts interpret guest
+code, and a kernel never boots there. So the check runs a counted loop in a
+test guest and natively, both in a separate process, and compares the two
+speeds. The ratio is nearly 1 with hardware, about 0.4 with SVM emulated by
+QEMU, and less than 0.001 with a KVM that interprets.
 """
 
 from collections.abc import Callable
@@ -32,18 +32,21 @@ from typing import Any
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 
-# An eighth of the slowest KVM that is worth having, and fifty times the
-# fastest that is not. With two to four busy processes for each CPU, the
-# figure was moved by a factor of up to four, either way. A single stall may
-# move it by thousands: kvm_guest takes the shortest of several runs.
+# An eighth of the ratio of the slowest usable KVM, and fifty times that of
+# the fastest unusable one. Two to four busy processes per CPU change the
+# measured ratio by a factor of up to four in both directions. A single stall
+# can change it by a factor of thousands, so kvm_guest takes the shortest of
+# several runs.
 USABLE_RATIO = 0.05
-# Slower than this is no busy moment: a sixteenth of what one would make of the
-# slowest KVM that is worth having, and still above the fastest that is not.
+# A busy host does not explain a lower ratio than this: it is a sixteenth of
+# the lowest that a busy host makes of the slowest usable KVM, and still above
+# the ratio of the fastest unusable one.
 _CLEARLY_SLOW = USABLE_RATIO / 8
-# Where no native loop can be run (executable memory is forbidden).
+# Iterations per second; used if the native loop cannot run, because
+# executable memory is forbidden.
 USABLE_SPEED = 20_000_000
-# Seconds until a guest that hangs is given up. A sound one stops itself far
-# earlier, but a loaded host may take seconds to start a process.
+# Seconds until the test guest's process is killed. It normally stops itself
+# much earlier, but a loaded host can take seconds to start a process.
 TIMEOUT = 10.0
 
 _GUEST = pathlib.Path(__file__).with_name('kvm_guest.py')
@@ -53,10 +56,10 @@ Measure = Callable[[pathlib.Path], dict[str, Any]]
 
 
 def run_guest(path: pathlib.Path) -> dict[str, Any]:
-    """Measure in a process of its own, see kvm_guest.
+    """Run kvm_guest in a separate process.
 
-    :returns: what :func:`kvm_guest.measure` returned; with ``failed`` and
-        ``why`` if the process did not end well.
+    :returns: the answer of :func:`kvm_guest.measure`; only ``failed`` and
+        ``why`` if the process hangs or fails.
     """
     process = subprocess.Popen(
         [sys.executable, '-I', '-S', str(_GUEST), str(path)],
@@ -66,7 +69,7 @@ def run_guest(path: pathlib.Path) -> dict[str, Any]:
         out, err = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
-        # a KVM_RUN that cannot be interrupted must not hold us as well
+        # do not wait longer: KVM_RUN may be uninterruptible
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=0.2)
         return {'failed': 'KVM_RUN',
@@ -81,17 +84,18 @@ def run_guest(path: pathlib.Path) -> dict[str, Any]:
 
 def check(roots: host_roots.Roots, cpu: facts.Cpu,
           measure: Measure = run_guest) -> facts.Kvm:
-    """Judge this host's KVM; takes about 0.1 s."""
+    """Measure this host's KVM; takes about 0.1 s."""
     path = roots.dev / 'kvm'
     if not path.exists():
         return _absent(path, cpu)
     if cpu.architecture not in _ARCHITECTURES:
         return facts.Kvm(
             state=facts.KvmState.UNKNOWN,
-            reason=f'{path} is there, but the test guest that judges it '
-                   f'runs on {", ".join(_ARCHITECTURES)} only, not on '
+            reason=f'{path} exists, but its test guest runs on '
+                   f'{", ".join(_ARCHITECTURES)} only, not on '
                    f'{cpu.architecture}',
-            remedy='Nothing proves this KVM yet: help to port the test guest '
+            remedy=f'Use a node with {" or ".join(_ARCHITECTURES)}, or port '
+                   'the test guest '
                    '(kata_openstack/runtime/host/checks/kvm_guest.py).')
     answer = measure(path)
     if answer.get('errno') in (errno.EACCES, errno.EPERM):
@@ -107,7 +111,8 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
         return facts.Kvm(
             state=facts.KvmState.BROKEN,
             reason=f'{answer["failed"]} on {path} failed: {answer["why"]}',
-            remedy='See dmesg; on a virtual machine, have its host fixed.',
+            remedy="See dmesg for KVM's error. On a virtual machine, the "
+                   'cause is usually the nested virtualization of its host.',
             failed=answer['failed'],
             api_version=answer.get('api_version'),
             capabilities=answer.get('capabilities', {}))
@@ -115,7 +120,7 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
 
 
 def doubtful(found: facts.Kvm) -> bool:
-    """Whether another measurement may find it usable."""
+    """Return whether a second measurement may find KVM usable."""
     return found.state == facts.KvmState.EMULATED and (
         found.ratio is None or found.ratio >= _CLEARLY_SLOW)
 
@@ -127,14 +132,15 @@ def _absent(path: pathlib.Path, cpu: facts.Cpu) -> facts.Kvm:
         reason = (f'there is no {path}, although the CPU has '
                   f'{cpu.virtualization}')
     elif cpu.nested:
-        remedy = ('This host is a virtual machine: enable nested '
-                  'virtualization on its host and give it the CPU flag vmx '
-                  'or svm (Nova: cpu_mode host-passthrough).')
+        remedy = ('This node is a virtual machine: enable nested '
+                  'virtualization on its host and pass the CPU flag vmx or '
+                  'svm through (Nova: [libvirt] cpu_mode = '
+                  'host-passthrough).')
         reason = (f'there is no {path}, and the virtual CPU has neither '
                   'vmx nor svm')
     else:
         remedy = "Enable VT-x or AMD-V in the machine's firmware."
-        reason = f'there is no {path}, and the CPU shows neither vmx nor svm'
+        reason = f'there is no {path}, and the CPU has neither vmx nor svm'
     return facts.Kvm(state=facts.KvmState.ABSENT, reason=reason,
                      remedy=remedy)
 
@@ -161,9 +167,10 @@ def _judge(path: pathlib.Path, answer: dict[str, Any]) -> facts.Kvm:
         reason = words
     else:
         state = facts.KvmState.EMULATED
-        reason = f'{path} opens, but {words}: it is interpreted'
-        remedy = ('Use a host whose hypervisor passes hardware '
-                  'virtualization through.')
+        reason = f'{path} opens, but {words}: guest code is interpreted'
+        remedy = ('Use a node with hardware virtualization: bare metal, or '
+                  'a virtual machine whose hypervisor passes vmx or svm '
+                  'through.')
     return facts.Kvm(
         state=state, reason=reason, remedy=remedy,
         iterations_per_second=speed, native_iterations_per_second=native,

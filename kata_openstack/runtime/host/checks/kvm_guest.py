@@ -12,11 +12,11 @@
 
 """Runs a counted loop as guest code and natively, and times both.
 
-This file is run as a program, in a process of its own, by
-:mod:`kata_openstack.runtime.host.checks.kvm`: a KVM that hangs or crashes then
-takes nothing with it, and a timer signal (which only a main thread can
-handle) bounds each KVM_RUN. It uses nothing but the standard library, so
-that it starts in milliseconds without the site packages.
+:mod:`kata_openstack.runtime.host.checks.kvm` runs this file as a program in
+a separate process. So a KVM that hangs or crashes does not affect the caller,
+and a timer signal, which only a main thread can handle, limits each KVM_RUN.
+The file uses only the standard library, so that it starts in milliseconds
+without the site packages.
 
 It prints one JSON object, see :func:`measure`. Numbers and layouts are
 those of the kernel's ``include/uapi/linux/kvm.h`` for x86_64.
@@ -38,7 +38,7 @@ from typing import Any
 
 
 class Request(enum.IntEnum):
-    """ioctl numbers; the names are those that an error shows."""
+    """Numbers of ioctls; errors show the names."""
 
     KVM_GET_API_VERSION = 0xAE00
     KVM_CREATE_VM = 0xAE01
@@ -60,19 +60,19 @@ EXIT_HLT = 5
 API_VERSION = 12
 
 # Guest-physical layout: page tables, then one page of code. One 2 MiB page
-# maps it all to itself.
+# maps all of it to the same virtual addresses.
 PML4, PDPT, PD, CODE, SIZE = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
 GUEST_CODE = bytes.fromhex('48ffc9 75fb f4')  # dec rcx; jnz -5; hlt
 NATIVE_CODE = bytes.fromhex('4889f9 48ffc9 75fb c3')  # mov rcx,rdi; ...; ret
 
 FIRST_LOOP = 4_000
 LONGEST_LOOP = 200_000_000
-LONG_ENOUGH = 0.005  # seconds of pure loop, beyond the cost of an entry
-# The shortest run counts: a host that lets one wait makes it longer, and so
-# a good KVM look like a slow one; nothing makes a run shorter.
+LONG_ENOUGH = 0.005  # seconds of the loop, without the cost of an entry
+# The shortest run counts: a busy host can make a run longer, so that a good
+# KVM looks slow, but nothing can make a run shorter.
 RUNS = 3
-# Seconds of CPU time for all of the guest's runs: a loaded host, which lets us
-# wait, does not make it slower.
+# Seconds for all of the guest's runs. CPU time, because the time that a loaded
+# host lets us wait must not count.
 TIME_LIMIT = 0.2
 
 
@@ -81,7 +81,7 @@ class TimeUp(Exception):
 
 
 class Failed(Exception):
-    """An ioctl failed, or the guest ended in another way than by HLT."""
+    """An ioctl failed, or the guest did not end with HLT."""
 
     def __init__(self, call: str, why: str) -> None:
         super().__init__(f'{call}: {why}')
@@ -110,8 +110,8 @@ class Guest:
 
     def __init__(self, kvm: int) -> None:
         self.vm = _ioctl(kvm, Request.KVM_CREATE_VM)
-        # Intel without "unrestricted guest" refuses to run without it; any
-        # three pages far from our memory do.
+        # Intel CPUs without "unrestricted guest" need it. Any three pages
+        # outside of the guest's memory will do.
         _ioctl(self.vm, Request.KVM_SET_TSS_ADDR, 0x7FFBD000)
         self.memory = mmap.mmap(-1, SIZE)
         self._fill_memory()
@@ -172,7 +172,7 @@ class Guest:
         return seconds
 
     def left(self) -> int:
-        """Iterations that an interrupted loop had still to do."""
+        """Return the iterations that an interrupted loop did not run."""
         regs = bytearray(144)
         _ioctl_fill(self.vcpu, Request.KVM_GET_REGS, regs)
         return struct.unpack_from('=Q', regs, 16)[0]
@@ -183,21 +183,22 @@ def _time_up(signum: int, frame: FrameType | None) -> None:
 
 
 def guest_speed(guest: Guest) -> dict[str, float]:
-    """Time loops of growing length until the entry cost no longer counts.
+    """Time longer and longer loops until the cost of an entry is negligible.
 
-    The loop that is long enough must be so in each of its runs.
+    The loop must be long enough in each of its runs.
 
-    :returns: ``iterations``, ``seconds`` (without the entry's), and
-        ``entry_seconds``: what an entry and an exit cost.
+    :returns: ``iterations``, ``seconds`` (without an entry and an exit) and
+        ``entry_seconds``, the time of an entry and an exit. ``timed_out`` is
+        True if the time limit ended the first run of a loop.
     """
     signal.signal(signal.SIGPROF, _time_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
     iterations = 1
-    runs: list[float] = []  # of that many iterations
+    runs: list[float] = []  # seconds of each run of ``iterations``
     begin = time.perf_counter()
     try:
-        guest.loop(1)  # the first entry sets things up; it says nothing
+        guest.loop(1)  # not timed: the first entry sets things up
         entry = min(guest.loop(1) for _ in range(3))
         iterations = FIRST_LOOP
         while len(runs) < RUNS:
@@ -212,7 +213,7 @@ def guest_speed(guest: Guest) -> dict[str, float]:
             return {'iterations': iterations - guest.left(),
                     'seconds': seconds, 'entry_seconds': 0.0,
                     'timed_out': True}
-        # else a slow guest has ended at least one run; that one counts
+        # otherwise a slow guest completed at least one run: use that
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return {'iterations': iterations, 'seconds': min(runs),
@@ -220,9 +221,9 @@ def guest_speed(guest: Guest) -> dict[str, float]:
 
 
 def native_loop() -> Callable[[int], float]:
-    """The same loop as a function of this process.
+    """Return the same loop as a function of this process.
 
-    :raises OSError: where executable anonymous memory is forbidden.
+    :raises OSError: if executable anonymous memory is forbidden.
     """
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=(
         mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC))
@@ -244,18 +245,19 @@ def native_speed() -> dict[str, float] | None:
     except OSError:
         return None
     iterations = FIRST_LOOP
-    # twice, because one may have been preempted
+    # twice, because one run may be preempted
     while (seconds := min(loop(iterations), loop(iterations))) < LONG_ENOUGH:
         iterations *= 4
     return {'iterations': iterations, 'seconds': seconds}
 
 
 def measure(path: str) -> dict[str, Any]:
-    """Judge the KVM device at ``path``.
+    """Measure the KVM device at ``path``.
 
     :returns: ``api_version``, ``capabilities``, ``guest`` and ``native``
         (see :func:`guest_speed`; native is None if it cannot be measured);
-        or ``failed`` (the ioctl) and ``why``.
+        on an error also ``failed`` (the ioctl, or open) and ``why``, and
+        ``errno`` if it cannot be opened.
     """
     answer: dict[str, Any] = {}
     try:
@@ -266,7 +268,8 @@ def measure(path: str) -> dict[str, Any]:
         answer['api_version'] = _ioctl(kvm, Request.KVM_GET_API_VERSION)
         if answer['api_version'] != API_VERSION:
             raise Failed('KVM_GET_API_VERSION',
-                         f'it is {answer["api_version"]}, not {API_VERSION}')
+                         f'the version is {answer["api_version"]}, not '
+                         f'{API_VERSION}')
         answer['capabilities'] = {
             name: _ioctl(kvm, Request.KVM_CHECK_EXTENSION, number)
             for name, number in CAPABILITIES.items()}

@@ -17,17 +17,17 @@ import re
 
 from kata_openstack.runtime.host import roots as host_roots
 
-# QEMU and StratoVirt keep a guest's memory there when it is shared with
-# virtiofsd; 64 MiB, Docker's default, end the guest with SIGBUS (Kata issue
-# 11861). The smallest size at which one guest of 512 MiB fits.
+# The smallest /dev/shm that holds one guest of 512 MiB. QEMU and StratoVirt
+# keep guest memory there to share it with virtiofsd. With Docker's default of
+# 64 MiB, the guest dies of SIGBUS (Kata issue 11861).
 SHM_NEEDED_MIB = 512
-# A guest of the smallest useful size with QEMU's overhead.
+# The smallest useful guest and QEMU's overhead.
 MEMORY_NEEDED_MIB = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hugepages:
-    """A pool of pages of one size."""
+    """A pool of huge pages of one size."""
 
     size_kib: int
     total: int
@@ -36,9 +36,11 @@ class Hugepages:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memory:
-    """``ksm``: the kernel merges equal pages; None if it cannot.
+    """The memory of this host.
 
-    Sizes of /dev/shm are None where it is not there.
+    ``available_mib``: free without swapping. ``shm_...``: the size of
+    /dev/shm; None if it does not exist. ``ksm``: the kernel merges equal
+    pages; None if it has no KSM.
     """
 
     total_mib: int = 0
@@ -56,7 +58,7 @@ class Memory:
 
 
 def _meminfo(roots: host_roots.Roots) -> dict[str, int]:
-    """/proc/meminfo in MiB."""
+    """Return /proc/meminfo in MiB."""
     lines = re.findall(r'^(\w+):\s+(\d+) kB$',
                        roots.read(roots.proc / 'meminfo'), re.MULTILINE)
     return {name: int(kib) // 1024 for name, kib in lines}
@@ -80,7 +82,7 @@ def _hugepages(roots: host_roots.Roots) -> tuple[Hugepages, ...]:
 
 
 def check(roots: host_roots.Roots) -> Memory:
-    """Free memory is what can be had without swapping."""
+    """Check memory and /dev/shm against the needs of one small guest."""
     info = _meminfo(roots)
     total, available = info.get('MemTotal', 0), info.get('MemAvailable', 0)
     shm = roots.dev / 'shm'
@@ -94,17 +96,17 @@ def check(roots: host_roots.Roots) -> Memory:
         pass
     ksm = roots.word(roots.sys / 'kernel/mm/ksm/run')
     reason = (f'{available} MiB of {total} MiB are free; /dev/shm '
-              + ('is not there' if shm_total is None else
-                 f'has {shm_total} MiB, {shm_free} MiB of them free'))
+              + ('does not exist' if shm_total is None else
+                 f'has {shm_total} MiB, of which {shm_free} MiB are free'))
     remedies = []
     if total and available < MEMORY_NEEDED_MIB:
-        remedies.append('Free memory: a small guest needs '
-                        f'{MEMORY_NEEDED_MIB} MiB.')
+        remedies.append('Stop other programs or use a larger node: a small '
+                        f'guest needs {MEMORY_NEEDED_MIB} MiB.')
     if (shm_total or 0) < SHM_NEEDED_MIB:
         remedies.append(
-            'Enlarge /dev/shm, which holds guest memory: mount -o '
-            f'remount,size=50% /dev/shm (at least {SHM_NEEDED_MIB} MiB; in '
-            'a container: --shm-size).')
+            'Enlarge /dev/shm, which holds guest memory, to at least '
+            f'{SHM_NEEDED_MIB} MiB: mount -o remount,size=50% /dev/shm (if '
+            'the node is a container: --shm-size).')
     return Memory(
         total_mib=total, available_mib=available, shm_total_mib=shm_total,
         shm_free_mib=shm_free, hugepages=_hugepages(roots),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Kernel modules that matter here, and what they do to vsock."""
+"""Kernel modules that hypervisors use, and the transports of vsock."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ _KNOWN = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Modules:
-    """Names of loaded or built-in modules, of those that matter here."""
+    """The relevant modules that are loaded or built in."""
 
     present: tuple[str, ...] = ()
 
@@ -37,10 +37,10 @@ class Modules:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vsock:
-    """Transports that are loaded.
+    """The transports of vsock that are loaded.
 
-    ``conflict``: VMware's, which takes the host's side of vsock for itself,
-    so that vhost_vsock cannot have it (Kata issues 1327 and 3459).
+    ``conflict``: VMware's transport is loaded. It occupies the host side of
+    vsock, so that vhost_vsock cannot use it (Kata issues 1327 and 3459).
     """
 
     transports: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Vsock:
 def check(roots: host_roots.Roots) -> Modules:
     loaded = {line.split(' ', 1)[0] for line in
               roots.read(roots.proc / 'modules').splitlines()}
-    # a built-in module is seen here only, if it has parameters or a version
+    # built-in modules are only in /sys, if they have parameters or a version
     loaded |= set(roots.names(roots.sys / 'module'))
     return Modules(present=tuple(sorted(loaded & set(_KNOWN))))
 
@@ -65,11 +65,11 @@ def vsock(modules: Modules) -> Vsock:
     if conflict:
         return Vsock(
             transports=transports, conflict=True,
-            reason='vmw_vsock_vmci_transport has the host side of vsock, '
-                   'which vhost_vsock needs',
-            remedy='Unload and blacklist vmw_vsock_vmci_transport, then '
-                   'modprobe vhost_vsock; or use a hypervisor with hybrid '
+            reason='vmw_vsock_vmci_transport occupies the host side of '
+                   'vsock, which vhost_vsock needs',
+            remedy='Unload and blacklist vmw_vsock_vmci_transport, then run '
+                   'modprobe vhost_vsock. Or use a hypervisor with hybrid '
                    'vsock, such as clh.')
     return Vsock(transports=transports, reason=(
-        f'loaded are: {", ".join(transports)}' if transports
-        else 'no transport is loaded'))
+        f'loaded transports: {", ".join(transports)}' if transports
+        else 'no transport of vsock is loaded'))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Programs of the distribution that the embedded runtime starts."""
+"""Programs of the distribution that the embedded runtime uses."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -20,14 +20,14 @@ from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.host import versions
 
-# The kernel's name of an architecture, and Debian's package for its QEMU.
+# Debian's package of QEMU, by the kernel's name of the architecture.
 _QEMU_PACKAGES = {'x86_64': 'qemu-system-x86', 'aarch64': 'qemu-system-arm',
                   's390x': 'qemu-system-misc', 'ppc64le': 'qemu-system-ppc'}
 _QEMU_NAMES = {'ppc64le': 'ppc64'}
 
 
-# Debian 12 has virtiofsd in QEMU's own folder, later ones in /usr/libexec;
-# neither is in PATH.
+# Debian 12 has virtiofsd in QEMU's folder, later releases in /usr/libexec.
+# Neither is in PATH.
 _VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
 
 
@@ -36,7 +36,7 @@ def _program(roots: host_roots.Roots, name: str,
              remedy: str) -> facts.Program:
     if configured:
         path = roots.program(str(configured))
-        missing = f'{configured} is not there, or may not be run'
+        missing = f'{configured} does not exist or is not executable'
     else:
         path = roots.program(name, *others)
         missing = f'{name} is not installed'
@@ -47,24 +47,27 @@ def _program(roots: host_roots.Roots, name: str,
 
 
 def qemu(roots: host_roots.Roots, architecture: str) -> facts.Program:
-    """QEMU's system emulator for this architecture: also TCG."""
+    """Find QEMU's system emulator for this architecture."""
     name = f'qemu-system-{_QEMU_NAMES.get(architecture, architecture)}'
     package = _QEMU_PACKAGES.get(architecture, 'qemu-system')
     return _program(roots, name, roots.qemu, (),
                     f'Install it (apt-get install {package}), or set '
-                    '[embedded] qemu_path.')
+                    '[embedded] qemu_path to its path.')
 
 
 def virtiofsd(roots: host_roots.Roots) -> facts.Program:
     return _program(roots, 'virtiofsd', roots.virtiofsd, _VIRTIOFSD,
-                    'Install it (apt-get install qemu-system-common on '
-                    'Debian 12, virtiofsd later), or set [embedded] '
-                    'virtiofsd_path.')
+                    'Install it (apt-get install virtiofsd; on Debian 12: '
+                    'qemu-system-common), or set [embedded] virtiofsd_path '
+                    'to its path.')
 
 
 def with_versions(found: Sequence[facts.Program], known: versions.Known,
                   ) -> list[facts.Program]:
-    """:param known: see :func:`.versions.check`."""
+    """Return the programs with their versions.
+
+    :param known: see :func:`.versions.check`.
+    """
     told = versions.check([p.path for p in found if p.path], known)
     return [dataclasses.replace(p, version=told.get(str(p.path), ''))
             for p in found]

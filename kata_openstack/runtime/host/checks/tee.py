@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Confidential computing: can guests have memory that we cannot read?
+"""Confidential computing: guests whose memory the host cannot read.
 
-KVM's module parameters say what the kernel, the firmware and the CPU agreed
-on. Where they are not there, MSRs tell (if readable) what the firmware has
-set up, so that the remedy can name what is left to do.
+The parameters of KVM's modules show what the CPU, the firmware and the kernel
+support together. If they show nothing, MSRs (if readable) show what the
+firmware has enabled, so that the remedy can name the missing step.
 """
 
 import dataclasses
@@ -24,15 +24,19 @@ from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 
 # Sources: AMD's manual (24593, SYSCFG, bit 24: SNP enabled); Intel's TDX
-# module specification (IA32_MKTME_KEYID_PARTITIONING, upper half: number of
-# keys that are TDX's own).
+# module specification (IA32_MKTME_KEYID_PARTITIONING, upper half: the number
+# of keys that belong to TDX).
 _MSR_SYSCFG, _SNP_ENABLED = 0xC0010010, 1 << 24
 _MSR_KEYIDS = 0x87
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tee:
-    """What KVM can offer its guests. ``guest``: what we are ourselves."""
+    """The kinds of confidential guests that KVM offers.
+
+    ``guest``: the kind of guest that this host itself is, or ''.
+    ``firmware``: the kind that only the firmware has enabled, or ''.
+    """
 
     sev: bool = False
     sev_es: bool = False
@@ -51,7 +55,7 @@ def _msr(roots: host_roots.Roots, number: int) -> int | None:
 
 
 def _firmware(roots: host_roots.Roots, cpu: facts.Cpu) -> str:
-    """What the firmware has prepared, as far as MSRs can be read."""
+    """Return the kind that the firmware has enabled; '' without MSRs."""
     if cpu.vendor == 'AuthenticAMD':
         value = _msr(roots, _MSR_SYSCFG)
         return 'sev-snp' if value and value & _SNP_ENABLED else ''
@@ -73,8 +77,7 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu) -> Tee:
     guest = next((name for node, name in (
         ('sev-guest', 'sev-snp'), ('tdx_guest', 'tdx'))
         if (roots.dev / node).exists()), '')
-    # MSRs are asked only where KVM gives no answer: they cost a call to
-    # another CPU
+    # read MSRs only if KVM offers nothing: each read interrupts another CPU
     firmware = '' if sev_snp or tdx or se else _firmware(roots, cpu)
     has = [name for name, present in (
         ('SEV', sev), ('SEV-ES', sev_es), ('SEV-SNP', sev_snp),
@@ -85,7 +88,7 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu) -> Tee:
     else:
         reason = 'KVM offers neither SEV, TDX nor Secure Execution'
     if firmware:
-        reason += f'; the firmware has {firmware.upper()} set up'
+        reason += f'; the firmware has {firmware.upper()} enabled'
         remedy = {
             'sev-snp': 'Use a kernel with SNP host support (6.11 or later) '
                        'and load kvm_amd with sev=1 sev_es=1 sev_snp=1.',
@@ -93,6 +96,6 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu) -> Tee:
                    'load kvm_intel with tdx=1.'}[firmware]
     elif not (sev_snp or tdx or se):
         remedy = ('Confidential guests need a CPU with SEV-SNP, TDX or '
-                  'Secure Execution, set up in the firmware.')
+                  'Secure Execution that is enabled in the firmware.')
     return Tee(sev=sev, sev_es=sev_es, sev_snp=sev_snp, tdx=tdx, se=se,
                guest=guest, firmware=firmware, reason=reason, remedy=remedy)

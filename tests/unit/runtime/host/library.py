@@ -76,8 +76,8 @@ HOSTS = {
         kvm='hardware', usable=ALL_KVM,
         against={'qemu-snp': 'KVM offers neither',
                  'qemu-se': 'does not run on x86_64',
-                 'remote': 'hypervisor.sock is not there',
-                 'qemu-nvidia-gpu': 'holds 0 NVIDIA GPUs'}),
+                 'remote': 'hypervisor.sock does not exist',
+                 'qemu-nvidia-gpu': '0 NVIDIA GPUs are bound'}),
     'bare-metal-amd': Known(
         host={'flags': 'lm svm npt', 'vendor': 'AuthenticAMD',
               'devices': ALL_DEVICES,
@@ -126,8 +126,8 @@ HOSTS = {
               'files': {'proc/modules':
                         'vmw_vsock_vmci_transport 32768 1 - Live 0x0\n'}},
         kvm='hardware', usable=SMALL | {'embedded'},
-        against={'qemu': 'vmw_vsock_vmci_transport has the host side',
-                 'stratovirt': 'vhost-vsock is not there'}),
+        against={'qemu': 'vmw_vsock_vmci_transport occupies the host side',
+                 'stratovirt': 'vhost-vsock does not exist'}),
     'sev-snp': Known(
         host={'flags': 'lm svm npt sev sev_es sev_snp',
               'vendor': 'AuthenticAMD', 'devices': ALL_DEVICES,

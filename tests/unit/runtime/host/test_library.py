@@ -118,4 +118,4 @@ class TestLibrary(base.TestCase):
         here = node.Node(self.conf, host=record.probe())
         [state] = [s for s in here.handlers() if s.name == 'kata-qemu']
         self.assertFalse(state.usable)
-        self.assertIn('names what is not there: kernel', state.reason)
+        self.assertIn('names files that do not exist: kernel', state.reason)

@@ -132,8 +132,8 @@ class TestKata(base.CheckTestCase):
             for key in ('path', 'kernel'):
                 problem = self.problem_of_bytes(name, (
                     f'[hypervisor.clh]\n{key} = "{path}"\n').encode())
-                self.assertIn(f'{self.root / name} names what is not there',
-                              problem)
+                self.assertIn(f'{self.root / name} names files that do not '
+                              'exist', problem)
                 self.assertLess(len(problem), 300)
 
     def test_strange_types_are_no_crash(self):

@@ -30,7 +30,7 @@ class TestMemory(base.CheckTestCase):
         self.assertEqual((2048, 8, 5),
                          (pool.size_kib, pool.total, pool.free))
         self.assertIs(True, memory.ksm)
-        self.assertIn('Free memory', memory.remedy)
+        self.assertIn('Stop other programs', memory.remedy)
 
     def test_without_shm(self):
         memory = self.host(shm_mib=None).memory
