@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""The program containerd, asked without a running one."""
+"""The program containerd, run for its version and configuration."""
 
 import pathlib
 import re
@@ -24,11 +24,11 @@ _TIMEOUT = 30.0  # seconds
 
 
 def version(program: str = 'containerd') -> str:
-    """What ``containerd --version`` prints.
+    """Return the version that ``containerd --version`` prints.
 
-    :raises RuntimeFailed: if there is none, or it prints something else.
+    :raises RuntimeFailed: the program cannot run or prints no version.
     """
-    operation = 'Asking containerd for its version'
+    operation = 'containerd --version'
     try:
         printed = subprocess.run(
             [program, '--version'], check=True, capture_output=True,
@@ -44,11 +44,12 @@ def version(program: str = 'containerd') -> str:
 
 def dump(config: pathlib.Path, program: str = 'containerd',
          known_as: pathlib.Path | None = None) -> dict[str, Any]:
-    """The configuration as containerd understands it, with all imports.
+    """Return the configuration as containerd reads it, with all imports.
 
-    :param known_as: the file's name for errors, if it is a trial.
-    :raises InvalidInput: it does not, with its words.
-    :raises RuntimeFailed: there is no such program.
+    :param known_as: the name of the file in errors, if ``config`` is a
+        temporary copy.
+    :raises InvalidInput: containerd refuses it; has containerd's message.
+    :raises RuntimeFailed: the program cannot run.
     """
     try:
         done = subprocess.run(
@@ -62,5 +63,5 @@ def dump(config: pathlib.Path, program: str = 'containerd',
             field="containerd's configuration", value=str(known_as or config),
             why=grpc_errors.one_line(done.stderr or done.stdout).replace(
                 str(config), str(known_as or config)),
-            remedy='Correct it; nothing was changed.')
+            remedy='Correct the file. Nothing was changed.')
     return tomllib.loads(done.stdout)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""containerd's configuration of our runtime handlers.
+"""The configuration of our runtime handlers for containerd.
 
 Sources: containerd's docs/cri/config.md of 1.6, 1.7 and 2.x, and what
 upstream's kata-deploy writes.
@@ -26,9 +26,9 @@ import tomli_w
 from kata_openstack import exception
 from kata_openstack.runtime.hypervisors import base
 
-# Annotations that containerd hands on to the shim. kata-compute makes them;
-# io.katacontainers.* is left out on purpose: some of those open a root
-# shell in the guest, and no tenant's may ever pass.
+# Annotations that containerd passes on to the shim. kata-compute creates them.
+# Do not add io.katacontainers.*: some of these open a root shell in the guest,
+# so those of tenants must never reach the shim.
 POD_ANNOTATIONS = ['kata-openstack.io/*']
 
 _CRI_V2 = 'io.containerd.grpc.v1.cri'
@@ -37,11 +37,11 @@ _IMAGES_V3 = 'io.containerd.cri.v1.images'
 
 
 def format_version(containerd_version: str) -> int:
-    """The version of containerd's configuration format.
+    """Return the version of containerd's configuration format.
 
     :param containerd_version: such as ``1.6.20~ds1`` or ``v2.1.4``.
     :returns: 2 (containerd 1.6 and 1.7) or 3 (containerd 2).
-    :raises InvalidInput: for an unreadable or too old version.
+    :raises InvalidInput: the version cannot be parsed or is too old.
     """
     return 2 if _parse(containerd_version) < (2, 0) else 3
 
@@ -59,10 +59,11 @@ def _parse(containerd_version: str) -> tuple[int, int]:
 
 def _shim(handler: base.Handler, files: base.Files,
           containerd_version: str) -> dict[str, str]:
-    """How containerd finds the shim, which need not be in its PATH.
+    """Return the options by which containerd finds the shim.
 
-    1.6 knows runtime_path and does not use it (containerd issue 8207), but
-    takes a path for the type.
+    The shim may not be in containerd's PATH. containerd 1.6 accepts
+    runtime_path but ignores it (containerd issue 8207); there the type may
+    be a path.
     """
     path = str(files.runtime_path)
     if _parse(containerd_version) < (1, 7):
@@ -74,7 +75,7 @@ def _runtime(conf: cfg.ConfigOpts, handler: base.Handler,
              files: base.Files, containerd_version: str) -> dict[str, Any]:
     section: dict[str, Any] = {
         **_shim(handler, files, containerd_version),
-        # a privileged container is root of its guest, not of this host
+        # a privileged container is root in its guest, not on this host
         'privileged_without_host_devices': True,
         'pod_annotations': POD_ANNOTATIONS,
         'container_annotations': [],
@@ -89,7 +90,8 @@ def _runtime(conf: cfg.ConfigOpts, handler: base.Handler,
             field='[kata] snapshotters', value=handler.name,
             why=f'containerd {containerd_version} has one snapshotter for '
                 'all handlers',
-            remedy='Use containerd 1.7 or later, or take it out.')
+            remedy='Upgrade to containerd 1.7 or later, or remove the handler '
+                   'from the option.')
     section['options'] = {'ConfigPath': str(files.config_path)}
     return section
 
@@ -97,12 +99,13 @@ def _runtime(conf: cfg.ConfigOpts, handler: base.Handler,
 def sections(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
              containerd_version: str, file_version: int | None = None,
              ) -> dict[str, Any]:
-    """The tables of ``plugins``, with a section for each handler.
+    """Return the tables of ``plugins``, with a section for each handler.
 
-    :param handlers: what :meth:`.node.Node.files` gives.
-    :param file_version: format to write for; None for containerd's own.
-    :raises InvalidInput: for a containerd that is too old, for this
-        project or for an option that is set.
+    :param handlers: the result of :meth:`.node.Node.files`.
+    :param file_version: the format of the file; None for the newest that
+        containerd reads.
+    :raises InvalidInput: containerd is too old for this project, or for
+        [kata] snapshotters.
     """
     version = file_version or format_version(containerd_version)
     runtimes = {h.name: _runtime(conf, h, files, containerd_version)
@@ -113,26 +116,26 @@ def sections(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
                  for name, section in runtimes.items()
                  if 'snapshotter' in section}
     if version == 3 and platforms:
-        # the images plugin pulls for a handler's snapshotter only if it is
-        # told here as well
+        # the images plugin reads the snapshotter of a handler from here, not
+        # from the runtime plugin
         plugins[images_plugin(version)] = {'runtime_platforms': platforms}
     return plugins
 
 
 def runtime_plugin(file_version: int) -> str:
-    """The plugin that has the runtimes, by the file's format."""
+    """Return the name of the plugin with the runtimes in this format."""
     return _CRI_V2 if file_version == 2 else _RUNTIME_V3
 
 
 def images_plugin(file_version: int) -> str:
-    """The plugin that has the registries, by the file's format."""
+    """Return the name of the plugin with the registries in this format."""
     return _CRI_V2 if file_version == 2 else _IMAGES_V3
 
 
 def render(conf: cfg.ConfigOpts,
            handlers: Mapping[base.Handler, base.Files],
            containerd_version: str) -> str:
-    """A configuration file with a section for each handler.
+    """Return a configuration file with a section for each handler.
 
     :raises InvalidInput: see :func:`sections`.
     """

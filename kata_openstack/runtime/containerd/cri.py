@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""CRI v1, thin: a method a call, errors as ours.
+"""A thin client of CRI v1: one method for each call.
 
-Messages go in and come out as generated (:mod:`.protos.cri_pb2`). Every
-method raises ContainerdUnavailable, NotFound or RuntimeFailed.
+Arguments and results are the generated messages of :mod:`.protos.cri_pb2`.
+Every method can raise ContainerdUnavailable, NotFound or RuntimeFailed.
 """
 
 from collections.abc import Callable
@@ -32,14 +32,14 @@ from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 
 
 class CriClient:
-    """CRI runtime and image service on one channel; threads may share it."""
+    """CRI's runtime and image services on one channel; thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts,
                  channel: grpc.Channel | None = None,
                  timeout: float | None = None) -> None:
-        """:param conf: with the group [containerd] registered
+        """:param conf: has the group [containerd] registered
 
-        :param timeout: seconds, instead of ``[containerd] timeout``
+        :param timeout: seconds; overrides ``[containerd] timeout``
         """
         self._conf = conf.containerd
         self._timeout = timeout or self._conf.timeout
@@ -71,7 +71,7 @@ class CriClient:
                           pb.StatusRequest(verbose=verbose))
 
     def handlers(self) -> set[str]:
-        """Names of the runtime handlers that containerd has configured."""
+        """Return the names of the runtime handlers in containerd."""
         info = self.status(verbose=True).info
         config = json.loads(info.get('config') or '{}')
         return set((config.get('containerd') or {}).get('runtimes') or {})
@@ -88,23 +88,23 @@ class CriClient:
             timeout=self._conf.sandbox_timeout).pod_sandbox_id
 
     def stop_pod_sandbox(self, sandbox_id: str) -> None:
-        """Kills its containers, stops the VM, frees the network. Idempotent.
+        """Kill its containers, stop the VM, release the network. Idempotent.
 
-        The sandbox, its containers and their writable layers stay known.
+        The sandbox, its containers and their writable layers remain.
         """
         self._call(self._runtime.StopPodSandbox,
                    pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id),
                    ident=sandbox_id, timeout=self._conf.sandbox_timeout)
 
     def remove_pod_sandbox(self, sandbox_id: str) -> None:
-        """Removes it and all its containers; an unknown one is fine."""
+        """Remove a sandbox and its containers; an unknown id is no error."""
         self._call(self._runtime.RemovePodSandbox,
                    pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id),
                    ident=sandbox_id, timeout=self._conf.sandbox_timeout)
 
     def list_pod_sandboxes(self, labels: Mapping[str, str] | None = None,
                            sandbox_id: str = '') -> Sequence[pb.PodSandbox]:
-        """Those that have all of ``labels``."""
+        """Return the sandboxes that have all of ``labels``."""
         return self._call(
             self._runtime.ListPodSandbox,
             pb.ListPodSandboxRequest(filter=pb.PodSandboxFilter(
@@ -130,7 +130,7 @@ class CriClient:
                    timeout=self._conf.sandbox_timeout)
 
     def stop_container(self, container_id: str, grace: int) -> None:
-        """SIGTERM (or the image's signal), after ``grace`` s SIGKILL."""
+        """Send SIGTERM or the image's signal; SIGKILL after ``grace`` s."""
         self._call(self._runtime.StopContainer,
                    pb.StopContainerRequest(container_id=container_id,
                                            timeout=grace),
@@ -138,13 +138,13 @@ class CriClient:
                    timeout=self._conf.sandbox_timeout + grace)
 
     def reopen_log(self, container_id: str) -> None:
-        """Let it write into a new file, where its log's name is free."""
+        """Make containerd open a new log file, after the old was renamed."""
         self._call(self._runtime.ReopenContainerLog,
                    pb.ReopenContainerLogRequest(container_id=container_id),
                    kind='Container', ident=container_id)
 
     def remove_container(self, container_id: str) -> None:
-        """Kills it when needed; an unknown one is fine."""
+        """Remove a container, killing it first; an unknown id is no error."""
         self._call(self._runtime.RemoveContainer,
                    pb.RemoveContainerRequest(container_id=container_id),
                    kind='Container', ident=container_id,
@@ -153,7 +153,7 @@ class CriClient:
     def list_containers(self, labels: Mapping[str, str] | None = None,
                         sandbox_id: str = '', container_id: str = ''
                         ) -> Sequence[pb.Container]:
-        """Those that have all of ``labels``."""
+        """Return the containers that have all of ``labels``."""
         return self._call(
             self._runtime.ListContainers,
             pb.ListContainersRequest(filter=pb.ContainerFilter(
@@ -170,9 +170,10 @@ class CriClient:
 
     def exec_sync(self, container_id: str, command: Sequence[str],
                   timeout: int = 0) -> pb.ExecSyncResponse:
-        """Run ``command`` to its end.
+        """Run ``command`` and wait until it ends.
 
-        :param timeout: seconds until containerd kills it; 0: none
+        :param timeout: seconds until containerd kills it; 0: no limit, but
+            the call fails after a day
         """
         limit = timeout + self._conf.timeout if timeout else 24 * 3600
         return self._call(
@@ -201,7 +202,7 @@ class CriClient:
 
     def image_status(self, reference: str, verbose: bool = False
                      ) -> pb.ImageStatusResponse:
-        """``image`` is unset in the answer when there is none."""
+        """Return the status; its ``image`` is unset for an unknown image."""
         return self._call(
             self._images.ImageStatus,
             pb.ImageStatusRequest(image=pb.ImageSpec(image=reference),
@@ -209,7 +210,7 @@ class CriClient:
             kind='Image', ident=reference)
 
     def remove_image(self, reference: str) -> None:
-        """An unknown one is fine."""
+        """Remove an image; an unknown one is no error."""
         self._call(self._images.RemoveImage,
                    pb.RemoveImageRequest(image=pb.ImageSpec(image=reference)),
                    kind='Image', ident=reference)

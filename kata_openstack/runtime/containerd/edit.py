@@ -9,13 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Edits containerd's configuration, and leaves alone what is not ours.
+"""Edits containerd's configuration without changing the operator's settings.
 
-There are two ways to add handlers. A file of our own that the operator's
-file imports is the better one. But containerd before 2.1 or so does not merge
-a plugin's section of an imported file with that of the main file: it takes
-its place. Then our tables go into the operator's file. Which it is, is found
-out by asking containerd, not by its version.
+There are two ways to add handlers. The better one is a file of our own that
+the operator's file imports. But before about 2.1, containerd does not merge
+the section of a plugin in an imported file with the one in the main file: the
+imported section replaces it. In that case our tables go into the operator's
+file. To find out, the caller runs containerd and does not rely on its version.
 """
 
 from collections.abc import Collection
@@ -42,30 +42,35 @@ MARK = ('# Written by "kata-openstack containerd configure", which replaces '
 
 
 def parse(text: str, path: pathlib.Path) -> tomlkit.TOMLDocument:
-    """:raises InvalidInput: not TOML, a wrong type, or a too old format."""
+    """Parse a configuration file of containerd.
+
+    :raises InvalidInput: it is not TOML, has a wrong type, or is too old.
+    """
     try:
         document = tomlkit.parse(text)
     except tomlkit_exceptions.ParseError as e:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(path), why=e,
-            remedy='Correct it; nothing was changed.') from e
+            remedy='Correct the file. Nothing was changed.') from e
     wrong = _wrong_type(document)
     if wrong:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(path), why=wrong,
-            remedy='Correct it; nothing was changed.')
+            remedy='Correct the file. Nothing was changed.')
     if document.get('plugins') and file_version(document) < 2:
         raise exception.InvalidInput(
             field="containerd's configuration", value=str(path),
-            why='it is of version 1',
-            remedy='Convert it to version 2 (containerd config migrate).')
+            why='its format is version 1',
+            remedy='Convert it to version 2 or later: containerd config '
+                   'migrate.')
     return document
 
 
 def _wrong_type(document: Mapping[str, Any]) -> str:
-    """What we could not add to, in words; '' if there is nothing.
+    """Return the first value with a wrong type, in words, or ''.
 
-    containerd itself checks types only for the plugins that it has.
+    Only values that our tables go into are checked. containerd itself checks
+    types only for the plugins that it has.
     """
     imports = document.get('imports', [])
     if not isinstance(imports, list) or not all(
@@ -82,7 +87,7 @@ def _wrong_type(document: Mapping[str, Any]) -> str:
 
 
 def _handler_tables(version: int) -> tuple[tuple[str, ...], ...]:
-    """The tables that have a key for each handler."""
+    """Return the paths of the tables that have a key for each handler."""
     return (
         ('plugins', config.runtime_plugin(version), 'containerd', 'runtimes'),
         ('plugins', config.images_plugin(version), 'runtime_platforms'))
@@ -97,14 +102,14 @@ def _dotted(path: Sequence[str]) -> str:
 
 
 def file_version(document: Mapping[str, Any]) -> int:
-    """The format, 1 if none is named; newer ones read version 3 too."""
+    """Return the format; 1 without ``version``, 3 for 3 and later."""
     version = document.get('version', 1)
     return min(version, 3) if isinstance(version, int) else 1
 
 
 def with_version(document: tomlkit.TOMLDocument,
                  version: int) -> tomlkit.TOMLDocument:
-    """A document that names its format; ours if it names none."""
+    """Return the document with ``version`` set, if it has none."""
     if 'version' in document:
         return document
     return tomlkit.parse(f'version = {version}\n' + document.as_string())
@@ -113,10 +118,10 @@ def with_version(document: tomlkit.TOMLDocument,
 def without(document: tomlkit.TOMLDocument, handlers: Collection[str],
             own: Collection[pathlib.Path], registry: bool,
             ) -> tomlkit.TOMLDocument:
-    """A copy of the operator's file as it would be without us.
+    """Return a copy of the operator's file without our additions.
 
-    :param handlers: those that are ours, of what is in it.
-    :param own: our files, of which it may import some.
+    :param handlers: the handlers in the file that are ours.
+    :param own: our files, which it may import.
     :param registry: whether the registries' config_path is ours.
     """
     stripped = copy.deepcopy(document)
@@ -135,7 +140,7 @@ def without(document: tomlkit.TOMLDocument, handlers: Collection[str],
 
 
 def _remove(table: Any, path: tuple[str, ...]) -> None:
-    """Remove a value, and the tables that are empty without it."""
+    """Remove a value and the tables that become empty."""
     if path[0] not in table:
         return
     if len(path) > 1:
@@ -147,10 +152,10 @@ def _remove(table: Any, path: tuple[str, ...]) -> None:
 
 def with_import(document: tomlkit.TOMLDocument, own: pathlib.Path,
                 conf_d: pathlib.Path | None) -> tomlkit.TOMLDocument:
-    """The operator's file with one more import, if it needs one.
+    """Return the operator's file with an import of ``own``, if needed.
 
-    :param conf_d: the folder that this containerd reads without being told,
-        as long as the file imports nothing.
+    :param conf_d: the folder that this containerd imports by default, as
+        long as the file has no ``imports``; None if it imports none.
     """
     edited = copy.deepcopy(document)
     imports = edited.get('imports')
@@ -165,14 +170,14 @@ def with_import(document: tomlkit.TOMLDocument, own: pathlib.Path,
 
 def inline(document: tomlkit.TOMLDocument,
            plugins: Tables) -> tomlkit.TOMLDocument:
-    """The operator's file with our tables in it."""
+    """Return the operator's file with our tables in it."""
     edited = copy.deepcopy(document)
     _merge(edited, {'plugins': plugins})
     return edited
 
 
 def inline_table(document: tomlkit.TOMLDocument, plugins: Tables) -> str:
-    """The table that ours cannot go into, as it is on one line; '' if none."""
+    """Return the path of the inline table in which ours would be, or ''."""
     return _inline_table(document, {'plugins': plugins}, ())
 
 
@@ -208,7 +213,7 @@ def own_text(plugins: Tables, version: int) -> str:
 
 
 def runtimes(dump: Mapping[str, Any]) -> Tables:
-    """The handlers in what containerd dumped, in either format."""
+    """Return the handlers in a dump of containerd, in either format."""
     found: Tables = {}
     for version in (2, 3):
         plugin = (dump.get('plugins') or {}).get(
@@ -218,9 +223,10 @@ def runtimes(dump: Mapping[str, Any]) -> Tables:
 
 
 def registry_path(dump: Mapping[str, Any]) -> str:
-    """The folder of the registries' hosts.toml files, '' for none.
+    """Return the folder of the registries' hosts.toml files, or ''.
 
-    Several, separated by colons, are allowed; the first one counts.
+    config_path may hold several folders, separated by colons; this is the
+    first one.
     """
     plugins = dump.get('plugins') or {}
     for version in (3, 2):
@@ -233,9 +239,9 @@ def registry_path(dump: Mapping[str, Any]) -> str:
 
 def is_base(base: Mapping[str, Any], dump: Mapping[str, Any],
             ours: Collection[str], registry: bool) -> bool:
-    """Whether ``dump`` is ``base`` and our additions, nothing else.
+    """Return whether ``dump`` is ``base`` with only our additions.
 
-    :param ours: handlers that were added.
+    :param ours: the handlers that were added.
     :param registry: whether the registries' config_path was added.
     """
     return (_pruned(base, (), registry)
@@ -244,7 +250,7 @@ def is_base(base: Mapping[str, Any], dump: Mapping[str, Any],
 
 def _pruned(dump: Mapping[str, Any], ours: Collection[str],
             registry: bool) -> Tables:
-    """Without our additions, imports, and tables that are empty."""
+    """Return ``dump`` without our additions, imports and empty tables."""
     left = copy.deepcopy(dict(dump))
     left.pop('imports', None)
     for version in (2, 3):

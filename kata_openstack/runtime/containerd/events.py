@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""containerd's event stream, as long as the process lives.
+"""containerd's event stream, with automatic reconnection.
 
-containerd keeps no history: what happens while nobody listens is lost. So
-the stream says when it is (again) connected, and its reader compares what
-it knows with what containerd has.
+containerd keeps no history, so events without a subscriber are lost. The
+stream therefore reports each (re)connection, and its reader then compares its
+own state with containerd's.
 """
 
 from collections.abc import Iterator
@@ -35,8 +35,7 @@ from kata_openstack.runtime.containerd.protos import version_pb2_grpc
 
 LOG = logging.getLogger(__name__)
 
-# Topic of the pseudo-event that stands before the first event of every
-# connection.
+# The topic of a pseudo-event, which precedes the events of each connection.
 CONNECTED = 'connected'
 
 _TYPES = {
@@ -47,13 +46,13 @@ _TYPES = {
 
 _PAUSE_MIN = 0.1
 _PAUSE_MAX = 5.0
-_POLL = 0.5  # for the wish to stop
+_POLL = 0.5  # seconds until stop() is noticed
 _NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """topic: '/tasks/exit'...; timestamp: Unix seconds; body: its message."""
+    """topic: such as '/tasks/exit'; timestamp: Unix seconds; body: message."""
 
     topic: str
     timestamp: float
@@ -61,7 +60,7 @@ class Event:
 
 
 class EventStream:
-    """Iterate over it in one thread; ``stop`` it from another."""
+    """Iterate over it in one thread; call :meth:`stop` in another."""
 
     def __init__(self, conf: cfg.ConfigOpts, channel: grpc.Channel) -> None:
         namespace = conf.containerd.namespace
@@ -78,17 +77,16 @@ class EventStream:
         pause = _PAUSE_MIN
         while self._wait_ready() and self._subscribe():
             try:
-                # containerd sends nothing before the first event, so there
-                # is no sign that the subscription stands. What the reader
-                # asks after this goes through the same connection, behind
-                # the subscription.
+                # containerd does not confirm a subscription. But requests
+                # that the reader sends after this use the same connection,
+                # so containerd gets them after the subscription.
                 yield Event(CONNECTED, time.time(), None)
                 for envelope in self._call:
                     pause = _PAUSE_MIN
                     event = decode(envelope)
                     if event:
                         yield event
-                why = 'containerd closed it'
+                why = 'containerd closed the stream'
             except grpc.RpcError as e:
                 why = e.details() or str(e.code())
             if self._stopped.wait(pause):
@@ -98,10 +96,10 @@ class EventStream:
             pause = min(pause * 2, _PAUSE_MAX)
 
     def _wait_ready(self) -> bool:
-        """Until containerd answers; False when stopped before.
+        """Wait until containerd answers; return False if stopped before.
 
-        Not by grpc.channel_ready_future: its thread goes on for a while, and
-        fails noisily when the channel is closed meanwhile.
+        This does not use grpc.channel_ready_future, because its thread runs
+        on for a while and logs an error if the channel is closed meanwhile.
         """
         turns = 0
         while not self._stopped.is_set():
@@ -111,7 +109,7 @@ class EventStream:
                 return True
             except grpc.RpcError as e:
                 if e.code() not in _NOT_THERE:
-                    return True  # whatever it is, the subscription will say
+                    return True  # the subscription will report the error
             turns += 1
             if turns == 3:
                 LOG.warning('Waiting for containerd')
@@ -126,7 +124,7 @@ class EventStream:
             return True
 
     def stop(self) -> None:
-        """End the iteration; safe to call from any thread, and again."""
+        """End the iteration. Safe to call from any thread, repeatedly."""
         self._stopped.set()
         with self._lock:
             if self._call is not None:
@@ -134,8 +132,8 @@ class EventStream:
 
 
 def decode(envelope: events_pb2.Envelope) -> Event | None:
-    """None for a type that we have no use for."""
-    # containerd writes the bare name; others put a host before it.
+    """Return the event; None for a type that this project does not use."""
+    # containerd writes the bare name; other programs add a host before it
     name = envelope.event.type_url.rpartition('/')[2]
     if name not in _TYPES:
         return None

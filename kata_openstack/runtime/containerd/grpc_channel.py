@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The one gRPC channel of a process to containerd."""
+"""The gRPC channel to containerd."""
 
 from collections.abc import Callable
 import time
@@ -22,39 +22,37 @@ import grpc
 # output of an exec or for a list of hundreds of containers.
 _MAX_MESSAGE = 16 * 1024 * 1024
 
-# A restart of containerd takes a second; gRPC's defaults would have us wait
-# up to two minutes after it.
+# Milliseconds between attempts to connect. A restart of containerd takes a
+# second; with gRPC's defaults we would wait up to two minutes after it.
 _BACKOFF_MS = (100, 500)
 
-# For one try to connect, however short the pause after it: a busy
-# containerd needs a moment to take a connection.
+# Milliseconds for one attempt to connect. It is independent of the pause: a
+# busy containerd needs time to accept a connection.
 _CONNECT_MS = 5000
 
-# Seconds for containerd to come back before a call fails.
+# Seconds that a call waits for an unavailable containerd before it fails.
 _PATIENCE = 2.0
 
-# What gRPC says of a call that it could not send, for want of a connection.
+# Details of gRPC's error for a call that it could not send.
 _NEVER_SENT = ('failed to connect to all addresses',
                'connections to all backends failing')
 
-# What containerd says while its CRI plugin reads the state that it left.
+# Details of containerd's error while its CRI plugin loads its old state.
 _STARTING = 'server is not initialized yet'
 
 
 def connect(address: str, patience: float = _PATIENCE) -> grpc.Channel:
-    """A channel to the socket at ``address``.
+    """Return a channel to the socket at ``address``.
 
-    It connects when first used, and again by itself when containerd was
-    restarted.
+    It connects on first use, and reconnects after a restart of containerd.
 
-    :param patience: seconds that a call waits for a containerd that is
-        away, before it fails as UNAVAILABLE; 0 for those who only look.
+    :param patience: seconds that a call waits for an unavailable containerd
+        before it fails with UNAVAILABLE; 0 for tools that only show a state.
     """
     channel = grpc.insecure_channel(f'unix://{address}', options=[
         ('grpc.max_send_message_length', _MAX_MESSAGE),
         ('grpc.max_receive_message_length', _MAX_MESSAGE),
-        # The default authority is the socket's path, which Go's HTTP/2
-        # server refuses.
+        # Go's HTTP/2 server refuses the default, which is the socket's path.
         ('grpc.default_authority', 'localhost'),
         ('grpc.initial_reconnect_backoff_ms', _BACKOFF_MS[0]),
         ('grpc.min_reconnect_backoff_ms', _CONNECT_MS),
@@ -66,12 +64,12 @@ def connect(address: str, patience: float = _PATIENCE) -> grpc.Channel:
 
 
 class _Patience(grpc.UnaryUnaryClientInterceptor):
-    """Sends a call again that containerd did not look at.
+    """Repeats calls that containerd did not process.
 
-    gRPC fails calls at once while it waits for its next try to connect, so
-    also for a moment after containerd is back (its own ``wait_for_ready``
-    would wait for as long as the call itself may take). A call that
-    containerd may have acted upon is never sent again.
+    While gRPC waits for its next attempt to connect, it fails calls
+    immediately, even if containerd is already back. gRPC's own
+    ``wait_for_ready`` would wait for the whole timeout of the call. A call
+    that containerd may have processed is never repeated.
     """
 
     def __init__(self, channel: grpc.Channel, patience: float) -> None:

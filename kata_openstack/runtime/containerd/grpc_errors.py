@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""gRPC's errors as ours: what failed, why, what to do about it."""
+"""Translates gRPC's errors to those of this project."""
 
 import grpc
 
@@ -19,12 +19,12 @@ from kata_openstack import exception
 
 def translate(error: grpc.RpcError, operation: str, address: str,
               kind: str, ident: str) -> exception.KataError:
-    """The error to raise for a failed call.
+    """Return the error to raise for a failed call.
 
-    :param operation: the call, for the message
+    :param operation: the name of the call, for the message
     :param address: containerd's socket
-    :param kind: what the call was about ('Sandbox', 'Container', 'Image')
-    :param ident: its name or id
+    :param kind: the object of the call: 'Sandbox', 'Container' or 'Image'
+    :param ident: the name or id of the object
     """
     code = error.code()
     why = one_line(error.details() or str(code))
@@ -43,6 +43,6 @@ def translate(error: grpc.RpcError, operation: str, address: str,
 
 
 def one_line(text: str) -> str:
-    """containerd's words without line ends, and without an endless tail."""
+    """Return the text on one line, cut off after 1000 characters."""
     text = ' '.join(text.split()).rstrip('.')
     return text if len(text) <= 1000 else text[:1000] + '...'

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Puts a small image into containerd without a registry.
+"""Imports a small image into containerd without a registry.
 
-The order is containerd's own for an import: blobs first, under a lease that
-keeps its garbage collector off, then the name. Its CRI plugin learns of the
-name by an event; a container's creation unpacks what is not unpacked.
+The order is that of containerd's own import: first the blobs, under a lease
+that protects them from the garbage collector, then the name. The CRI plugin
+learns of the name by an event. The image is unpacked when a container is
+created from it.
 """
 
 from collections.abc import Callable
@@ -45,10 +46,10 @@ _MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 _CONFIG = 'application/vnd.oci.image.config.v1+json'
 _LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
-# A lease that nobody ends, because we did, ends by itself (seconds).
+# Seconds after which a lease expires, if this process ends before it deletes
+# the lease.
 _LEASE = 600
-# Seconds until CRI has seen an image that containerd has; it takes
-# milliseconds.
+# Seconds until the CRI plugin must know an image; normally milliseconds.
 _SEEN = 10.0
 
 
@@ -56,7 +57,7 @@ _SEEN = 10.0
 class Image:
     """An OCI image: its full name, configuration (JSON), layers (tar).
 
-    A layer goes to containerd in one message: 4 MiB at most.
+    A layer may have 4 MiB at most, because it is sent in one message.
     """
 
     name: str
@@ -75,13 +76,13 @@ class _Blob:
         return f'sha256:{hashlib.sha256(self.data).hexdigest()}'
 
     def descriptor(self) -> dict[str, Any]:
-        """As a manifest names it."""
+        """Return the descriptor for a manifest."""
         return {'mediaType': self.media_type, 'digest': self.digest,
                 'size': len(self.data)}
 
 
 class Importer:
-    """Shares the channel of a CriClient; threads may share it."""
+    """Imports images on the channel of a CriClient; thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
         self._conf = conf.containerd
@@ -91,7 +92,7 @@ class Importer:
         self._leases = leases_pb2_grpc.LeasesStub(client.channel)
 
     def ensure(self, image: Image) -> None:
-        """Import it unless containerd's CRI plugin has it.
+        """Import the image unless containerd's CRI plugin has it.
 
         :raises ContainerdUnavailable, RuntimeFailed:
         """
@@ -116,7 +117,7 @@ class Importer:
 
     def _call(self, method: Callable[..., Any], request: Any, operation: str,
               ident: str, lease: str = '') -> bool:
-        """:returns: False if that is there already"""
+        """:returns: False if the object already exists"""
         metadata = [('containerd-namespace', self._conf.namespace)]
         if lease:
             metadata.append(('containerd-lease', lease))
@@ -136,34 +137,38 @@ class Importer:
                               time.gmtime(time.time() + _LEASE))
         self._call(self._leases.Create, leases_pb2.CreateRequest(
             id=ident, labels={'containerd.io/gc.expire': until}),
-            'Create of a lease', ident)
+            'Creating a lease', ident)
         try:
             yield ident
         finally:
             self._call(self._leases.Delete, leases_pb2.DeleteRequest(
-                id=ident), 'Delete of a lease', ident)
+                id=ident), 'Deleting a lease', ident)
 
     def _write(self, blob: _Blob, lease: str) -> None:
         request = content_pb2.WriteContentRequest(
             action=content_pb2.COMMIT, ref=f'{lease}-{blob.digest}',
             total=len(blob.data), expected=blob.digest, data=blob.data,
             labels=blob.labels)
-        # containerd answers each message of the stream, and keeps what was
-        # sent with the last
+        # containerd answers each message of the stream, and stores the blob
+        # after the last
         self._call(lambda stream, **options: list(
             self._content.Write(iter([stream]), **options)),
-            request, 'Write of an image', blob.digest, lease)
+            request, 'Writing an image', blob.digest, lease)
 
     def _name(self, name: str, manifest: _Blob) -> None:
-        """An event of it makes CRI look; so it is made, even if it is."""
+        """Create the image record.
+
+        The CRI plugin only reads the record on an event of its creation, so
+        create an existing one again.
+        """
         request = images_pb2.CreateImageRequest(image=images_pb2.Image(
             name=name, target=types_pb2.Descriptor(
                 media_type=manifest.media_type, digest=manifest.digest,
                 size=len(manifest.data))))
-        operation = 'Create of an image'
+        operation = 'Creating an image'
         if not self._call(self._images.Create, request, operation, name):
             self._call(self._images.Delete, images_pb2.DeleteImageRequest(
-                name=name), 'Delete of an image', name)
+                name=name), 'Deleting an image', name)
             self._call(self._images.Create, request, operation, name)
 
     def _wait(self, name: str) -> None:
@@ -171,7 +176,7 @@ class Importer:
         while not self._known(name):
             if time.monotonic() > end:
                 raise exception.RuntimeFailed(
-                    operation=f'import of the image {name}',
-                    why="containerd has it and its CRI plugin does not: see "
-                        "containerd's log")
+                    operation=f'Importing the image {name}',
+                    why="containerd has the image, but its CRI plugin did "
+                        f'not read it within {_SEEN:g} s')
             time.sleep(0.01)

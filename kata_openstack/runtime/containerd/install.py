@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Writes containerd's and Kata's configuration: planned, checked, undone."""
+"""Plans, applies and undoes changes of containerd's configuration."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,14 +38,15 @@ from kata_openstack.runtime.containerd import mirrors
 from kata_openstack.runtime.hypervisors import base
 
 BACKUP = '.before-kata-openstack'
-_UP = 60.0  # seconds for a restarted containerd
+_UP = 60.0  # seconds for a restart of containerd
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """One file; None: it is not there.
+    """The change of one file.
 
-    ``original``: it is the operator's, and nothing of ours is in it.
+    ``before`` and ``after`` are its content; None: the file does not exist.
+    ``original``: it is the operator's file without any additions of ours.
     """
 
     path: pathlib.Path
@@ -63,10 +64,12 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """``changes`` in the order in which they are made; ``handlers`` are
-    those that containerd has of us afterwards, ``theirs`` those that it has
-    of somebody else under our names; ``kept``: what is left as somebody else
-    made it, in words."""
+    """The changes to make, in this order, and their result.
+
+    ``handlers``: our handlers that containerd has afterwards. ``theirs``:
+    handlers with our names that the operator configured. ``kept``: the
+    operator's settings and files that are not changed, in words.
+    """
 
     changes: Sequence[Change]
     handlers: Sequence[str]
@@ -78,7 +81,7 @@ class Plan:
 class Target:
     """The containerd to configure: its files, its program, its version.
 
-    ``own`` is our file, ``former`` what has been that before.
+    ``own`` is our file. ``former`` are our files of earlier runs.
     """
 
     config: pathlib.Path
@@ -89,7 +92,7 @@ class Target:
 
     @property
     def conf_d(self) -> pathlib.Path | None:
-        """What it reads without being told (since 2.2)."""
+        """The folder that containerd imports by default since 2.2."""
         number = self.version.removeprefix('v').split('.')
         return (pathlib.Path('/etc/containerd/conf.d')
                 if (int(number[0]), int(number[1])) >= (2, 2) else None)
@@ -98,10 +101,11 @@ class Target:
 def plan(conf: cfg.ConfigOpts, target: Target,
          handlers: Mapping[base.Handler, base.Files],
          tunings: Mapping[base.Handler, dict[str, Any]]) -> Plan:
-    """What has to be changed; nothing is. Asks the program containerd.
+    """Plan the changes without making them; runs the program containerd.
 
-    :raises InvalidInput: the operator's file, or an option, is not usable.
-    :raises RuntimeFailed: containerd cannot be asked.
+    :raises InvalidInput: the operator's file or an option is invalid.
+    :raises RuntimeFailed: containerd cannot run, or its other settings would
+        be lost.
     """
     record_path = pathlib.Path(conf.state_path) / 'containerd.json'
     record = _read_record(record_path)
@@ -166,14 +170,14 @@ def plan(conf: cfg.ConfigOpts, target: Target,
 
 
 def _former(record: Mapping[str, Any]) -> frozenset[pathlib.Path]:
-    """What may be imported of us: without what is the operator's by now."""
+    """Return our files of earlier runs that the operator did not replace."""
     return frozenset(
         path for path in map(pathlib.Path, record['files'])
         if (_read(path) or edit.MARK).startswith(edit.MARK))
 
 
 def _is_ours(conf: cfg.ConfigOpts, path: pathlib.Path, text: str) -> bool:
-    """Whether a file that we wrote is not the operator's by now."""
+    """Return whether a file that we wrote is still ours."""
     return (path.is_relative_to(kata_config.folder(conf))
             or text.startswith((edit.MARK, mirrors.MARK)))
 
@@ -181,17 +185,18 @@ def _is_ours(conf: cfg.ConfigOpts, path: pathlib.Path, text: str) -> bool:
 def _add(target: Target, bare: Any, plain: Mapping[str, Any],
          plugins: dict[str, Any], names: Sequence[str], registry: bool,
          ) -> tuple[Any, str | None]:
-    """The first way that adds ours and changes nothing else.
+    """Add our tables in the first way that changes nothing else.
 
-    :returns: the operator's file, and ours, if there is to be one
-    :raises InvalidInput: a table on one line is in the way.
+    :returns: the operator's file, and ours or None
+    :raises InvalidInput: an inline table prevents it.
     :raises RuntimeFailed: there is no such way.
     """
     version = edit.file_version(bare)
     plugin = config.runtime_plugin(version)
     whole = copy.deepcopy(plugins)
-    # containerd has runc by default, as long as nothing else is named; in
-    # the operator's file it is the operator's from then on
+    # containerd has the handler runc by default, but only as long as no
+    # handler is configured. So a second try also adds the present handlers;
+    # in the operator's file, runc then counts as the operator's.
     whole[plugin]['containerd']['runtimes'] |= edit.runtimes(plain)
     for tables in (plugins, whole):
         own = edit.own_text(tables, version)
@@ -210,19 +215,21 @@ def _add(target: Target, bare: Any, plain: Mapping[str, Any],
             field="containerd's configuration", value=str(target.config),
             why=f'{in_the_way} is an inline table, to which no table can be '
                 'added',
-            remedy='Write it under a header, as [table]; nothing was '
-                   'changed.')
+            remedy=f'Write it as a section with the header [{in_the_way}]. '
+                   'Nothing was changed.')
     raise exception.RuntimeFailed(
         operation=f'Adding handlers to {target.config}',
-        why='containerd would lose other settings; nothing was changed. '
-            'Add the output of "kata-openstack containerd config" yourself')
+        why='containerd would lose other settings. Nothing was changed. '
+            'Add the output of "kata-openstack containerd config" to the '
+            'file yourself')
 
 
 def _dumped(target: Target, document: Any,
             own: str | None) -> dict[str, Any]:
-    """What containerd makes of it; both files are tried under other names.
+    """Return the configuration as containerd reads it, from temporary files.
 
-    They are beside the real one, because imports may be relative to it.
+    The copy of the operator's file is in the same folder, because its
+    imports may be relative to it.
     """
     folder = next(p for p in target.config.parents if p.is_dir())
     trial = edit.parse(document.as_string(), target.config)
@@ -244,7 +251,7 @@ def _dumped(target: Target, document: Any,
 
 
 def _imports(target: Target, document: Mapping[str, Any]) -> list[str]:
-    """All that the operator's file imports, without our own file."""
+    """Return the files that the operator's file imports, without ours."""
     patterns = document.get('imports')
     if patterns is None:
         patterns = [f'{target.conf_d}/*.toml'] if target.conf_d else []
@@ -257,7 +264,10 @@ def _imports(target: Target, document: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: pathlib.Path) -> str | None:
-    """:raises InvalidInput: it is there, and not readable."""
+    """Return the text of a file; None if it does not exist.
+
+    :raises InvalidInput: it exists but cannot be read.
+    """
     try:
         return _text(path)
     except FileNotFoundError:
@@ -265,33 +275,35 @@ def _read(path: pathlib.Path) -> str | None:
     except (OSError, UnicodeDecodeError) as e:
         raise exception.InvalidInput(
             field='file', value=str(path), why=e,
-            remedy='Correct it; nothing was changed.') from e
+            remedy='Correct the file or its permissions. Nothing was '
+                   'changed.') from e
 
 
 def _text(path: pathlib.Path) -> str:
-    """With its line ends as they are, to be written again."""
+    """Return the text with its line ends unchanged."""
     with path.open(newline='') as file:
         return file.read()
 
 
 def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    """What is ours from the last time."""
+    """Return the record of our additions in the last run."""
     record = {'handlers': [], 'registry': False, 'files': []}
     try:
         return {**record, **json.loads(_read(path) or '{}')}
     except (ValueError, TypeError) as e:
         raise exception.InvalidInput(
             field='file', value=str(path), why=e,
-            remedy='Remove it, and what was added to the configuration of '
-                   'containerd.') from e
+            remedy='Remove the file, and remove the handlers of '
+                   'kata-openstack from the configuration of containerd. '
+                   'Then run the command again.') from e
 
 
 def apply(changes: Sequence[Change], target: Target) -> None:
-    """Make them; on an error none is made.
+    """Make the changes; undo all of them on an error.
 
-    The operator's file is kept beside itself, as it was without us.
+    The operator's original file is copied to a file with the suffix BACKUP.
 
-    :raises RuntimeFailed: it names what could not be undone, if any.
+    :raises RuntimeFailed: has the files that could not be undone, if any.
     """
     done: list[Change] = []
     try:
@@ -302,7 +314,7 @@ def apply(changes: Sequence[Change], target: Target) -> None:
                     target.config)
             done.append(change)
             _make(change.path, change.after)
-    except BaseException as e:  # Ctrl-C, too
+    except BaseException as e:  # also KeyboardInterrupt
         left = undo(done)
         if not left and not isinstance(e, OSError):
             raise
@@ -312,14 +324,14 @@ def apply(changes: Sequence[Change], target: Target) -> None:
 
 
 def undo(changes: Sequence[Change]) -> list[str]:
-    """Undo as many of them as possible.
+    """Undo as many changes as possible.
 
-    :returns: the files that are not as before, each with the reason
+    :returns: the files that could not be restored, each with the reason
     """
     left = []
     for change in reversed(changes):
         try:
-            # what could not be written need not, and cannot, be again
+            # skip unchanged files: writing them may be what failed
             if not _has(change.path, change.before):
                 _make(change.path, change.before)
         except OSError as e:
@@ -344,9 +356,10 @@ def _make(path: pathlib.Path, content: str | None) -> None:
 
 
 def _write(path: pathlib.Path, content: str, like: pathlib.Path) -> None:
-    """In one step, with mode and owner of ``like``: it may hold secrets.
+    """Write the file atomically, with the mode and owner of ``like``.
 
-    A link stays one: the file that it names is written.
+    The mode matters because the file may hold secrets. If ``path`` is a
+    symbolic link, its target is written and the link remains.
     """
     path = pathlib.Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -356,7 +369,7 @@ def _write(path: pathlib.Path, content: str, like: pathlib.Path) -> None:
         try:
             file.write(content)
             file.flush()
-            # else the name may be on the disk before what is in the file
+            # otherwise a crash could leave the new name with an empty file
             os.fsync(file.fileno())
             _make_alike(new, like)
             new.replace(path)
@@ -378,7 +391,7 @@ def restart(conf: cfg.ConfigOpts, command: Sequence[str],
             handlers: Sequence[str]) -> None:
     """Restart containerd and wait until it has the handlers.
 
-    :raises RuntimeFailed: it does not come up, or without them.
+    :raises RuntimeFailed: it does not start, or lacks some of the handlers.
     """
     operation = f'Restarting containerd with "{" ".join(command)}"'
     try:
@@ -389,14 +402,14 @@ def restart(conf: cfg.ConfigOpts, command: Sequence[str],
     if done.returncode:
         raise exception.RuntimeFailed(
             operation=operation, why=grpc_errors.one_line(
-                done.stderr or f'it ended with {done.returncode}'))
+                done.stderr or f'exit code {done.returncode}'))
     client = cri.CriClient(conf)
     deadline = time.monotonic() + _UP
     try:
         while True:
             try:
                 missing = set(handlers) - client.handlers()
-                why = f'it has no {", ".join(sorted(missing))}'
+                why = f'it has no handler {", ".join(sorted(missing))}'
             except exception.KataError as e:
                 missing, why = {''}, str(e)
             if not missing:

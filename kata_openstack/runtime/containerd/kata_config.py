@@ -11,10 +11,10 @@
 # under the License.
 """Upstream Kata's configuration, tuned to this host.
 
-Upstream reads ``config.d`` beside the file that ConfigPath names. Many
-handlers share one folder in its release, where a drop-in for one would give
-all others a second hypervisor. So each handler gets a folder of ours, with a
-copy of upstream's file, copies of the operator's drop-ins, and our own.
+Upstream reads the folder ``config.d`` beside the file in ConfigPath. In its
+release many handlers share one folder, where a drop-in for one handler would
+give all others a second hypervisor. So each handler gets a folder of ours,
+with copies of upstream's file and the operator's drop-ins, and our drop-in.
 """
 
 from collections.abc import Mapping
@@ -29,22 +29,23 @@ from kata_openstack.runtime.hypervisors import base
 
 LOG = logging.getLogger(__name__)
 
-# drop-ins are read in the order of their names; the operator's may follow
+# Drop-ins are read in the order of their names. Those of the operator with a
+# later name override ours.
 _DROP_IN = '50-kata-openstack.toml'
 
 
 def folder(conf: cfg.ConfigOpts) -> pathlib.Path:
-    """All of it is ours."""
+    """Return the folder of all these files; the operator has none in it."""
     return pathlib.Path(conf.state_path).absolute() / 'kata'
 
 
 def files(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
           tunings: Mapping[base.Handler, dict[str, Any]],
           ) -> tuple[dict[base.Handler, base.Files], dict[pathlib.Path, str]]:
-    """What containerd is to name instead, and what must be written.
+    """Return the files for containerd's configuration, and those to write.
 
-    A handler that has nothing to tune keeps its file. One whose files
-    cannot be read is left out, and one line says why.
+    A handler without settings for this host keeps its file. A handler whose
+    files cannot be read is omitted, and an error is logged.
     """
     named: dict[base.Handler, base.Files] = {}
     written: dict[pathlib.Path, str] = {}
@@ -67,8 +68,11 @@ def files(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
 
 def _copies(handler: base.Handler, path: pathlib.Path,
             own: pathlib.Path) -> dict[pathlib.Path, str] | None:
-    """Upstream's file and the operator's drop-ins; None if one is not to
-    be read: without it, the handler would be another than it seems."""
+    """Return upstream's file and the operator's drop-ins.
+
+    None if one of them cannot be read: without it, the handler would not do
+    as the operator configured.
+    """
     drop_ins = sorted(path.parent.glob('config.d/*.toml'))
     copies = {}
     for file, copy in ((path, own / path.name), *(
@@ -77,7 +81,7 @@ def _copies(handler: base.Handler, path: pathlib.Path,
         try:
             copies[copy] = file.read_text()
         except (OSError, UnicodeDecodeError) as e:
-            LOG.error('Handler %s is left out, because %s cannot be read: '
-                      '%s.', handler.name, file, e)
+            LOG.error('Handler %s is not configured, because %s cannot be '
+                      'read: %s', handler.name, file, e)
             return None
     return copies

@@ -25,15 +25,15 @@ from kata_openstack import exception
 
 MARK = '# Written by kata-openstack; without this line it is left alone.\n'
 _REGISTRY = re.compile(r'[A-Za-z0-9.-]+(:\d+)?')
-# where images of docker.io really are
+# the server that holds the images of docker.io
 _SERVERS = {'docker.io': 'https://registry-1.docker.io'}
 
 
 def parse_option(mirrors: Iterable[str]) -> dict[str, list[str]]:
-    """URLs by registry.
+    """Return the URLs by registry.
 
     :param mirrors: the option [containerd] registry_mirrors.
-    :raises InvalidInput:
+    :raises InvalidInput: an item is not REGISTRY=URL or has a user.
     """
     found: dict[str, list[str]] = {}
     for item in mirrors:
@@ -44,18 +44,18 @@ def parse_option(mirrors: Iterable[str]) -> dict[str, list[str]]:
                 or parts.username or parts.password):
             raise exception.InvalidInput(
                 field='[containerd] registry_mirrors',
-                # a password may be in it
+                # the URL may hold a password
                 value=registry if parts.password else item,
                 why='it is not REGISTRY=URL',
-                remedy='Write it like docker.io=https://mirror.example, '
-                       'without a user.')
+                remedy='Write it as docker.io=https://mirror.example, '
+                       'without a user name and password.')
         found.setdefault(registry, []).append(url)
     return found
 
 
 def files(mirrors: dict[str, list[str]],
           folder: pathlib.Path) -> dict[pathlib.Path, str]:
-    """What must be written below containerd's registry folder."""
+    """Return the files to write below containerd's registry folder."""
     return {folder / registry / 'hosts.toml': MARK + tomli_w.dumps({
         'server': _SERVERS.get(registry, f'https://{registry}'),
         'host': {url: {'capabilities': ['pull', 'resolve']}

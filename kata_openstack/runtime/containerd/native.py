@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""containerd's own API, for what CRI has no call for."""
+"""A client of containerd's own API, for operations that CRI lacks."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ from kata_openstack.runtime.containerd.protos import version_pb2_grpc
 
 
 class NativeClient:
-    """Shares the channel of a CriClient; threads may share it."""
+    """A client on the channel of a CriClient; thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, channel: grpc.Channel,
                  timeout: float | None = None) -> None:
-        """:param timeout: seconds, instead of ``[containerd] timeout``"""
+        """:param timeout: seconds; overrides ``[containerd] timeout``"""
         self._conf = conf.containerd
         self._timeout = timeout or self._conf.timeout
         self._metadata = (('containerd-namespace', conf.containerd.namespace),)
@@ -59,23 +59,23 @@ class NativeClient:
                                    'Container', ident) from e
 
     def version(self) -> str:
-        """containerd's version, as '1.6.20~ds1'."""
+        """Return containerd's version, such as '1.6.20~ds1'."""
         return self._call(self._version.Version, empty_pb2.Empty(),
                           'Version').version
 
     def snapshotters(self) -> list[str]:
-        """Names of the snapshotters that containerd has loaded."""
+        """Return the names of the snapshotters that containerd has loaded."""
         plugins = self._call(
             self._introspection.Plugins, introspection_pb2.PluginsRequest(
                 filters=['type==io.containerd.snapshotter.v1']),
             'Plugins').plugins
-        # those that are not set up are listed too, with their error
+        # containerd also lists snapshotters that failed to load
         return sorted(p.id for p in plugins if not p.HasField('init_err'))
 
     def kill(self, container_id: str, signal: int) -> None:
         """Send ``signal`` to the container's first process.
 
-        :raises NotFound: also when it is not running
+        :raises NotFound: it does not exist or does not run
         """
         self._call(self._tasks.Kill, tasks_pb2.KillRequest(
             container_id=container_id, signal=signal), 'Kill', container_id)
@@ -88,14 +88,17 @@ class NativeClient:
 
     def containers(self, filters: Sequence[str] = ()
                    ) -> Sequence[containers_pb2.Container]:
-        """:param filters: containerd's, any of which may match"""
+        """Return the containers that match any of the filters.
+
+        :param filters: in containerd's syntax; all match if there are none
+        """
         return self._call(
             self._containers.List,
             containers_pb2.ListContainersRequest(filters=filters),
             'List').containers
 
     def mounts(self, container_id: str) -> Sequence[types_pb2.Mount]:
-        """The mounts that make the container's root filesystem."""
+        """Return the mounts of the container's root file system."""
         record = self.container(container_id)
         return self._call(
             self._snapshots.Mounts,

@@ -218,7 +218,7 @@ class TestConfigure(base.TestCase):
             self.assertEqual(1, self.run_cli('--restart', str(script))[0])
         undone, why = [r.getMessage() for r in logs.records]
         self.assertEqual('All changes are undone.', undone)
-        self.assertIn('it has no kata-embedded', why)
+        self.assertIn('it has no handler kata-embedded', why)
         self.assertEqual(self.before, self.config.read_text())
         self.assertNotIn('kata-embedded', self.handlers())
         self.assertEqual(3, self.run_cli('--check')[0])
