@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What this node can isolate, and the choice of a handler for a pod."""
+"""The handlers of this node, and the choice of a handler for a pod."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -36,8 +36,8 @@ from kata_openstack.runtime import selection
 class HandlerState:
     """One handler on this node; ``reason`` explains ``usable``.
 
-    ``min_memory_mib`` is of the VM, which has the overhead as well.
-    ``withheld``: what the handler offers on other hosts, and why not here.
+    ``min_memory_mib`` is the minimum of the VM, including the overhead.
+    ``withheld``: offers that are not available on this node, and why.
     """
 
     name: str
@@ -58,7 +58,7 @@ class HandlerState:
         return {**dataclasses.asdict(self), 'offers': list(self.offers)}
 
     def candidate(self) -> selection.Candidate:
-        # a VM has the pod's memory and the overhead
+        # the memory of a VM is the pod's and the overhead
         least = (self.min_memory_mib or 0) - self.overhead_mib
         return selection.Candidate(
             handler=self.name, hypervisor=self.hypervisor,
@@ -70,7 +70,7 @@ class HandlerState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The handler for one pod; the overhead is to be added to its size."""
+    """The handler for one pod; add the overhead to the size of the pod."""
 
     handler: str
     hypervisor: str
@@ -81,11 +81,12 @@ class Choice:
 
 
 class Node:
-    """Holds the probe's answer; make a new one to look at the host again.
+    """This node, with the result of its last probe.
 
-    :param conf: with the groups DEFAULT, kata and embedded registered.
-    :param host: a recorded host; None probes this one, on first use.
-    :param containerd: tells the probe of snapshotters; None if nobody can.
+    :param conf: has the groups DEFAULT, kata and embedded registered.
+    :param host: a recorded host; None probes this one on first use.
+    :param containerd: the client for the probe; None leaves the snapshotters
+        unknown.
     """
 
     def __init__(self, conf: cfg.ConfigOpts,
@@ -94,7 +95,7 @@ class Node:
         self._conf = conf
         self._host = host
         self._containerd = containerd
-        # What experience says against a handler: the canaries'
+        # returns the problem of a handler whose canary failed
         self.doubt: Callable[[str], base.Problem | None] = lambda name: None
 
     @property
@@ -105,7 +106,10 @@ class Node:
         return self._host
 
     def refresh(self, *, measure: bool = True) -> None:
-        """Look at the host again; ``measure``: KVM too, see the probe."""
+        """Probe the host again.
+
+        :param measure: also measure KVM again instead of using the cache.
+        """
         embedded = self._conf.embedded
         self._host = probe.probe(
             host_roots.Roots(
@@ -131,11 +135,12 @@ class Node:
 
     def handlers(self, configured: Collection[str] | None = None, *,
                  doubted: bool = True) -> list[HandlerState]:
-        """Every handler of the hypervisors in the order, judged.
+        """Return the state of all handlers, in the operator's order.
 
-        :param configured: the handlers that containerd has; None if
-            that is not known, which counts nothing against a handler.
-        :param doubted: whether :attr:`doubt` counts.
+        :param configured: the handlers that containerd has; None if that is
+            unknown, and is then not checked.
+        :param doubted: whether a problem from :attr:`doubt` makes a handler
+            unusable.
         """
         states = []
         for judged in self._judge():
@@ -145,7 +150,7 @@ class Node:
                     and handler.name not in configured):
                 verdict = base.Verdict(
                     usable=False, accelerator=verdict.accelerator,
-                    reason='containerd has no runtime of that name',
+                    reason='containerd has no runtime handler of this name',
                     remedy='Run "kata-openstack containerd configure" and '
                            'restart containerd.')
             doubt = (self.doubt(handler.name)
@@ -168,13 +173,13 @@ class Node:
         return states
 
     def files(self) -> dict[base.Handler, base.Files]:
-        """Shim and configuration of each handler that this host can run."""
+        """Return the shim and the configuration of each usable handler."""
         return {judged.handler: judged.verdict.files
                 for judged in self._judge()
                 if judged.verdict.usable and judged.verdict.files}
 
     def tunings(self) -> dict[base.Handler, dict[str, Any]]:
-        """What the configuration of each of these must say on this host."""
+        """Return the settings for the configuration of each usable handler."""
         return {judged.handler: judged.tuning for judged in self._judge()
                 if judged.verdict.usable and judged.verdict.files}
 
@@ -182,7 +187,7 @@ class Node:
                  configured: Collection[str] | None = None, *,
                  isolation: str = 'none', cpus: float | None = None,
                  memory_mib: int | None = None) -> list[selection.Opinion]:
-        """What speaks against each handler, see :func:`choose`."""
+        """Return the obstacle of each handler, see :meth:`choose`."""
         return selection.consider(
             runtime, needs, [s.candidate() for s in
                              self.handlers(configured)],
@@ -193,15 +198,17 @@ class Node:
                configured: Collection[str] | None = None, *,
                isolation: str = 'none', cpus: float | None = None,
                memory_mib: int | None = None) -> Choice:
-        """The handler for a pod; what the operator demands is added.
+        """Choose the handler for a pod.
 
-        :param runtime: ``kata`` (choose for me) or a handler's name.
+        The operator's options for isolation and allowed handlers apply too.
+
+        :param runtime: ``kata`` for any handler, or the name of a handler.
         :param needs: keys of :data:`.needs.NEEDS`.
         :param isolation: one of :data:`.needs.ISOLATION`.
-        :param cpus: of the pod, None if it asks for none.
-        :param memory_mib: of the pod, None if it asks for none.
-        :raises UnknownRuntime: for a runtime that no hypervisor has.
-        :raises NoHandler: if none satisfies, with the reasons.
+        :param cpus: size of the pod, None if it did not request one.
+        :param memory_mib: size of the pod, None if it did not request one.
+        :raises UnknownRuntime: no hypervisor has this handler.
+        :raises NoHandler: no handler can run the pod; has all reasons.
         """
         states = {s.name: s for s in self.handlers(configured)}
         chosen = selection.choose(
@@ -210,8 +217,8 @@ class Node:
             cpus=cpus, memory_mib=memory_mib)
         state = states[chosen.handler]
         assert state.accelerator is not None
-        how = ('it was asked for' if runtime != selection.ANY
-               else 'first that can run it in the order '
+        how = ('requested by name' if runtime != selection.ANY
+               else 'the first that can run the pod in the order '
                     f'{", ".join(self._conf.kata.hypervisor_order)}')
         return Choice(
             handler=state.name, hypervisor=state.hypervisor,
@@ -221,26 +228,26 @@ class Node:
             overhead_cpus=state.overhead_cpus)
 
     def _isolation(self, asked: str) -> str:
-        """The stronger of what is asked and what the operator demands."""
+        """Return the stronger of ``asked`` and the operator's minimum."""
         if asked not in pod_needs.ISOLATION:
-            return asked  # selection has the words for it
+            return asked  # selection refuses it with a reason
         return pod_needs.strongest(
             asked, self._conf.kata.minimum_isolation)
 
     def _allowed(self) -> frozenset[str] | None:
-        """The operator's choice of handlers; None for all."""
+        """Return the handlers that the operator allows; None for all."""
         return frozenset(self._conf.kata.allowed_handlers) or None
 
     def runtimes(self,
                  configured: Collection[str] | None = None) -> list[str]:
-        """What Zun may ask for: ``kata`` first; empty if none is usable."""
-        # a handler that no pod may have is not advertised
+        """Return the runtimes for Zun, ``kata`` first, or an empty list."""
+        # consider() also excludes handlers that the operator does not allow
         usable = [o.candidate.handler for o in self.consider(
             selection.ANY, [], configured) if o.obstacle is None]
         return [selection.ANY, *usable] if usable else []
 
     def accelerator(self) -> str | None:
-        """'kvm' or 'tcg' for QEMU of the distribution; None for neither."""
+        """Return 'kvm' or 'tcg' for the distribution's QEMU, or None."""
         capabilities = self._capabilities()
         for name in (caps.KVM, caps.TCG):
             if capabilities[name].present:
@@ -250,7 +257,7 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Judged:
-    """All that a plugin says of one of its handlers on this host."""
+    """The answers of a plugin about one of its handlers on this host."""
 
     hypervisor: str
     plugin: base.Hypervisor
@@ -264,7 +271,7 @@ class _Judged:
 def _judge(name: str, plugin: base.Hypervisor, handler: base.Handler,
            host: hosts.Host, capabilities: dict[str, caps.Capability],
            conf: cfg.ConfigOpts) -> _Judged:
-    """A plugin that fails costs its own handlers, and no others."""
+    """Ask a plugin; if it fails, only its own handlers are unusable."""
     try:
         verdict = plugin.judge(handler, host, capabilities, conf)
         return _Judged(
@@ -278,5 +285,5 @@ def _judge(name: str, plugin: base.Hypervisor, handler: base.Handler,
             verdict=base.Verdict(
                 usable=False,
                 reason=f'its plugin failed: {type(e).__name__}: {e}',
-                remedy='Report it to whoever ships the plugin, or take '
-                       f'{name} out of [kata] hypervisor_order.'))
+                remedy='Report this to the author of the plugin, or remove '
+                       f'{name} from [kata] hypervisor_order.'))

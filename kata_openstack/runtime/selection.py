@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The choice of a handler: a pure function of needs and what is there.
+"""The choice of a handler: a pure function of needs and candidates.
 
-The candidates come in the operator's order; the first that is usable, that
-the operator allows, and that satisfies everything is chosen. Otherwise the
-error names, for each candidate, the first thing against it.
+The candidates are in the operator's order. The first one that is allowed,
+usable and has all that the pod needs is chosen. If there is none, the error
+has the first obstacle of each candidate.
 """
 
 from collections.abc import Collection
@@ -27,17 +27,17 @@ from kata_openstack import exception
 from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.hypervisors import upstream
 
-ANY = 'kata'  # the runtime that means: choose for me
+ANY = 'kata'  # the runtime that means any handler
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A handler as this node judged it.
+    """A handler on this node.
 
-    ``offers``: keys of :data:`.needs.NEEDS`. ``withheld``: what it
-    offers elsewhere, and why not here. ``reason``: why it is usable, or the
-    first thing against it. ``isolation``: one of
-    :data:`.needs.ISOLATION`. The limits are those of one sandbox.
+    ``offers``: keys of :data:`.needs.NEEDS`. ``withheld``: offers that are
+    not available on this node, and why. ``reason``: why it is usable, or the
+    first obstacle. ``isolation``: one of :data:`.needs.ISOLATION`.
+    ``max_vcpus`` and ``min_memory_mib`` are limits of one pod.
     """
 
     handler: str
@@ -53,7 +53,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """A candidate, and the first thing against it; None: it satisfies."""
+    """A candidate and its first obstacle; None if it can run the pod."""
 
     candidate: Candidate
     obstacle: str | None
@@ -64,14 +64,14 @@ def consider(runtime: str, needs: Iterable[str],
              allowed: Collection[str] | None = None,
              cpus: float | None = None,
              memory_mib: int | None = None) -> list[Opinion]:
-    """What speaks against each candidate that ``runtime`` admits.
+    """Return the first obstacle of each candidate for ``runtime``.
 
     :param runtime: ANY, or the name of a handler.
-    :param needs: what must be offered.
-    :param isolation: the least that is acceptable.
+    :param needs: the offers that the pod needs.
+    :param isolation: the minimum isolation level.
     :param allowed: handlers that the operator allows; None for all.
-    :param cpus: size of the pod, None if it was not asked for.
-    :param memory_mib: size of the pod, None if it was not asked for.
+    :param cpus: size of the pod, None if it did not request one.
+    :param memory_mib: size of the pod, None if it did not request one.
     """
     needed = sorted(set(needs))
     return [Opinion(candidate=c, obstacle=(
@@ -85,10 +85,10 @@ def choose(runtime: str, needs: Iterable[str],
            allowed: Collection[str] | None = None,
            cpus: float | None = None,
            memory_mib: int | None = None) -> Candidate:
-    """The first candidate that satisfies the request, see consider().
+    """Return the first candidate without an obstacle, see consider().
 
-    :raises UnknownRuntime: for a runtime that is no candidate's handler.
-    :raises NoHandler: if no candidate satisfies.
+    :raises UnknownRuntime: no candidate has this handler.
+    :raises NoHandler: each candidate has an obstacle.
     """
     opinions = consider(runtime, needs, candidates, isolation=isolation,
                         allowed=allowed, cpus=cpus, memory_mib=memory_mib)
@@ -99,7 +99,8 @@ def choose(runtime: str, needs: Iterable[str],
             return opinion.candidate
     raise exception.NoHandler(
         why='; '.join(f'{o.candidate.handler}: {o.obstacle}'
-                      for o in opinions) or 'no hypervisor is configured')
+                      for o in opinions)
+        or '[kata] hypervisor_order names no known hypervisor')
 
 
 def _unknown(runtime: str, candidates: Sequence[Candidate],
@@ -117,11 +118,11 @@ def _policy(candidate: Candidate, isolation: str,
     if allowed is not None and candidate.handler not in allowed:
         return '[kata] allowed_handlers does not name it'
     if not candidate.usable:
-        # never empty: an empty obstacle would count as none
+        # an empty string would count as no obstacle
         return candidate.reason or 'it is not usable'
     levels = pod_needs.ISOLATION
     if isolation not in levels:
-        return f'isolation {isolation} is not known'
+        return f'isolation level {isolation} is unknown'
     if levels.index(candidate.isolation) < levels.index(isolation):
         return (f'its isolation is {candidate.isolation}, not '
                 f'{isolation}')
@@ -142,7 +143,7 @@ def _size(candidate: Candidate, cpus: float | None,
           memory_mib: int | None) -> str | None:
     most, least = candidate.max_vcpus, candidate.min_memory_mib
     if cpus is not None and most is not None and cpus > most:
-        return f'it has {most} vCPUs at most, not {cpus:g}'
+        return f'it supports {most} vCPUs at most, not {cpus:g}'
     if memory_mib is not None and least is not None and memory_mib < least:
         return f'it needs {least} MiB of memory at least, not {memory_mib}'
     return None

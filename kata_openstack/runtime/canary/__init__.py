@@ -9,4 +9,4 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""A first sandbox with each handler: what works is known, not inferred."""
+"""Canary sandboxes: a test run of each handler before pods use it."""

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The container of a canary sandbox: its kernel must not be the host's."""
+"""The container of a canary sandbox, which checks that it is in a VM."""
 
 import pathlib
 import time
@@ -19,18 +19,18 @@ from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
-# Seconds until a program that only reads and writes a line must have ended,
-# where a guest is as slow as guests can be.
+# Seconds until the program, which only reads and writes one line, must have
+# ended. Long enough for the slowest guests.
 _LIMIT = 60.0
 _LOG = 'canary.log'
 
 
 def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
         image_name: str) -> str:
-    """Run the program of :mod:`.image` and judge what it says.
+    """Run the program of :mod:`.own_image` and check its output.
 
-    :param config: the sandbox's, with a ``log_directory``
-    :returns: what stands against the handler; '' if nothing does
+    :param config: the sandbox's configuration, with a ``log_directory``
+    :returns: the problem of the handler, or ''
     :raises ContainerdUnavailable, RuntimeFailed, NotFound:
     """
     security = config.linux.security_context
@@ -49,7 +49,7 @@ def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
         return f'its container did not end within {_LIMIT:g} s'
     words = _words(pathlib.Path(config.log_directory, _LOG))
     if code or not words:
-        return (f'its container ended with exit code {code}, and did not '
+        return (f'its container ended with exit code {code} and did not '
                 'tell the boot id of its kernel')
     if words[-1] == records.boot_id():
         return 'its container runs on the kernel of this host, not in a VM'
@@ -67,7 +67,7 @@ def _wait(client: cri.CriClient, container: str) -> int | None:
 
 
 def _words(log: pathlib.Path) -> list[str]:
-    """Of its only line; containerd puts time, stream and a tag before it."""
+    """Return the words of the only line, without time, stream and tag."""
     try:
         return log.read_text(errors='replace').split()[3:]
     except FileNotFoundError:

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The canary's own image: one program that tells the boot id of its kernel.
+"""The canary's image: one program that prints the boot id of its kernel.
 
-Built here rather than pulled: a registry that is away says nothing about a
-handler. The program needs no C library and no other file, so it is written
-as the machine code that it is.
+The image is built here and not pulled, because a registry that is down says
+nothing about a handler. The program is machine code, so that it needs no C
+library and no other file.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ BOOT_ID = '/proc/sys/kernel/random/boot_id'
 # The domain is reserved (RFC 6761), so no registry has such an image.
 _NAME = 'kata-openstack.invalid/canary'
 
-# Of Python's platform.machine(), and below of OCI.
+# As platform.machine() returns it. image() has the name that OCI uses.
 ARCHITECTURE = 'x86_64'
 
-# In the order of Linux's calls for x86-64: number in eax; edi, rsi, rdx.
+# Linux system calls on x86-64: number in eax, arguments in edi, rsi, rdx.
 _CODE = bytes.fromhex(
     'b801010000'      # mov eax, 257 (openat)
     'bf9cffffff'      # mov edi, -100 (AT_FDCWD)
-    '488d352f000000'  # lea rsi, [rip + 47]: the path, behind the code
+    '488d352f000000'  # lea rsi, [rip + 47]: the path, after the code
     '31d2'            # xor edx, edx (O_RDONLY)
     '0f05'            # syscall
     '89c7'            # mov edi, eax
@@ -46,7 +46,7 @@ _CODE = bytes.fromhex(
     '31c0'            # xor eax, eax (read)
     '0f05'            # syscall
     '6a01'            # push 1
-    '5f'              # pop rdi: stdout; and the exit code of a failure
+    '5f'              # pop rdi: stdout, also the exit code of an error
     '85c0'            # test eax, eax
     '7e0b'            # jle exit
     '89c2'            # mov edx, eax
@@ -61,20 +61,20 @@ _HEADERS = 64 + 56
 
 
 def program() -> bytes:
-    """An ELF file for x86-64: prints the boot id; exit code 1 if it cannot."""
+    """Return an ELF file for x86-64 that prints the boot id; 1 on an error."""
     code = _CODE + BOOT_ID.encode() + b'\0'
     size = _HEADERS + len(code)
     header = struct.pack(
         '<16sHHIQQQIHHHHHH', b'\x7fELF\x02\x01\x01', 2, 62, 1,
         _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    # one segment, read and executed, that holds all of the file
+    # one segment, readable and executable, with the whole file
     segment = struct.pack('<IIQQQQQQ', 1, 5, 0, _BASE, _BASE, size, size,
                           0x1000)
     return header + segment + code
 
 
 def _layer() -> bytes:
-    """A tar that is the same each time."""
+    """Return a tar archive; its bytes are always the same."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode='w') as tar:
         for name in ('dev', 'proc', 'sys'):
@@ -89,7 +89,7 @@ def _layer() -> bytes:
 
 
 def image() -> importer.Image:
-    """The same each time; its name holds a digest of what is in it."""
+    """Return the image; its tag is a digest of its layer."""
     layer = _layer()
     digest = hashlib.sha256(layer).hexdigest()
     config = json.dumps({

@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What became of the canaries, kept for the time of one boot."""
+"""The results of the canaries, which are valid for one boot."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -34,10 +34,10 @@ _FORMAT = 2
 class Record:
     """The last canary of a handler.
 
-    ``key`` stands for the configuration with which it ran, ``at`` is its
-    end in seconds since 1970, ``seconds`` the time from the request until
-    its container had ended, or until it failed with ``error`` (else ''). The
-    ``failures`` are those in a row, with this configuration.
+    ``key`` identifies the configuration that it ran with. ``at`` is the end
+    in seconds since 1970. ``seconds`` is the time from the request until its
+    container ended, or until it failed with ``error`` ('' if it passed).
+    ``failures`` counts the failures in a row with this configuration.
     """
 
     key: str
@@ -51,12 +51,12 @@ class Record:
         when = time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(self.at))
         return base.Problem(
             reason=f'its canary sandbox failed at {when}: {self.error}',
-            remedy="See containerd's log of that time. kata-compute tries "
-                   'again by itself, at the latest after [canary] '
-                   'retry_interval.')
+            remedy="See containerd's log at that time and correct the "
+                   'cause. kata-compute tries again by itself, at the latest '
+                   'after [canary] retry_interval.')
 
     def to_dict(self) -> dict[str, Any]:
-        """For people and scripts: without the key."""
+        """Return the record without the key, for output."""
         return {'passed': self.passed, 'at': self.at,
                 'seconds': round(self.seconds, 3), 'error': self.error,
                 'failures': self.failures}
@@ -72,9 +72,9 @@ def boot_id() -> str:
 
 
 def load(file: pathlib.Path, boot: str | None = None) -> dict[str, Record]:
-    """By handler; empty for another boot, or an unusable file.
+    """Return the records by handler; empty for another boot or no file.
 
-    :param boot: the boot id to accept; None: that of this boot.
+    :param boot: the boot id to accept; None for that of this boot.
     """
     try:
         content = json.loads(file.read_text())
@@ -86,21 +86,24 @@ def load(file: pathlib.Path, boot: str | None = None) -> dict[str, Record]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
-        LOG.warning('%s is not usable (%s); the canaries run again.', file, e)
+        LOG.warning('Cannot read %s (%s); the canaries run again', file, e)
         return {}
 
 
 def store(file: pathlib.Path, records: Mapping[str, Record]) -> None:
-    """Replaces the file in one step. Without it, only time is lost."""
+    """Replace the file atomically.
+
+    An error is only logged: without the file, the canaries run again.
+    """
     content = {'format': _FORMAT, 'boot_id': boot_id(), 'handlers': {
         name: dataclasses.asdict(r) for name, r in records.items()}}
     try:
         json_file.replace(file, content)
     except OSError as e:
-        LOG.warning('%s cannot be written: %s', file, e)
+        LOG.warning('Cannot write %s: %s', file, e)
 
 
 def problems(records: Mapping[str, Record]) -> dict[str, base.Problem]:
-    """What stands against the handlers whose canary failed."""
+    """Return the problems of the handlers whose canary failed."""
     return {name: record.problem() for name, record in records.items()
             if not record.passed}

@@ -9,12 +9,12 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One canary: a sandbox that is removed once its container has spoken.
+"""Runs one canary: a sandbox with one container, removed after its end.
 
-It is in the host's network namespace as far as containerd is concerned, so
-CNI is not asked; a shim then gives the VM no interface (upstream Kata: one
-without any device in it). Its size is a small pod's: without one, upstream
-would give it the default size, which a small node need not have.
+The sandbox asks for the host's network namespace, so that containerd does
+not call CNI. The shim then gives the VM no interface (upstream Kata uses a
+network namespace without devices). The sandbox has the size of a small pod:
+without a size, upstream uses its default, which a small node may not have.
 """
 
 from collections.abc import Callable
@@ -36,16 +36,18 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 LABEL = 'kata-openstack.io/canary'
-_PERIOD = 100000  # microseconds, and as much quota: one CPU
-# with the embedded runtime's overhead, its default size, which is there
+_PERIOD = 100000  # microseconds; the quota is the same: one CPU
+# With [embedded] guest_overhead_mib this is default_memory_mib (256 MiB), the
+# size for which the embedded runtime has a template.
 _MEMORY = 160 * 1024 * 1024
 
 
 def keys(client: cri.CriClient) -> dict[str, str]:
-    """By handler of containerd, a digest of what a canary's result rests on.
+    """Return the key of the canary for each handler of containerd.
 
-    That is the handler's section, the sandbox image, containerd's version,
-    and size and time of the shim and its configuration with its drop-ins.
+    The key is a digest of what a result depends on: the handler's section,
+    the sandbox image, containerd's version, and the size and time of the
+    shim, its configuration and the drop-ins.
     """
     version = client.version().runtime_version
     config = json.loads(client.status(verbose=True).info.get('config')
@@ -62,8 +64,7 @@ def _digest(value: Any) -> str:
 
 
 def _files(section: dict[str, Any]) -> list[list[Any]]:
-    """Name, size and time of what the section names; without what is not
-    there."""
+    """Return name, size and time of the existing files in the section."""
     options = section.get('options') or {}
     named = [section.get('runtimePath'), section.get('runtimeType'),
              options.get('ConfigPath')]
@@ -81,7 +82,7 @@ def _files(section: dict[str, Any]) -> list[list[Any]]:
 
 
 def sweep(client: cri.CriClient) -> None:
-    """Remove what an earlier process, or a failure, has left.
+    """Remove canary sandboxes of an earlier process or a failed canary.
 
     :raises ContainerdUnavailable:
     """
@@ -91,7 +92,7 @@ def sweep(client: cri.CriClient) -> None:
         try:
             _remove(client, sandbox.id)
         except (exception.RuntimeFailed, exception.NotFound) as e:
-            LOG.warning('Canary sandbox %s is left: %s', sandbox.id, e)
+            LOG.warning('Cannot remove canary sandbox %s: %s', sandbox.id, e)
 
 
 def _remove(client: cri.CriClient, sandbox_id: str) -> None:
@@ -102,13 +103,13 @@ def _remove(client: cri.CriClient, sandbox_id: str) -> None:
 def run(client: cri.CriClient, handler: str, key: str,
         failures: int = 0, *, image_name: str | None = None,
         logs: pathlib.Path) -> records.Record:
-    """Start a sandbox, run our image's container in it, remove both.
+    """Start a sandbox, run the canary's container in it, remove both.
 
-    :param failures: how often it failed in a row before.
-    :param image_name: of :mod:`.image`, which containerd has; None runs no
-        container.
-    :param logs: a folder for the container's log, removed afterwards.
-    :raises ContainerdUnavailable: which tells nothing about the handler.
+    :param failures: the number of failures in a row before this run.
+    :param image_name: the name of :mod:`.own_image`, which containerd has;
+        None runs no container.
+    :param logs: a folder for the container's log; removed at the end.
+    :raises ContainerdUnavailable: it says nothing about the handler.
     """
     config = pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(
@@ -135,7 +136,7 @@ def run(client: cri.CriClient, handler: str, key: str,
 
 def _live(client: cri.CriClient, config: pb.PodSandboxConfig, handler: str,
           image_name: str | None) -> tuple[float, str]:
-    """:returns: seconds until it had done its work, or until the error"""
+    """:returns: seconds until the container ended or failed, and the error"""
     begin = time.monotonic()
     error, sandbox = _guarded(
         lambda: client.run_pod_sandbox(config, handler))
@@ -147,12 +148,12 @@ def _live(client: cri.CriClient, config: pb.PodSandboxConfig, handler: str,
         error = error or verdict
     seconds = time.monotonic() - begin
     stuck, _ = _guarded(lambda: _remove(client, sandbox))
-    # pods could not be deleted either
+    # a failed removal counts: pods could not be deleted either
     return seconds, error or (stuck and f'it cannot be removed: {stuck}')
 
 
 def _guarded(work: Callable[[], Any]) -> tuple[str, Any]:
-    """:returns: its error, or its answer"""
+    """:returns: the error, or '', and the answer"""
     try:
         return '', work()
     except exception.ContainerdUnavailable:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Hypervisors as plugins: entry points ``kata_openstack.hypervisors``.
+"""Hypervisor plugins: the entry points ``kata_openstack.hypervisors``.
 
-The name of an entry point is what ``[kata] hypervisor_order`` uses.
+``[kata] hypervisor_order`` lists the names of entry points.
 """

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a hypervisor plugin states about itself, and how it is judged.
+"""The base of hypervisor plugins, and how they judge a host.
 
 A plugin is a class with :class:`Facts` and one method that finds its files
-on a host. Everything else is judged here, in the same way and with the same
-words for all of them: the architecture, then the accelerator, then what
-else the host must have, then the installation.
+on a host. The base class does the rest, in the same way for all plugins. It
+checks the architecture, then the accelerator, then the other needs, then the
+installation.
 """
 
 import abc
@@ -31,27 +31,29 @@ from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import report as hosts
 
-# What a handler can offer and a pod can need, in words for a message.
+# The offers of handlers, which are the needs of pods, with descriptions.
 OFFERS = pod_needs.NEEDS
 
-# Offers that a hypervisor can keep only on a host with a capability.
+# Offers that depend on a capability of the host.
 _HOST_OFFERS = {'vfio': caps.VFIO, 'gpu': caps.NVIDIA_GPU,
                 'block-rootfs': caps.DEVMAPPER, 'nydus': caps.NYDUS}
-# Offers that a VM of fixed size cannot keep.
+# Offers that a VM of fixed size does not have.
 _DYNAMIC = ('cpu-hotplug', 'memory-hotplug', 'resize')
 
-# Seconds in which the agent must answer; twice that where guests are slow.
+# Seconds until the agent must answer in a nested guest; doubled if guests
+# are slow.
 _NESTED_TIMEOUT = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Handler:
-    """One of containerd's runtime handlers that a hypervisor is behind.
+    """One of containerd's runtime handlers, which uses a hypervisor.
 
-    ``shim`` is upstream Kata's name (``qemu-runtime-rs``); empty for a
+    ``shim`` is the name in upstream Kata (``qemu-runtime-rs``); empty for a
     handler that is not upstream's. ``offers`` are keys of OFFERS.
     ``table``: upstream's configuration has [hypervisor.<table>].
-    ``snapshotter``: containerd's that it needs; empty for the default one.
+    ``snapshotter``: the snapshotter that the handler needs; empty for
+    containerd's default one.
     """
 
     name: str
@@ -64,9 +66,10 @@ class Handler:
 
 def kata_handler(shim: str, *offers: str, table: str = '',
                  snapshotter: str = '') -> Handler:
-    """A handler of upstream Kata, with the names that upstream uses.
+    """Return a handler of upstream Kata, with the names of upstream.
 
-    :param table: if it is not the shim's name, less what tells runtime-rs.
+    :param table: the name in [hypervisor.<table>]; '' for the shim's name
+        without ``-runtime-rs``.
     """
     return Handler(name=f'kata-{shim}',
                    runtime_type=f'io.containerd.kata-{shim}.v2',
@@ -77,13 +80,14 @@ def kata_handler(shim: str, *offers: str, table: str = '',
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
-    """``handlers`` and ``accelerators``: the preferred one first.
+    """The facts about a hypervisor.
 
-    ``needs`` are capabilities of the host, all of which must be present.
-    The overhead is what one sandbox costs the host beyond the guest's
-    memory and vCPUs. Architectures are in the kernel's spelling.
-    ``kvm_needs`` count only where KVM is what accelerates. The limits are
-    those of one sandbox.
+    ``handlers`` and ``accelerators``: the preferred one first. ``needs``:
+    the host must have all of these capabilities. ``kvm_needs``: the same,
+    but only if KVM is the accelerator. ``architectures`` are in the kernel's
+    spelling. The overhead is what one sandbox costs the host in addition to
+    the guest's memory and vCPUs. ``max_vcpus`` and ``min_memory_mib`` are
+    limits of one sandbox.
     """
 
     handlers: tuple[Handler, ...]
@@ -99,7 +103,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Files:
-    """What containerd's configuration must name to start the shim."""
+    """The shim and its configuration file, for containerd's configuration."""
 
     runtime_path: pathlib.Path
     config_path: pathlib.Path
@@ -107,7 +111,7 @@ class Files:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that stands in the way, and what to do about it."""
+    """A reason why a handler cannot run, and a remedy."""
 
     reason: str
     remedy: str = ''
@@ -125,7 +129,7 @@ class Verdict:
 
 
 class Hypervisor(abc.ABC):
-    """Base of all plugins; made without arguments, holds no state."""
+    """The base of all plugins; has no constructor arguments and no state."""
 
     facts: Facts
 
@@ -135,25 +139,25 @@ class Hypervisor(abc.ABC):
         """Find the shim and its configuration on this host."""
 
     def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
-        """Those of the facts, and what the configuration adds to them."""
+        """Return the needs of the facts and those that the options add."""
         return self.facts.needs
 
     def judge(self, handler: Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],
               conf: cfg.ConfigOpts) -> Verdict:
-        """Say whether ``handler`` can run here, or the first obstacle.
+        """Return whether ``handler`` can run here, or the first obstacle.
 
-        The order is that of effort: what no package can change goes first,
-        so that nobody installs Kata on a host that cannot run it.
+        The checks that no package can fix come first, so that an operator
+        does not install Kata on a host that cannot run it.
         """
         facts = self.facts
         if host.cpu.architecture not in facts.architectures:
             return Verdict(
                 usable=False,
                 reason=f'it does not run on {host.cpu.architecture}',
-                remedy='It needs one of: '
+                remedy='Use a node with one of these architectures: '
                        f'{", ".join(sorted(facts.architectures))}.')
-        # what must be present for each of the accelerators
+        # the capabilities that each accelerator requires
         wanted = {name: [name, *(facts.kvm_needs if name == caps.KVM
                                  else ())] for name in facts.accelerators}
         present = [name for name, parts in wanted.items()
@@ -183,24 +187,25 @@ class Hypervisor(abc.ABC):
     def withheld(self, handler: Handler, host: hosts.Host,
                  capabilities: Mapping[str, caps.Capability],
                  ) -> dict[str, str]:
-        """Offers that the handler cannot keep on this host, and why."""
+        """Return the offers that are not available on this host, and why."""
         return {offer: _reason(capabilities, name)
                 for offer, name in _HOST_OFFERS.items()
                 if offer in handler.offers
                 and not _present(capabilities, name)}
 
     def isolation(self, handler: Handler, accelerator: str) -> str:
-        """One of :data:`.needs.ISOLATION`."""
+        """Return the isolation level, one of :data:`.needs.ISOLATION`."""
         if accelerator not in caps.HARDWARE:
             return 'none'
         return ('confidential' if 'confidential' in handler.offers
                 else 'hardware')
 
     def tuning(self, handler: Handler, host: hosts.Host) -> dict[str, Any]:
-        """What the handler's configuration must say on this host.
+        """Return the settings of the handler's configuration for this host.
 
-        :returns: tables for a drop-in of upstream's format, laid over what
-            upstream ships; empty for a handler that has no such file.
+        :returns: the tables of a drop-in in upstream's format, which
+            overrides upstream's configuration; empty for a handler that
+            reads no drop-ins.
         """
         return {}
 
@@ -212,15 +217,15 @@ def _present(capabilities: Mapping[str, caps.Capability],
 
 def _reason(capabilities: Mapping[str, caps.Capability], name: str) -> str:
     known = capabilities.get(name)
-    return known.reason if known else f'the capability {name} is not known'
+    return known.reason if known else f'the capability {name} is unknown'
 
 
 def _lacking(capabilities: Mapping[str, caps.Capability],
              names: Iterable[str]) -> Verdict:
-    """None of ``names`` is present: all their reasons, and remedies."""
+    """Return the refusal for a host that has none of ``names``."""
     missing = [capabilities.get(name) or caps.Capability(
         name=name, present=False,
-        reason=f'the capability {name} is not known') for name in names]
+        reason=f'the capability {name} is unknown') for name in names]
     return Verdict(
         usable=False,
         reason='; '.join(c.reason for c in missing),
@@ -228,7 +233,7 @@ def _lacking(capabilities: Mapping[str, caps.Capability],
 
 
 class UpstreamKata(Hypervisor):
-    """A hypervisor that upstream Kata ships, in its release archives."""
+    """A hypervisor that upstream Kata ships in its release archives."""
 
     def files(self, handler: Handler, host: hosts.Host,
               conf: cfg.ConfigOpts) -> Files | Problem:
@@ -237,37 +242,38 @@ class UpstreamKata(Hypervisor):
             return Problem(
                 reason=f'Kata Containers with configuration-{handler.shim}'
                        f'.toml is not installed below {host.kata_root}',
-                remedy='Unpack a release of Kata Containers to its root '
-                       '(kata-static for runtime-rs, kata-go-static for '
-                       'the Go runtime), or set [kata] kata_root.')
+                remedy='Install a release of Kata Containers there (archive '
+                       'kata-static for runtime-rs, kata-go-static for the '
+                       'Go runtime), or set [kata] kata_root to its folder.')
         if shim.problem:
             return Problem(reason=shim.problem,
-                           remedy='Install Kata anew, or correct the file.')
+                           remedy='Correct the file or install Kata '
+                                  'Containers again.')
         return Files(runtime_path=shim.runtime_path,
                      config_path=shim.config_path)
 
     def withheld(self, handler: Handler, host: hosts.Host,
                  capabilities: Mapping[str, caps.Capability],
                  ) -> dict[str, str]:
-        """Upstream's configuration has much switched off at first."""
+        """Also withhold what the installed configuration switches off."""
         found = super().withheld(handler, host, capabilities)
         shim = host.kata_shim(handler.shim)
         if shim is None or shim.static_sizing is not False:
-            found |= {offer: 'its configuration does not say '
+            found |= {offer: 'its configuration does not set '
                       'static_sandbox_resource_mgmt = false'
                       for offer in _DYNAMIC if offer in handler.offers}
         if 'vm-template' in handler.offers and not (shim and shim.template):
-            found['vm-template'] = ('its configuration does not say '
+            found['vm-template'] = ('its configuration does not set '
                                     'enable_template = true')
         if shim and shim.shared_fs == 'none' and 'shared-fs' in handler.offers:
-            found['shared-fs'] = 'its configuration says shared_fs = "none"'
+            found['shared-fs'] = 'its configuration sets shared_fs = "none"'
         return found
 
     def tuning(self, handler: Handler, host: hosts.Host) -> dict[str, Any]:
         shim = host.kata_shim(handler.shim)
         table = (shim.table if shim else '') or handler.table
-        # a tenant must not choose the kernel's parameters, nor anything
-        # else; an empty list is stronger than upstream's default
+        # Tenants must not set kernel parameters or other options of the
+        # hypervisor by annotations. Upstream's default allows some.
         tables: dict[str, Any] = {
             'hypervisor': {table: {'enable_annotations': []}}}
         if shim is None or shim.static_sizing is not False:
@@ -277,7 +283,7 @@ class UpstreamKata(Hypervisor):
             seconds = _NESTED_TIMEOUT * (2 if slow else 1)
             rust = (shim.runtime == 'rust' if shim and shim.runtime
                     else handler.shim.endswith(('-runtime-rs', 'dragonball')))
-            # runtime-rs gives up after 3 s, which a nested guest may need
+            # runtime-rs gives up after 3 s, but a nested guest may need 3 s
             # for its kernel alone
             tables['agent'] = {'kata': (
                 {'reconnect_timeout_ms': seconds * 1000} if rust

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What every hypervisor plugin must keep, as tests that anybody can run.
+"""The contract of hypervisor plugins, as tests.
 
-In a package of its own::
+To test a plugin in another package::
 
     import unittest
 
@@ -23,8 +23,8 @@ In a package of its own::
         plugin = my_package.MyHypervisor
         name = 'mine'
 
-It needs nothing but the standard library's unittest and this package, and
-touches neither KVM nor containerd.
+The tests need only the standard library's unittest and this package. They
+use neither KVM nor containerd.
 """
 
 import dataclasses
@@ -45,17 +45,17 @@ from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime.hypervisors import loader
 from kata_openstack.runtime import selection
 
-# Names that the host module knows in the kernel's spelling.
+# Architectures in the kernel's spelling.
 ARCHITECTURES = ('aarch64', 'ppc64le', 'riscv64', 's390x', 'x86_64')
-# What upstream's drop-ins may hold; anything else would be ignored.
+# The tables of upstream's drop-ins; upstream ignores all others.
 _TABLES = {'agent', 'factory', 'hypervisor', 'image', 'runtime'}
 
 
 def host(architecture: str = 'x86_64', **kwargs: Any) -> hosts.Host:
-    """A host on which nothing is known to work, but for ``kwargs``."""
+    """Return a host on which nothing works, except for ``kwargs``."""
     nothing = host_facts.Device(
         path='/dev/nothing', state=host_facts.DeviceState.ABSENT,
-        reason='it is not there')
+        reason='it does not exist')
     missing = host_facts.Program(name='none', path=None,
                                  reason='it is not installed')
     values: dict[str, Any] = {
@@ -69,11 +69,11 @@ def host(architecture: str = 'x86_64', **kwargs: Any) -> hosts.Host:
 
 
 def capabilities(present: bool, *names: str) -> dict[str, caps.Capability]:
-    """All that the host module knows and ``names``, present or not."""
+    """Return all known capabilities and ``names``, present or missing."""
     known = {*caps.capabilities(host(), allow_emulation=False), *names}
     return {name: caps.Capability(name=name, present=present,
-                                  reason=f'{name} is '
-                                         f'{"" if present else "not "}there')
+                                  reason=f'{name} is ' + (
+                                      'present' if present else 'missing'))
             for name in known}
 
 
@@ -84,11 +84,11 @@ def _files(handler: base.Handler, host: hosts.Host,
 
 
 class PluginContract:
-    """Mix it into a TestCase, and name the plugin's class.
+    """A mixin for a TestCase that tests one plugin.
 
     :cvar plugin: a subclass of :class:`.base.Hypervisor`.
     :cvar name: its entry point in ``kata_openstack.hypervisors``; empty to
-        leave the installation out.
+        skip the test of the installation.
     """
 
     plugin: type[base.Hypervisor]
@@ -101,7 +101,7 @@ class PluginContract:
         self.conf([], default_config_files=[])
         self.hypervisor = self.plugin()
         self.facts = self.hypervisor.facts
-        # the same with its files in place: only the host is left to judge
+        # a plugin that finds its files, so that only the host counts
         self.installed = self.plugin()
         self.installed.files = _files  # type: ignore[method-assign]
 
@@ -115,11 +115,11 @@ class PluginContract:
                 f'no entry point {self.name} in {loader.NAMESPACE}')
 
     def test_handlers_have_sound_names(self) -> None:
-        assert self.facts.handlers, 'a hypervisor without handlers'
+        assert self.facts.handlers, 'facts.handlers is empty'
         names = [h.name for h in self.facts.handlers]
         assert len(names) == len(set(names)), names
         for handler in self.facts.handlers:
-            # also a file name, a TOML key and a value of Zun's --runtime
+            # it is also a file name, a TOML key and a value of --runtime
             assert re.fullmatch(r'[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?',
                                 handler.name), handler.name
             assert handler.name != selection.ANY, handler.name
@@ -135,7 +135,7 @@ class PluginContract:
 
     def test_facts_are_sound(self) -> None:
         facts = self.facts
-        assert facts.accelerators, 'nothing runs its guests'
+        assert facts.accelerators, 'facts.accelerators is empty'
         assert set(facts.accelerators) <= set(caps.ACCELERATORS), (
             facts.accelerators)
         assert facts.architectures <= set(ARCHITECTURES), (
@@ -168,12 +168,12 @@ class PluginContract:
                         assert (verdict.accelerator
                                 in self.facts.accelerators)
                     self.hypervisor.withheld(handler, where, known)
-                # a capability that this host module does not know
+                # a host without any of the capabilities that it names
                 self.hypervisor.judge(handler, where, {}, self.conf)
                 self.hypervisor.withheld(handler, where, {})
 
     def test_everything_is_enough(self) -> None:
-        """And the accelerator that is preferred is taken."""
+        """A host with all needs is accepted; the first accelerator is used."""
         for architecture in self.facts.architectures:
             for handler in self.facts.handlers:
                 verdict = self.installed.judge(
@@ -192,7 +192,7 @@ class PluginContract:
                     self.conf).usable, (handler.name, architecture)
 
     def everything(self, *absent: str) -> dict[str, caps.Capability]:
-        """All that it may ask for, but for ``absent``."""
+        """Return all capabilities; those in ``absent`` are missing."""
         known = capabilities(True, *self.facts.needs, *self.facts.kvm_needs)
         return {name: dataclasses.replace(found, present=name not in absent)
                 for name, found in known.items()}
@@ -206,7 +206,7 @@ class PluginContract:
             assert verdict.reason.strip(), (handler.name, absent)
 
     def test_each_need_counts(self) -> None:
-        """Without any one of them, the verdict must not be yes."""
+        """A host that lacks any one of the needs is refused."""
         for need in self.facts.needs:
             self.assert_refused_without(need)
 
@@ -253,11 +253,12 @@ class PluginContract:
                 tables = self.hypervisor.tuning(handler, where)
                 assert tables.keys() <= _TABLES, tables
                 assert all(isinstance(t, dict) for t in tables.values())
-                # JSON has no dates, TOML has no null: both have the rest
+                # TOML has no null, and json.dumps refuses the types that
+                # JSON does not have
                 assert 'null' not in re.split(r'\W+', json.dumps(tables))
 
     def test_it_holds_no_state(self) -> None:
-        """One object serves all threads; two must answer alike."""
+        """One object serves all threads, so two must give the same answer."""
         other = self.plugin()
         for handler in self.facts.handlers:
             for present in (True, False):
@@ -270,7 +271,7 @@ class PluginContract:
         for handler in self.facts.handlers:
             candidate = selection.Candidate(
                 handler=handler.name, hypervisor=self.name or 'it',
-                usable=True, reason='it runs', offers=handler.offers)
+                usable=True, reason='it is usable', offers=handler.offers)
             for need in needs.NEEDS:
                 try:
                     selection.choose(handler.name, [need], [candidate])

@@ -12,8 +12,8 @@
 
 """The runtime of this project: QEMU and a guest from the distribution.
 
-It needs nothing but packages of the distribution, and it is the only one
-that can emulate (TCG), where the operator allows that.
+It needs only packages of the distribution. It is the only hypervisor that can
+use emulation (TCG), if the operator allows it.
 """
 
 from collections.abc import Mapping
@@ -41,15 +41,15 @@ class Embedded(base.Hypervisor):
                               'vm-template'})),),
         accelerators=(caps.KVM, caps.TCG),
         needs=(caps.QEMU, caps.VIRTIOFSD, caps.TUN),
-        # the guest image and the probe's test guest are made for this one
+        # the guest image and the probe's test guest exist only for this one
         architectures=frozenset({'x86_64'}),
-        # QEMU, virtiofsd and the shim beside the guest's memory
+        # QEMU, virtiofsd and the shim, in addition to the guest's memory
         overhead_mib=128,
         overhead_cpus=0.25)
 
     def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
-        # templates and the memory of VMs are there; what else an operator
-        # may name is looked at when the guest is prepared
+        # Templates and the memory of VMs are in /dev/shm by default. Another
+        # folder is checked when the guest is prepared.
         shm = conf.embedded.memory_path == _SHM
         return (*self.facts.needs, *([caps.SHM] if shm else []))
 
@@ -59,25 +59,26 @@ class Embedded(base.Hypervisor):
         verdict = super().judge(handler, host, capabilities, conf)
         if verdict.usable and not config_path(conf).exists():
             return dataclasses.replace(
-                verdict, remedy='Make its guest: kata-openstack embedded '
+                verdict, remedy='Build its guest: kata-openstack embedded '
                 f'prepare --accelerator {verdict.accelerator}.')
         return verdict
 
     def files(self, handler: base.Handler, host: hosts.Host,
               conf: cfg.ConfigOpts) -> base.Files | base.Problem:
-        # pip puts the script beside the interpreter, which in a virtual
-        # environment need not be in PATH
+        # pip puts the script beside the interpreter; in a virtual
+        # environment, that folder may not be in PATH
         script = pathlib.Path(sys.executable).with_name(_SHIM)
         found = script if script.is_file() else shutil.which(_SHIM)
         if not found:
             return base.Problem(
                 reason=f'{_SHIM} is not installed',
-                remedy='Install kata-openstack with its console scripts.')
+                remedy='Install kata-openstack with pip, which creates this '
+                       'script, or add the folder of the script to PATH.')
         return base.Files(runtime_path=pathlib.Path(found),
                           config_path=config_path(conf))
 
 
 def config_path(conf: cfg.ConfigOpts) -> pathlib.Path:
-    """The JSON file that preparing the embedded runtime writes."""
+    """Return the path of the file that ``embedded prepare`` writes."""
     return (pathlib.Path(conf.state_path).absolute()
             / 'embedded' / 'embedded.json')

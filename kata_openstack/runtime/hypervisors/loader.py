@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Loads the hypervisor plugins in the operator's order."""
+"""Loads the hypervisor plugins that the operator's order names."""
 
 from collections.abc import Iterable
 import functools
@@ -30,13 +30,13 @@ NAMESPACE = 'kata_openstack.hypervisors'
 
 def _report(manager: object, entry_point: object,
             error: BaseException) -> None:
-    LOG.error('Hypervisor plugin %s cannot be loaded and is left out: '
-              '%s: %s', entry_point, type(error).__name__, error)
+    LOG.error('Cannot load hypervisor plugin %s; it is not used: %s: %s',
+              entry_point, type(error).__name__, error)
 
 
 @functools.cache
 def installed() -> dict[str, base.Hypervisor]:
-    """All plugins that load, by name; each broken one is one log line."""
+    """Return the plugins by name; log one line for each that fails."""
     none: named.NamedExtensionManager[Any] = named.NamedExtensionManager(
         NAMESPACE, names=[])
     plugins = {}
@@ -46,13 +46,18 @@ def installed() -> dict[str, base.Hypervisor]:
         if isinstance(loaded.obj, base.Hypervisor):
             plugins[loaded.name] = loaded.obj
         else:
-            LOG.error('Hypervisor plugin %s is left out: it is not a %s.',
-                      loaded.name, base.Hypervisor.__name__)
+            LOG.error('Hypervisor plugin %s is not used: its class does not '
+                      'inherit from %s', loaded.name,
+                      base.Hypervisor.__name__)
     return plugins
 
 
 def _load(name: str) -> extension.Extension[Any] | None:
-    """One by one: stevedore lets an AssertionError of a plugin pass."""
+    """Load one plugin.
+
+    stevedore does not catch an AssertionError of a plugin, so an error must
+    not prevent the others from loading.
+    """
     try:
         manager: named.NamedExtensionManager[Any] = (
             named.NamedExtensionManager(
@@ -66,10 +71,10 @@ def _load(name: str) -> extension.Extension[Any] | None:
 
 
 def in_order(order: Iterable[str]) -> dict[str, base.Hypervisor]:
-    """The plugins that ``order`` names.
+    """Return the plugins that ``order`` names, in this order.
 
-    Each unknown name is one line, in the life of the process: a node asks
-    again and again.
+    Unknown names are logged once per process, because a node calls this
+    many times.
     """
     return _in_order(tuple(order))
 
@@ -84,9 +89,9 @@ def _in_order(order: tuple[str, ...]) -> dict[str, base.Hypervisor]:
 
 
 def unknown(name: str) -> str:
-    """What to tell about a name that no plugin has."""
+    """Return the message about a name that no plugin has."""
     successor = upstream.successor(name)
     hint = (f'its successor is {successor[0]} ({successor[1]})' if successor
-            else f'known are: {", ".join(sorted(installed()))}')
-    return (f'[kata] hypervisor_order names {name}, which is not known here '
-            f'and is left out; {hint}.')
+            else f'known names are: {", ".join(sorted(installed()))}')
+    return (f'[kata] hypervisor_order names the unknown hypervisor {name}, '
+            f'which is ignored; {hint}.')

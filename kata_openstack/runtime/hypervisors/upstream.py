@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Upstream Kata's handlers: one table of the facts about them.
+"""The facts about upstream Kata's hypervisors and handlers.
 
-Source: Kata 4.1. The RuntimeClasses give the overhead, the configuration
-files of both runtimes give the rest. runtime-rs has been upstream's default
-since 4.0 and goes first. A new fact about a handler is a new field of
-:class:`.base.Handler` and a value here.
+Source: Kata 4.1. The overhead is from the RuntimeClasses, the rest from the
+configuration files of both runtimes. runtime-rs has been upstream's default
+since 4.0, so its handlers come first. To add a fact about handlers, add a
+field to :class:`.base.Handler` and its values here.
 """
 
 from kata_openstack.runtime.host import capabilities as caps
@@ -43,12 +43,12 @@ def _both_runtimes(shim: str, *offers: str) -> tuple[base.Handler, ...]:
 
 
 class Qemu(base.UpstreamKata):
-    """QEMU supports the most.
+    """QEMU, which has the most offers.
 
-    Kata's QEMU is built without TCG and its configuration sets accel=kvm,
-    so there is no emulation here. Without vhost-vsock Kata's own host check
-    passes and QEMU fails. /dev/shm holds the guest's memory, which QEMU
-    shares with virtiofsd.
+    Kata's QEMU is built without TCG and its configuration sets accel=kvm, so
+    it cannot emulate. It needs vhost-vsock: without it QEMU fails, although
+    Kata's own host check passes. /dev/shm holds the guest's memory, which
+    QEMU shares with virtiofsd.
     """
 
     facts = base.Facts(
@@ -62,11 +62,11 @@ class Qemu(base.UpstreamKata):
 
 
 class CloudHypervisor(base.UpstreamKata):
-    """Cloud Hypervisor also runs on /dev/mshv.
+    """Cloud Hypervisor, which also runs on /dev/mshv.
 
     Its vsock is a Unix socket (hybrid vsock), so the host needs no
-    vhost-vsock. It cannot take memory away from a running guest, and
-    runtime-rs does not resize it at all.
+    vhost-vsock. It cannot remove memory from a running guest, and runtime-rs
+    does not resize it at all.
     """
 
     facts = base.Facts(
@@ -85,10 +85,10 @@ class CloudHypervisor(base.UpstreamKata):
 
 
 class Dragonball(base.UpstreamKata):
-    """Dragonball is part of runtime-rs and runs in the shim's process.
+    """Dragonball, which is part of runtime-rs and runs in the shim's process.
 
-    Its virtio-fs is inline: it needs no virtiofsd and keeps nothing in
-    /dev/shm. Its vsock is hybrid.
+    Its virtio-fs is inline, so it needs neither virtiofsd nor /dev/shm. Its
+    vsock is hybrid.
     """
 
     facts = base.Facts(
@@ -102,11 +102,12 @@ class Dragonball(base.UpstreamKata):
 
 
 class Firecracker(base.UpstreamKata):
-    """Firecracker has the smallest device model, and so the fewest offers.
+    """Firecracker, which has the smallest device model and few offers.
 
-    Only the Go runtime has it. It has no file sharing, no device assignment
-    and no hot-plug. Its root file system must be a block device, which the
-    devmapper snapshotter provides. Source of the limits: Firecracker 1.12.
+    Only the Go runtime supports it. It has no file sharing, no device
+    assignment and no hot-plug. Its root file system must be a block device,
+    which the devmapper snapshotter provides. Source of the limits:
+    Firecracker 1.12.
     """
 
     facts = base.Facts(
@@ -124,11 +125,11 @@ class Firecracker(base.UpstreamKata):
 
 
 class StratoVirt(base.UpstreamKata):
-    """StratoVirt is openEuler's hypervisor.
+    """StratoVirt, openEuler's hypervisor.
 
-    Upstream has its configuration and overhead for the Go runtime and does
-    not ship the program. Its sandboxes have a fixed size and share files by
-    virtio-fs only.
+    Upstream has its configuration and overhead for the Go runtime, but does
+    not ship the program. Its sandboxes have a fixed size and share files only
+    by virtio-fs.
     """
 
     facts = base.Facts(
@@ -142,7 +143,7 @@ class StratoVirt(base.UpstreamKata):
 
 
 class OpenVmm(base.UpstreamKata):
-    """OpenVMM is Microsoft's hypervisor, in runtime-rs, for Azure."""
+    """OpenVMM, Microsoft's hypervisor for Azure; only in runtime-rs."""
 
     facts = base.Facts(
         handlers=(base.kata_handler('openvmm-azure-runtime-rs', 'privileged',
@@ -155,11 +156,12 @@ class OpenVmm(base.UpstreamKata):
 
 
 class Remote(base.UpstreamKata):
-    """A cloud's virtual machines are the sandboxes ("peer pods").
+    """Virtual machines of a cloud as sandboxes ("peer pods").
 
-    This host runs no guest: it needs neither KVM nor vsock, only the
-    adaptor's socket. The guest sees no files of the host and pulls images
-    itself. How well the cloud isolates its machines is unknown here.
+    This host runs no guest, so it needs neither KVM nor vsock, only the
+    socket of the cloud-api-adaptor. The guest cannot access files of the host
+    and pulls images itself. How well the cloud isolates its machines is
+    unknown to this host.
     """
 
     facts = base.Facts(
@@ -171,10 +173,10 @@ class Remote(base.UpstreamKata):
         overhead_cpus=0.25)
 
 
-# The host cannot read the memory of the following guests. It shares no
-# files with them: they pull images themselves. Their size is fixed when it
-# is measured. The overhead is firmware, measured boot and image storage in
-# the guest.
+# The host cannot read the memory of the following guests. It shares no files
+# with them, so they pull images themselves. Their size is fixed, because it
+# is measured at boot. The overhead is for firmware, measured boot and image
+# storage in the guest.
 
 class QemuSnp(base.UpstreamKata):
     """QEMU with AMD SEV-SNP."""
@@ -190,7 +192,7 @@ class QemuSnp(base.UpstreamKata):
 
 
 class QemuTdx(base.UpstreamKata):
-    """QEMU with Intel TDX, where QEMU may not emulate the I/O APIC."""
+    """QEMU with Intel TDX, for which KVM may not emulate the I/O APIC."""
 
     facts = base.Facts(
         handlers=_both_runtimes('qemu-tdx', *_CONFIDENTIAL, 'tdx'),
@@ -216,7 +218,7 @@ class QemuSe(base.UpstreamKata):
 
 
 def _nvidia(shim: str, *needs: str, offers: tuple[str, ...]) -> base.Facts:
-    """The guest image holds the GPU's driver: most of the overhead."""
+    """Return the facts; most of the overhead is the GPU's driver."""
     return base.Facts(
         handlers=_both_runtimes(shim, *_NVIDIA, *offers),
         accelerators=(caps.KVM,),
@@ -235,14 +237,14 @@ class NvidiaGpu(base.UpstreamKata):
 
 
 class NvidiaGpuSnp(base.UpstreamKata):
-    """The same, confidential with AMD SEV-SNP."""
+    """QEMU with an NVIDIA GPU, confidential with AMD SEV-SNP."""
 
     facts = _nvidia('qemu-nvidia-gpu-snp', caps.SEV_SNP,
                     offers=('confidential', 'guest-pull', 'sev-snp'))
 
 
 class NvidiaGpuTdx(base.UpstreamKata):
-    """The same, confidential with Intel TDX."""
+    """QEMU with an NVIDIA GPU, confidential with Intel TDX."""
 
     facts = _nvidia('qemu-nvidia-gpu-tdx', caps.TDX,
                     offers=('confidential', 'guest-pull', 'tdx'))
@@ -255,7 +257,7 @@ _CLH_NAME = ('clh', 'Kata calls Cloud Hypervisor clh')
 _FC_NAME = ('fc', 'Kata calls Firecracker fc')
 _SEV = ('qemu-snp', 'SEV gave way to SEV-SNP in Kata 3')
 
-# Names that older guides use: the hypervisor that took their place, and why.
+# Names in older guides: the hypervisor that replaced them, and why.
 FORMER_NAMES = {
     'nemu': _NEMU, 'kata-nemu': _NEMU,
     'runv': _RUNV, 'hyper': _RUNV, 'kata-runv': _RUNV,

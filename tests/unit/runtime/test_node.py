@@ -144,7 +144,7 @@ class TestChoose(NodeTestCase):
         e = self.assertRaises(exception.NoHandler, here.choose, 'kata',
                               ['vm-template'], ALL)
         self.assertIn('kata-qemu: it does not offer vm-template here: its '
-                      'configuration does not say enable_template', str(e))
+                      'configuration does not set enable_template', str(e))
 
     def test_an_offer_without_its_snapshotter(self):
         record = hosts.recorded(self, kata=hosts.KATA_GO)

@@ -29,7 +29,7 @@ _IMPLEMENTERS = {'0x41': 'ARM', '0x43': 'Cavium', '0x46': 'Fujitsu',
 
 def check(roots: host_roots.Roots,
           architecture: str | None = None) -> facts.Cpu:
-    """Read the first CPU in /proc/cpuinfo; what it lacks stays empty.
+    """Read the first CPU in /proc/cpuinfo; missing values stay empty.
 
     :param architecture: the architecture of a recorded host; None for this
         one's.

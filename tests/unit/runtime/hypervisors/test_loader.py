@@ -87,6 +87,6 @@ class TestLoader(base.TestCase):
                 ['qemu'], list(loader.in_order(['xen', 'nemu', 'qemu'])))
         lines = self.log.output.splitlines()
         self.assertEqual(2, len(lines))
-        self.assertIn('known are: clh, dragonball, embedded, fc, ',
+        self.assertIn('known names are: clh, dragonball, embedded, fc, ',
                       lines[0])
         self.assertIn('its successor is clh', lines[1])
