@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""crosvm, as an example of a hypervisor that another package brings.
+"""crosvm, an example of a hypervisor plugin in a separate package.
 
-The facts are those of a shim that does not exist: they show the form.
+There is no such shim; its facts are only an example of the format.
 """
 
 import pathlib
@@ -47,6 +47,6 @@ class Crosvm(base.Hypervisor):
         shim = shutil.which(SHIM)
         if shim is None:
             return base.Problem(reason=f'{SHIM} is not installed',
-                                remedy='Install it to a folder in PATH.')
+                                remedy='Install it in a folder in PATH.')
         return base.Files(runtime_path=pathlib.Path(shim),
                           config_path=CONFIG)

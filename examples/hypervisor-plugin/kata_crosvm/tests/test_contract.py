@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The contract of all plugins, for this one."""
+"""Tests the contract of hypervisor plugins on this plugin."""
 
 import unittest
 
