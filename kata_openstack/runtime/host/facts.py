@@ -75,10 +75,10 @@ class Cpu:
     def reason(self) -> str:
         virtual = (f'a virtual machine on {self.hypervisor}' if self.nested
                    else 'bare metal')
-        return (f'{self.count} CPUs of {self.vendor or "unknown vendor"} '
-                f'({self.architecture}), {virtual}, '
+        return (f'{self.count} CPUs ({self.vendor or "unknown vendor"}, '
+                f'{self.architecture}) of {virtual}, with '
                 f'{self.virtualization or "neither vmx nor svm"}'
-                + (f' with {self.second_level_paging}'
+                + (f' and {self.second_level_paging}'
                    if self.second_level_paging else ''))
 
     @property

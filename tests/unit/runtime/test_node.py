@@ -162,7 +162,7 @@ class TestChoose(NodeTestCase):
         here = self.node(kata=hosts.KATA_GO)
         choice = here.choose('kata-qemu', [], ALL)
         self.assertEqual('kata-qemu', choice.handler)
-        self.assertIn('asked for', choice.reason)
+        self.assertIn('requested by name', choice.reason)
 
     def test_never_runc(self):
         here = self.node(kata=hosts.KATA_GO)
@@ -210,7 +210,7 @@ class TestPolicy(NodeTestCase):
     def test_size(self):
         e = self.assertRaises(exception.NoHandler, self.everything().choose,
                               'kata', [], ALL, cpus=1000)
-        self.assertIn('kata-clh: it has 256 vCPUs at most', str(e))
+        self.assertIn('kata-clh: it supports 256 vCPUs at most', str(e))
 
     def test_the_smallest_vm_counts_the_overhead(self):
         here = self.node(kata=hosts.KATA_GO)

@@ -111,8 +111,8 @@ def check(roots: host_roots.Roots, cpu: facts.Cpu,
         return facts.Kvm(
             state=facts.KvmState.BROKEN,
             reason=f'{answer["failed"]} on {path} failed: {answer["why"]}',
-            remedy="See dmesg for KVM's error. On a virtual machine, the "
-                   'cause is usually the nested virtualization of its host.',
+            remedy="See dmesg for KVM's error. On a virtual machine, also "
+                   'check nested virtualization on its host.',
             failed=answer['failed'],
             api_version=answer.get('api_version'),
             capabilities=answer.get('capabilities', {}))
@@ -167,7 +167,7 @@ def _judge(path: pathlib.Path, answer: dict[str, Any]) -> facts.Kvm:
         reason = words
     else:
         state = facts.KvmState.EMULATED
-        reason = f'{path} opens, but {words}: guest code is interpreted'
+        reason = f'{path} opens, but {words}, so it is interpreted'
         remedy = ('Use a node with hardware virtualization: bare metal, or '
                   'a virtual machine whose hypervisor passes vmx or svm '
                   'through.')

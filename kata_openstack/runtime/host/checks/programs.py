@@ -51,15 +51,15 @@ def qemu(roots: host_roots.Roots, architecture: str) -> facts.Program:
     name = f'qemu-system-{_QEMU_NAMES.get(architecture, architecture)}'
     package = _QEMU_PACKAGES.get(architecture, 'qemu-system')
     return _program(roots, name, roots.qemu, (),
-                    f'Install it (apt-get install {package}), or set '
-                    '[embedded] qemu_path to its path.')
+                    f'Install it (apt-get install {package}) and check that '
+                    '[embedded] qemu_path is its path.')
 
 
 def virtiofsd(roots: host_roots.Roots) -> facts.Program:
     return _program(roots, 'virtiofsd', roots.virtiofsd, _VIRTIOFSD,
                     'Install it (apt-get install virtiofsd; on Debian 12: '
-                    'qemu-system-common), or set [embedded] virtiofsd_path '
-                    'to its path.')
+                    'qemu-system-common) and check that [embedded] '
+                    'virtiofsd_path is its path.')
 
 
 def with_versions(found: Sequence[facts.Program], known: versions.Known,
