@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How long the probe of this host takes, and the choice of a handler.
+"""Measures the host probe and the selection of a handler.
 
-The yardstick is the start of a bare Python: the test guest that measures
-KVM is one, and nothing else of a probe takes as long. The choice is the
-dearest there is: each handler of all plugins is looked at, and the last one
-is it.
+The baseline is the start of a bare Python interpreter, because the process
+that measures KVM is one, and takes the largest part of a probe. The selection
+is the most expensive case: it considers each handler of all plugins, and only
+the last one fits.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ from kata_openstack.runtime.host import probe
 from kata_openstack.runtime.hypervisors import loader
 from kata_openstack.runtime import selection
 
-_CHOICES = 1000  # in one round
+_CHOICES = 1000  # per round
 
 
 def python_start() -> float:
@@ -45,7 +45,7 @@ def probed(cache: pathlib.Path, *, refresh: bool) -> float:
 
 
 def candidates() -> list[selection.Candidate]:
-    """Every handler that any plugin has; only the last offers a thing."""
+    """A candidate for each handler of all plugins; only the last has vfio."""
     names = [handler.name for plugin in loader.installed().values()
              for handler in plugin.facts.handlers]
     return [selection.Candidate(
@@ -55,7 +55,7 @@ def candidates() -> list[selection.Candidate]:
 
 
 def choice(found: list[selection.Candidate]) -> float:
-    """Microseconds for one."""
+    """Time of one selection, in microseconds."""
     began = time.monotonic()
     for _ in range(_CHOICES):
         selection.choose(selection.ANY, ['vfio'], found)
@@ -68,7 +68,7 @@ def main() -> None:
     values: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         cache = pathlib.Path(folder, 'kvm.json')
-        probed(cache, refresh=True)  # programs' versions are kept by files
+        probed(cache, refresh=True)  # fills the cache of program versions
         for _ in range(options.n):
             for key, value in (
                     ('host.python_start_s', python_start()),

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How long a pod of the embedded runtime takes, through containerd's CRI.
+"""Measures a pod of the embedded runtime, through containerd's CRI.
 
-Starts a containerd of its own, with what the host can run (KVM, or else
-emulation). The first round is not counted, because it fills caches.
-``pod.bare_boot_s`` is the yardstick: the same QEMU, kernel, image and agent
-booted without a template and without us.
+Starts a private containerd that uses KVM if the host can, otherwise
+emulation. The first round is not counted, because it fills caches.
+``pod.bare_boot_s`` is the baseline: a boot of the same QEMU, kernel, image and
+agent without a template, containerd and shim.
 """
 
 import asyncio
@@ -48,7 +48,10 @@ _IDLE_SECONDS = 2.0
 
 def one_round(client: cri.CriClient, config: settings.Settings,
               logs: pathlib.Path) -> dict[str, list[float]]:
-    """One pod of one container; seconds and MiB by key."""
+    """Measure one pod with one container.
+
+    :returns: seconds or MiB by key.
+    """
     name = f'bench-{time.monotonic_ns()}'
     pod = pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(name=name, uid=name,
@@ -84,8 +87,9 @@ def one_round(client: cri.CriClient, config: settings.Settings,
 def pss(config: settings.Settings, sandbox: str) -> float:
     """Proportional set size of shim, QEMU and virtiofsd together, in MiB.
 
-    With the RAM that the VM has but does not use now: its file counts
-    where it is mapped, and it is mapped by QEMU and virtiofsd only.
+    Includes RAM that the VM has touched but does not use now, because pages
+    of the RAM file count where they are mapped. Only QEMU and virtiofsd map
+    the file.
     """
     with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
         state = json.load(file)
@@ -99,7 +103,7 @@ def pss(config: settings.Settings, sandbox: str) -> float:
 
 
 def family(pids: set[int]) -> set[int]:
-    """With all descendants."""
+    """The given processes and all their descendants."""
     found = set(pids)
     while True:
         more = {int(child) for pid in found for task in
@@ -111,7 +115,7 @@ def family(pids: set[int]) -> set[int]:
 
 
 async def bare_boot(config: settings.Settings) -> float:
-    """Seconds from QEMU's start until the agent answers."""
+    """Seconds from the start of QEMU until the agent answers."""
     size = sizes.choose({}, config)
     ram_path = f'{config.memory_path}/bench-{os.getpid()}.ram'
     uid = users.template_uid(config)

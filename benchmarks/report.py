@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Results of a benchmark as a table, and as JSON for comparisons."""
+"""Prints results of benchmarks as a table, and writes them as JSON."""
 
 import argparse
 import json
@@ -20,11 +20,13 @@ from typing import Any
 
 
 def parser(tool: str, description: str | None) -> argparse.ArgumentParser:
-    """What every tool of bench.sh understands."""
+    """A parser with the options that all tools of bench.sh have."""
     made = argparse.ArgumentParser(prog=f'bench.sh {tool}',
                                    description=description)
-    made.add_argument('-n', type=int, default=10, help='rounds')
-    made.add_argument('--json', type=pathlib.Path, metavar='FILE')
+    made.add_argument('-n', type=int, default=10,
+                      help='number of rounds (default 10)')
+    made.add_argument('--json', type=pathlib.Path, metavar='FILE',
+                      help='also write the results as JSON')
     return made
 
 
@@ -36,7 +38,7 @@ def summary(values: list[float], unit: str = 's') -> dict[str, Any]:
 
 def show(results: dict[str, dict[str, Any]],
          json_file: pathlib.Path | None = None) -> None:
-    """Print the table; write the JSON file if one is wanted."""
+    """Print the table, and write ``json_file`` if it is given."""
     width = max(map(len, results), default=0)
     print(f'{"":{width}}  {"median":>9} {"min":>9} {"max":>9} {"n":>3}  unit')
     for name, result in results.items():

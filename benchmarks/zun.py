@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Times what a user of the Zun API waits for.
+"""Measures creation, exec and deletion of a container, through the Zun API.
 
-Wants a running stack of tools/quickstart.sh. Nothing else runs meanwhile;
-the first round is not counted, because it fills caches.
+Needs a running stack of tools/quickstart.sh. Run nothing else on the stack
+meanwhile. The first round is not counted, because it fills caches.
 """
 
 import pathlib
@@ -29,7 +29,10 @@ NAME = 'benchmark'
 
 
 def one_round(zun: Any) -> dict[str, float]:
-    """Create, exec, delete one container; seconds by key."""
+    """Create a container, run a command in it, delete it.
+
+    :returns: seconds by key.
+    """
     times = {}
     began = time.monotonic()
     container = zun.containers.run(name=NAME, image=proof.IMAGE,

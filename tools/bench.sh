@@ -11,7 +11,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Measures, prints a table and writes JSON with --json FILE.
+# Runs a benchmark and prints a table; --json FILE also writes JSON.
 
 set -euo pipefail
 
@@ -25,10 +25,10 @@ usage: bench.sh host [-n ROUNDS] [--json FILE]
        bench.sh pod [-n ROUNDS] [--json FILE]
        bench.sh zun [--state-dir DIR] [-n ROUNDS] [--json FILE]
 
-  host  the probe of this host, and the choice of a handler
+  host  host probe and handler selection
   pod   a pod of the embedded runtime, through containerd's CRI
-  zun   a container through the Zun API of tools/quickstart.sh; a stack that
-        does not run is started for this, and stopped again
+  zun   a container, through the Zun API of tools/quickstart.sh. If the stack
+        does not run, it is started first and stopped afterwards.
 END
 }
 
@@ -40,7 +40,7 @@ finish() {
     fi
 }
 
-# Leaves a running stack in $state.
+# Start the stack in $state unless it runs.
 ensure_stack() {
     local quickstart=$REPOSITORY/tools/quickstart.sh
     [[ -x $state/venv/bin/python ]] || export KATA_QUICKSTART_VENV=$VENV
@@ -51,7 +51,7 @@ ensure_stack() {
     "$quickstart" --state-dir "$state" up --no-proof
 }
 
-# KATA_TEST_VENV: one that somebody else made and keeps
+# KATA_TEST_VENV: an existing virtual environment, used without changes
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
 
 case ${1:-help} in

@@ -13,5 +13,5 @@
 """A local OpenStack with VM-isolated Zun containers, for development.
 
 ``tools/quickstart.sh`` installs packages and a virtual environment, then
-runs this package in it. Everything it makes is below one state folder.
+runs this package in it. All files of the stack are in one state folder.
 """

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""python -m tools.quickstart: what tools/quickstart.sh runs."""
+"""The program that tools/quickstart.sh runs: python -m tools.quickstart."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ from tools.quickstart import status
 
 
 def steps(stack: settings.Stack) -> list[graph.Step]:
-    """Everything from nothing to a stack that takes containers."""
+    """All steps from an empty folder to a stack that accepts containers."""
 
     def service_step(service: services.Service) -> graph.Step:
         return graph.Step(service.name,
@@ -59,8 +59,9 @@ def up(stack: settings.Stack, progress: graph.Progress,
        prove: bool) -> None:
     graph.run_all(steps(stack), progress)
     if prove:
-        progress.say('Two containers through "openstack appcontainer run":')
-        # its imports are not there before the stack is
+        progress.say('Starting two containers with '
+                     '"openstack appcontainer run":')
+        # imported late: the other commands do not need its modules
         from tools.quickstart import proof
         print(proof.take(stack, os.environ.get('QUICKSTART_COMMAND',
                                                'quickstart.sh')))
@@ -68,9 +69,11 @@ def up(stack: settings.Stack, progress: graph.Progress,
 
 def start_one(stack: settings.Stack, name: str,
               progress: graph.Progress) -> None:
-    """Start a service and, where they are down, what it needs.
+    """Run a step after its dependencies; services that run are kept.
 
-    Any other step will do as well: "network" makes the network again.
+    :param name: a service, or any other step: "network" creates the network
+        again.
+    :raises QuickstartError: if the name is unknown or a step fails.
     """
     needed: dict[str, graph.Step] = {}
     by_name = {step.name: step for step in steps(stack)}
@@ -90,7 +93,7 @@ def print_environment(stack: settings.Stack) -> None:
         print(f'export {name}={shlex.quote(value)}')
     print(f'export PATH={shlex.quote(str(stack.bin))}:"$PATH"')
     conf = shlex.quote(str(stack.etc / 'kata-openstack/kata.conf'))
-    # its own default is the configuration of an installed node
+    # without --config-file it reads the configuration of an installed node
     print('kata-openstack() { command kata-openstack --config-file '
           f'{conf} "$@"; }}')
     print(f'export OVS_RUNDIR={shlex.quote(str(stack.run / "ovs"))}')
@@ -100,25 +103,26 @@ def print_environment(stack: settings.Stack) -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='quickstart.sh',
-        description='A local OpenStack whose containers are VMs.')
+        description='A local OpenStack that runs each container in a VM.')
     parser.add_argument('--state-dir', type=pathlib.Path, required=True,
-                        help='where everything is kept')
+                        help='folder for all files of the stack')
     parser.add_argument('--port-base', type=int,
-                        help='first of the ports on loopback '
+                        help='first port of the range on loopback '
                              f'(default {settings.DEFAULT_PORT_BASE})')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND')
     up_parser = commands.add_parser(
-        'up', help='start what does not run, and prove that it works '
-                   '(the default)')
+        'up', help='start all services that do not run, and prove that '
+                   'containers run in VMs (default)')
     up_parser.add_argument('--no-proof', action='store_true',
-                           help='start only')
-    commands.add_parser('prepare', help='make the guest image and the VM '
-                                        'template; needs no service')
+                           help='start the services without the proof')
+    commands.add_parser('prepare', help='create the guest image and the VM '
+                                        'template; starts no service')
     commands.add_parser('status', help='show services and containers')
-    commands.add_parser('stop', help='stop containers and services')
-    commands.add_parser('clean', help='stop, and remove the state folder')
-    commands.add_parser('env', help='print shell commands that give '
-                                    'clients and credentials')
+    commands.add_parser('stop', help='stop containers and services, delete '
+                                     'capsules; keep the state folder')
+    commands.add_parser('clean', help='stop, and delete the state folder')
+    commands.add_parser('env', help='print shell commands that set PATH and '
+                                    'the credentials for the clients')
     for name in ('start', 'restart'):
         one = commands.add_parser(name, help=f'{name} one service')
         one.add_argument('service')
@@ -153,17 +157,19 @@ def main() -> int:
             cleanup.stop(stack, progress)
             if command == 'clean':
                 cleanup.remove_state(stack)
-                progress.say(f'{stack.state} removed')
+                progress.say(f'removed {stack.state}')
         held.close()
     except settings.QuickstartError as e:
         print(f'quickstart: {e}', file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # "quickstart.sh status | head": nobody reads on
+        # "quickstart.sh status | head": avoid a second error when the
+        # interpreter flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print('quickstart: interrupted; run it again to go on, or with '
-              '"stop" to stop what was started.', file=sys.stderr)
+        print('quickstart: interrupted. Run it again to continue, or run '
+              'it with "stop" to stop the services that were started.',
+              file=sys.stderr)
         return 130
     return 0
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Stops everything and leaves nothing of the stack on the machine."""
+"""Stops the stack, and removes all that it leaves on the machine."""
 
 import contextlib
 import json
@@ -29,13 +29,15 @@ from tools.quickstart import settings
 CONTAINER_SECONDS = 60
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
 SHARED_MEMORY = pathlib.Path('/dev/shm')  # noqa: S108
-# libcni's record of pods that run; containerd can't be told another place
+# libcni's records of running pods; containerd has no option to move them
 CNI_RESULTS = pathlib.Path('/var/lib/cni/results')
 
 
 def stop(stack: settings.Stack, progress: graph.Progress) -> None:
-    """Containers first, while the services can do it in order; then the
-    services; then whatever a crash left behind."""
+    """Stop containers, then services, then remove remains of crashes.
+
+    Containers come first, because stopping them needs the services.
+    """
     if all(process.find(stack, name) for name in (
             'zun-api', 'zun-compute', 'kata-compute', 'containerd',
             'keystone', 'rabbitmq')):
@@ -50,15 +52,15 @@ def stop(stack: settings.Stack, progress: graph.Progress) -> None:
         configuration.remove(memory)
     forget_runtime_state(stack)
     for folder in (CNI_RESULTS, CNI_RESULTS.parent):
-        with contextlib.suppress(OSError):  # not there, or of use to others
+        with contextlib.suppress(OSError):  # missing, or others use it
             folder.rmdir()
-    progress.say('everything is stopped'
-                 + (f'; {len(left)} leftover processes ended' if left
+    progress.say('stopped all services'
+                 + (f'; ended {len(left)} leftover processes' if left
                     else ''))
 
 
 def forget_runtime_state(stack: settings.Stack) -> None:
-    """What describes running things, when nothing runs any more."""
+    """Remove files that describe running processes; none may run now."""
     for path in (stack.data / 'ovs/conf.db', stack.run / 'ovs',
                  stack.run / 'containerd', stack.run / 'kata',
                  *stack.run.glob('*.pid'), *stack.run.glob('*.sock*')):
@@ -66,7 +68,7 @@ def forget_runtime_state(stack: settings.Stack) -> None:
 
 
 def after_reboot(stack: settings.Stack) -> None:
-    """The state folder outlives a reboot, what ran in it does not."""
+    """Remove runtime state of an earlier boot from the state folder."""
     now = BOOT_ID.read_text()
     kept = stack.run / 'boot-id'
     if kept.exists() and kept.read_text() != now:
@@ -76,7 +78,10 @@ def after_reboot(stack: settings.Stack) -> None:
 
 
 def memory_folder(stack: settings.Stack) -> pathlib.Path | None:
-    """Where the embedded runtime keeps its template and VMs' memory."""
+    """The folder of the embedded runtime's template and VMs' memory.
+
+    None if the guest has not been prepared.
+    """
     try:
         text = (stack.data / 'kata/embedded/embedded.json').read_text()
     except FileNotFoundError:
@@ -86,8 +91,11 @@ def memory_folder(stack: settings.Stack) -> pathlib.Path | None:
 
 def _stop_containers(stack: settings.Stack,
                      progress: graph.Progress) -> None:
-    """Running containers become Stopped: "up" and "openstack appcontainer
-    start" bring them back. Capsules can't be stopped, only deleted."""
+    """Stop running containers and delete capsules.
+
+    "up" and "openstack appcontainer start" start the containers again. Zun
+    cannot stop capsules.
+    """
     try:
         zun = readiness.containers(stack)
         running = [container for container
@@ -107,16 +115,16 @@ def _stop_containers(stack: settings.Stack,
                 break
             time.sleep(0.3)
     except Exception as e:
-        # a stack that is half broken must be stoppable as well
-        progress.say(f'containers are not stopped through Zun: {e}')
+        # go on: "stop" must also work on a broken stack
+        progress.say(f'cannot stop containers through Zun: {e}')
         return
     if running or capsules:
-        progress.say(f'{len(running)} containers stopped, '
-                     f'{len(capsules)} capsules deleted')
+        progress.say(f'stopped {len(running)} containers, '
+                     f'deleted {len(capsules)} capsules')
 
 
 def mounts(stack: settings.Stack) -> list[str]:
-    """Mount points below the state folder, the deepest first."""
+    """Mount points below the state folder, deepest first."""
     found = []
     for line in pathlib.Path('/proc/self/mountinfo').read_text().splitlines():
         # the kernel writes a space as \040
@@ -134,12 +142,15 @@ def _unmount(stack: settings.Stack) -> None:
 
 
 def _remove_interfaces(stack: settings.Stack) -> None:
-    """Those of the switch: it makes its own taps persistent, and a veth
-    lasts as long as its other end."""
+    """Remove the switch's interfaces, which outlive its process.
+
+    The switch makes its taps persistent, and a veth exists as long as its
+    peer does.
+    """
     if not (stack.data / 'ovs/conf.db').exists():
         return
     for name in [*recorded_ports(stack), 'ovs-netdev']:
-        # most are gone by now; that is no error
+        # ignore errors: most of them no longer exist
         subprocess.run(['ip', 'link', 'delete', name], capture_output=True)
 
 
@@ -163,8 +174,9 @@ def remove_state(stack: settings.Stack) -> None:
     left = mounts(stack)
     if left:
         raise settings.QuickstartError(
-            f'{", ".join(left)} cannot be unmounted; nothing was removed. '
-            'Find the programs that use it with "fuser -m".')
+            f'Cannot unmount {", ".join(left)}; no file was removed. Find '
+            'the programs that use it with "fuser -m", stop them, and run '
+            'this again.')
     for path in stack.state.iterdir():
         configuration.remove(path)
     configuration.remove(stack.state)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Writes the configuration of every service below the state folder."""
+"""Writes the configuration files of all services."""
 
 import json
 import pathlib
@@ -43,7 +43,7 @@ TEMPLATES = {
 FOLDERS = ('glance/images', 'glance/staging', 'glance/tasks', 'neutron',
            'zun/images', 'rabbitmq', 'registry', 'cni/bin', 'kata')
 
-# Where distributions keep the reference CNI plugins.
+# Folders in which distributions install the reference CNI plugins.
 CNI_FOLDERS = ('/usr/lib/cni', '/opt/cni/bin', '/usr/libexec/cni')
 
 
@@ -59,14 +59,17 @@ def _files(stack: settings.Stack) -> None:
 
 
 def _cni_plugins(stack: settings.Stack) -> None:
-    """containerd sets up lo with the loopback plugin, eth0 with ours."""
+    """Link the CNI plugins: containerd uses loopback for lo, ours for eth0.
+
+    :raises QuickstartError: if the loopback plugin is not installed.
+    """
     loopback = next((pathlib.Path(folder, 'loopback')
                      for folder in CNI_FOLDERS
                      if pathlib.Path(folder, 'loopback').exists()), None)
     if loopback is None:
         raise settings.QuickstartError(
-            'The CNI plugin "loopback" is missing: install the package '
-            'containernetworking-plugins.')
+            f'No CNI plugin "loopback" in {", ".join(CNI_FOLDERS)}. Install '
+            'the package containernetworking-plugins.')
     for name, target in (('loopback', loopback),
                          ('kata-cni', stack.bin / 'kata-cni')):
         link = stack.data / 'cni/bin' / name
@@ -75,7 +78,11 @@ def _cni_plugins(stack: settings.Stack) -> None:
 
 
 def cli(stack: settings.Stack, *arguments: str) -> str:
-    """kata-openstack with the stack's configuration; its output."""
+    """Run kata-openstack with the stack's configuration.
+
+    :returns: its standard output.
+    :raises QuickstartError: if it fails.
+    """
     done = subprocess.run(
         [stack.program('kata-openstack'), '--config-file',
          str(stack.etc / 'kata-openstack/kata.conf'), *arguments],
@@ -85,19 +92,19 @@ def cli(stack: settings.Stack, *arguments: str) -> str:
         log.write(done.stderr)
     if done.returncode:
         raise settings.QuickstartError(
-            f'kata-openstack {" ".join(arguments)} ended with '
+            f'kata-openstack {" ".join(arguments)} failed with exit code '
             f'{done.returncode}:\n{(done.stderr or done.stdout).strip()}')
     return done.stdout
 
 
 def _guest(stack: settings.Stack) -> str:
-    """The guest image and the template of the embedded runtime."""
+    """Create the guest image and VM template of the embedded runtime."""
     cli(stack, 'embedded', 'prepare')
     return 'guest image and VM template ready'
 
 
 def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Tables merged, anything else from the second."""
+    """Merge tables recursively; other values of ``second`` win."""
     result = dict(first)
     for key, value in second.items():
         if isinstance(value, dict) and isinstance(result.get(key), dict):
@@ -107,8 +114,11 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def _containerd(stack: settings.Stack) -> str:
-    """One file: containerd 1.6 does not merge the CRI section of an import
-    with its own, it replaces it."""
+    """Write containerd's configuration as one file.
+
+    An import would not do: containerd 1.6 replaces its own CRI section with
+    the imported one instead of merging them.
+    """
     _cni_plugins(stack)
     target = stack.etc / 'containerd/config.toml'
     stack.render('containerd.toml', target, restrict_oom_score_adj=str(
@@ -116,8 +126,7 @@ def _containerd(stack: settings.Stack) -> str:
     config = merged(tomllib.loads(target.read_text()),
                     tomllib.loads(cli(stack, 'containerd', 'config')))
     section = config['plugins']['io.containerd.grpc.v1.cri']['containerd']
-    # containerd's own default is runc, which may never run a tenant's
-    # container here
+    # containerd's default is runc, which must never run a tenant's container
     section['default_runtime_name'] = next(iter(section['runtimes']))
     settings.write_private(target, tomli_w.dumps(config))
     return f'handlers {", ".join(section["runtimes"])}'
@@ -159,7 +168,7 @@ def steps(stack: settings.Stack) -> list[graph.Step]:
 
 
 def sandbox_state(stack: settings.Stack) -> list[dict[str, object]]:
-    """What the embedded runtime says of its VMs, one dictionary each."""
+    """The embedded runtime's state of its VMs, one dictionary for each."""
     return [json.loads(path.read_text())
             for path in stack.run.glob('kata/**/state.json')]
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One MariaDB server for all databases, and their schemas."""
+"""Sets up one MariaDB server with all databases and their schemas."""
 
 import base64
 from importlib import metadata
@@ -26,7 +26,7 @@ DATABASES = ('keystone', 'placement', 'glance', 'neutron', 'zun')
 
 
 def stamp(stack: settings.Stack, name: str, value: str) -> bool:
-    """Whether the step ``name`` was done for this ``value``."""
+    """Whether step ``name`` has been done for this ``value``."""
     path = stack.data / 'stamps' / name
     return path.exists() and path.read_text() == value
 
@@ -44,7 +44,7 @@ def _server_files(stack: settings.Stack) -> str | None:
         f'--datadir={data}', '--skip-test-db', '--skip-name-resolve',
         '--auth-root-authentication-method=socket'], 'mariadb')
     set_stamp(stack, 'mariadb', '1')
-    return 'made'
+    return 'created'
 
 
 def _accounts(stack: settings.Stack) -> None:
@@ -56,7 +56,7 @@ def _accounts(stack: settings.Stack) -> None:
             f'ALTER USER {name}@localhost IDENTIFIED BY '
             f"'{stack.passwords[name]}';",
             f'GRANT ALL ON {name}.* TO {name}@localhost;']
-    # by standard input: arguments can be seen by everybody
+    # on standard input, because all users can see arguments
     done = subprocess.run(
         ['mariadb', '--no-defaults', f'--socket={stack.run}/mariadb.sock'],
         input='\n'.join(statements), text=True, env=stack.environment(),
@@ -66,7 +66,7 @@ def _accounts(stack: settings.Stack) -> None:
 
 
 def _keys(folder: pathlib.Path) -> None:
-    """Fernet keys: what keystone-manage fernet_setup writes, in no time."""
+    """Write Fernet keys as keystone-manage fernet_setup does, but faster."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ('0', '1'):
         if not (folder / name).exists():
@@ -80,14 +80,14 @@ def _schema(stack: settings.Stack, name: str, package: str,
     version = metadata.version(package)
     if stamp(stack, f'schema-{name}', version):
         return None
-    # everything waits for Keystone, and nothing for the others
+    # lower the priority of the others: most steps wait for Keystone
     first = [] if name == 'keystone' else ['nice', '-n', '10']
     for command in commands:
         process.run(stack,
                     [*first, stack.program(command[0]), *command[1:]],
                     f'{name}-database', environment)
     set_stamp(stack, f'schema-{name}', version)
-    return f'schema of {package} {version}'
+    return f'schema for {package} {version}'
 
 
 def steps(stack: settings.Stack) -> list[graph.Step]:

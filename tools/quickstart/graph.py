@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Runs steps in parallel, each as soon as what it needs is done."""
+"""Runs steps in parallel, each as soon as its dependencies are done."""
 
 from collections.abc import Callable
 import concurrent.futures
@@ -22,12 +22,12 @@ import time
 
 from tools.quickstart import settings
 
-WORKERS = 12  # the steps mostly wait
+WORKERS = 12  # more than CPUs: the steps mostly wait
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """``run`` returns what to say about it, or None to say nothing."""
+    """A step; ``run`` returns a progress text, or None to print no line."""
 
     name: str
     run: Callable[[], str | None]
@@ -35,10 +35,10 @@ class Step:
 
 
 class Progress:
-    """Lines with the seconds since the start."""
+    """Prints progress lines with the seconds since the start."""
 
     def __init__(self) -> None:
-        # the shell before us has used some time already
+        # count from the start of the shell script
         began = float(os.environ.get('QUICKSTART_BEGAN', time.time()))
         self.began = time.monotonic() - (time.time() - began)
 
@@ -48,7 +48,13 @@ class Progress:
 
 
 def run_all(steps: list[Step], progress: Progress) -> None:
-    """:raises QuickstartError: with the words of each failed step."""
+    """Run all steps in the order of their needs.
+
+    Needs that are not among ``steps`` are ignored. After the first failure
+    no further step starts.
+
+    :raises QuickstartError: with the error of each failed step.
+    """
     by_name = {step.name: step for step in steps}
     order = graphlib.TopologicalSorter(
         {step.name: [need for need in step.needs if need in by_name]

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Users, services and endpoints in Keystone; the demo project's network."""
+"""Creates users, services and endpoints, and the demo project's network."""
 
 import hashlib
 import json
@@ -34,7 +34,10 @@ CIDR = '10.77.0.0/24'
 
 
 def connect(stack: settings.Stack, **changes: str) -> Any:
-    """An openstacksdk connection as the admin, in the demo project."""
+    """An openstacksdk connection as admin in the demo project.
+
+    :param changes: ``OS_*`` variables that replace the defaults.
+    """
     values = stack.cloud_environment() | changes
     return openstack.connect(
         load_envvars=False, load_yaml_config=False,
@@ -49,7 +52,10 @@ def connect(stack: settings.Stack, **changes: str) -> Any:
 
 
 def register(stack: settings.Stack) -> str | None:
-    """Idempotent; done again when a port or a password changed."""
+    """Register users, services and endpoints in Keystone.
+
+    Idempotent; repeated when a port or a password has changed.
+    """
     wanted = hashlib.sha256(json.dumps(
         [CATALOG, stack.port_base, stack.passwords]).encode()).hexdigest()
     if databases.stamp(stack, 'identity', wanted):
@@ -85,13 +91,13 @@ def register(stack: settings.Stack) -> str | None:
             services[name] = identity.create_service(name=name, type=kind)
         _endpoints(identity, services[name].id, stack.url(name) + path,
                    endpoints)
-    # Keystone's own were made by keystone-manage bootstrap, perhaps on
-    # another port.
+    # keystone-manage bootstrap created Keystone's own endpoints, perhaps
+    # with another port
     if 'keystone' in services:
         _endpoints(identity, services['keystone'].id,
                    f'{stack.url("keystone")}/v3', endpoints)
     databases.set_stamp(stack, 'identity', wanted)
-    return 'users, services and endpoints registered'
+    return 'registered users, services and endpoints'
 
 
 def _endpoints(identity: Any, service_id: str, url: str,
@@ -107,10 +113,10 @@ def _endpoints(identity: Any, service_id: str, url: str,
 
 
 def network(stack: settings.Stack) -> str | None:
-    """The network that containers of the demo project get by default.
+    """Create the default network for containers of the demo project.
 
-    It has no gateway: this stack has no router, and a default route to
-    nowhere would turn each refusal into a time-out.
+    It has no gateway, because this stack has no router. With a default route
+    to a missing router, connections would time out instead of being refused.
     """
     if databases.stamp(stack, 'network', CIDR):
         return None

@@ -12,8 +12,8 @@
 
 """Builds small images without a container tool and pushes them.
 
-The images hold busybox from the distribution. An image is an OCI layout
-(https://github.com/opencontainers/image-spec) that skopeo pushes.
+The images contain the distribution's busybox. Each is written as an OCI layout
+(https://github.com/opencontainers/image-spec), which skopeo pushes.
 """
 
 import gzip
@@ -31,7 +31,7 @@ from tools.quickstart import process
 from tools.quickstart import settings
 
 BUSYBOX = pathlib.Path('/bin/busybox')
-# Docker Hub's short names live below library/: so "busybox" finds this one.
+# Docker Hub's short names are below library/, so "busybox" means this image.
 TEST_IMAGE = 'library/busybox:latest'
 SANDBOX_IMAGE = 'sandbox:1'
 
@@ -48,7 +48,7 @@ ARCHITECTURES = {'x86_64': 'amd64', 'aarch64': 'arm64'}
 
 
 def layer() -> bytes:
-    """A tar archive with busybox and a link for each of its commands."""
+    """A tar archive with busybox and a symlink for each of its commands."""
     names = subprocess.run([str(BUSYBOX), '--list'], capture_output=True,
                            text=True, check=True).stdout.split()
     buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def layer() -> bytes:
 
 def write_layout(folder: pathlib.Path, config: dict[str, Any],
                  archive: bytes) -> None:
-    """An OCI image layout with one image, tagged ``image``."""
+    """Write an OCI image layout with one image, tagged ``image``."""
     blobs = folder / 'blobs/sha256'
     blobs.mkdir(parents=True, exist_ok=True)
 
@@ -105,17 +105,20 @@ def write_layout(folder: pathlib.Path, config: dict[str, Any],
 
 
 def skopeo_environment(folder: pathlib.Path) -> dict[str, str]:
-    """For skopeo to keep its cache of blobs in ``folder``.
+    """Environment that makes skopeo keep its blob cache in ``folder``.
 
-    As root it takes /var/lib/containers, unless it believes to be run by
-    another user (blobinfocache/default.go of containers/image).
+    As root it uses /var/lib/containers, unless _CONTAINERS_ROOTLESS_UID says
+    that another user runs it (blobinfocache/default.go of containers/image).
     """
     return {'XDG_DATA_HOME': str(folder), '_CONTAINERS_ROOTLESS_UID': '1'}
 
 
 def push(stack: settings.Stack, folder: pathlib.Path, target: str,
          auth_file: pathlib.Path | None = None) -> None:
-    """:param target: HOST:PORT/NAME:TAG"""
+    """Push the image in ``folder`` to a registry.
+
+    :param target: HOST:PORT/NAME:TAG
+    """
     more = [f'--dest-authfile={auth_file}'] if auth_file else []
     process.run(stack, [
         'skopeo', '--insecure-policy', 'copy', '--dest-tls-verify=false',
@@ -133,8 +136,8 @@ def build_and_push(stack: settings.Stack) -> str | None:
     environment = ['PATH=/bin:/usr/bin']
     for name, config in (
             (TEST_IMAGE, {'Env': environment, 'Cmd': ['sh']}),
-            # What containerd wants as a sandbox image; a runtime that
-            # answers for the sandbox container never runs it.
+            # containerd requires a sandbox image; a runtime that handles
+            # the sandbox container itself never runs it
             (SANDBOX_IMAGE, {'Env': environment,
                              'Entrypoint': ['/bin/sleep', '2147483647']})):
         folder = stack.data / 'images' / name.replace(':', '_')

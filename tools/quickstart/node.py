@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Asks kata-compute, as its command-line tools do."""
+"""Sends requests to kata-compute, as zun-compute does."""
 
 import functools
 from typing import Any
@@ -28,8 +28,8 @@ CONTEXT = {'project_id': '', 'user_id': '', 'request_id': 'quickstart'}
 
 @functools.cache
 def api(stack: settings.Stack) -> rpcapi.ComputeAPI:
-    # Not a ConfigOpts of our own: oslo.messaging's client registers its
-    # tracing options on the global one only, and then reads them from ours.
+    # The global ConfigOpts: oslo.messaging's client registers its tracing
+    # options there, but reads them from the ConfigOpts that it is given.
     conf = cfg.CONF
     opts.register_opts(conf)
     conf([], project='kata-openstack', default_config_files=[

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Checks what the machine must have, and says how to get what it lacks.
+"""Checks that the machine meets the requirements, with a remedy for each.
 
-Runs before anything is installed: only the standard library is used.
+Runs before anything is installed, so it uses the standard library only.
 """
 
 import argparse
@@ -45,13 +45,12 @@ def _tun() -> str | None:
     try:
         os.close(os.open('/dev/net/tun', os.O_RDWR))
     except FileNotFoundError:
-        return ('/dev/net/tun is missing: mkdir -p /dev/net && mknod '
-                '/dev/net/tun c 10 200, after "modprobe tun" if that has '
-                'not been done; in a container, give it the device.')
+        return ('/dev/net/tun is missing. Load the module with "modprobe '
+                'tun", then run "mkdir -p /dev/net && mknod /dev/net/tun c '
+                '10 200". In a container, pass the device to it.')
     except OSError as e:
-        return (f'/dev/net/tun cannot be opened ({e.strerror}): load the '
-                'module tun on the host, or allow the device to this '
-                'container.')
+        return (f'Cannot open /dev/net/tun ({e.strerror}). Load the module '
+                'tun on the host, or allow this container to use the device.')
     return None
 
 
@@ -61,16 +60,17 @@ def _capabilities() -> str | None:
     missing = [name for number, name in CAPABILITIES.items()
                if not effective >> number & 1]
     if missing:
-        return (f'root lacks {", ".join(missing)}: run it outside of a '
-                'container, or in a privileged one.')
+        return (f'root lacks {", ".join(missing)}. Run this outside '
+                'containers, or in a privileged container.')
     return None
 
 
 def _disk(stack: settings.Stack) -> str | None:
     free = shutil.disk_usage(stack.state).free / 2**30
     if free < DISK_GIB:
-        return (f'{stack.state} has {free:.1f} GiB free, {DISK_GIB} are '
-                'needed: free some, or use --state-dir elsewhere.')
+        return (f'{stack.state} has {free:.1f} GiB of free disk space, but '
+                f'{DISK_GIB} GiB are needed. Free some space, or choose a '
+                'folder on another file system with --state-dir.')
     return None
 
 
@@ -78,20 +78,22 @@ def _memory(stack: settings.Stack) -> str | None:
     text = pathlib.Path('/proc/meminfo').read_text()
     free = int(text.partition('MemAvailable:')[2].split()[0]) // 1024
     if free < MEMORY_MIB and not process.find(stack, 'keystone'):
-        return (f'{free} MiB of memory are available, {MEMORY_MIB} are '
-                'needed: stop other programs, or use a larger machine.')
+        return (f'{free} MiB of memory are available, but {MEMORY_MIB} MiB '
+                'are needed. Stop other programs, or use a larger machine.')
     return None
 
 
 def _shared_memory() -> str | None:
-    folder = '/dev/shm'  # noqa: S108 - guests' memory is made there
+    folder = '/dev/shm'  # noqa: S108 - holds the guests' memory
     if not os.path.isdir(folder):
-        return f'{folder} is missing: mount -t tmpfs tmpfs {folder}.'
+        return (f'{folder} is missing. Run "mkdir -p {folder} && mount -t '
+                f'tmpfs tmpfs {folder}".')
     size = shutil.disk_usage(folder).total / 2**20
     if size < SHARED_MEMORY_MIB:
-        return (f'{folder} has {size:.0f} MiB, {SHARED_MEMORY_MIB} are '
-                f'needed for guests: mount -o remount,size=2G {folder}, or '
-                'docker run --shm-size=2g.')
+        return (f'{folder} has {size:.0f} MiB, but guests need '
+                f'{SHARED_MEMORY_MIB} MiB. Run "mount -o remount,size=2G '
+                f'{folder}"; in a Docker container, start it with '
+                '"docker run --shm-size=2g".')
     return None
 
 
@@ -112,14 +114,17 @@ def _ports(stack: settings.Stack) -> list[str]:
             except OSError:
                 taken.append(str(port))
     if taken:
-        return [f'Something else listens on 127.0.0.1:{", ".join(taken)}: '
-                'give another range of ports with --port-base N.']
+        return [f'Ports on 127.0.0.1 are in use: {", ".join(taken)}. '
+                'Choose another range of ports with --port-base N.']
     return []
 
 
 def _userspace_switch(stack: settings.Stack) -> str | None:
-    """The userspace datapath has an interface of a fixed name; one that a
-    crash left can be attached again, one that is in use can't."""
+    """Check that no other userspace datapath runs in this namespace.
+
+    Its interface has a fixed name, ovs-netdev. Attaching fails if another
+    switch uses the interface, and works if a crash left it behind.
+    """
     if process.find(stack, 'vswitchd'):
         return None
     request = struct.pack('16sH22x', b'ovs-netdev', IFF_TAP | IFF_NO_PI)
@@ -130,21 +135,24 @@ def _userspace_switch(stack: settings.Stack) -> str | None:
         if e.errno == errno.EBUSY:
             return (
                 'Another Open vSwitch with a userspace datapath runs in '
-                'this network namespace (interface ovs-netdev), and there '
-                'can be only one. Stop it, or give this one a namespace: '
+                'this network namespace (interface ovs-netdev), and only '
+                'one can. Stop it, or run this in another namespace: '
                 'unshare --net tools/quickstart.sh ...')
     return None
 
 
 def check(stack: settings.Stack) -> None:
-    """:raises QuickstartError: that lists everything that is missing."""
+    """Check the machine.
+
+    :raises QuickstartError: which lists all problems with their remedies.
+    """
     problems = [problem for problem in (
         _tun(), _capabilities(), _disk(stack), _memory(stack),
         _shared_memory(), _userspace_switch(stack)) if problem]
     problems += _ports(stack)
     if problems:
         raise settings.QuickstartError(
-            'This machine is not ready:\n'
+            'This machine does not meet the requirements:\n'
             + '\n'.join(f'  - {problem}' for problem in problems))
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Processes of the stack: started detached, known by pid and start time."""
+"""Processes of the stack: detached, identified by PID and start time."""
 
 import dataclasses
 import os
@@ -25,8 +25,11 @@ from tools.quickstart import settings
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A pid alone may belong to somebody else by now; with the start time
-    (clock ticks after boot, field 22 of /proc/PID/stat) it may not."""
+    """A process, identified by PID and start time.
+
+    The kernel reuses PIDs. The start time (clock ticks after boot, field 22
+    of /proc/PID/stat) tells the processes apart.
+    """
 
     pid: int
     started: int
@@ -44,12 +47,12 @@ class Process:
 
 
 def start_time(pid: int) -> int | None:
-    """None when there is no such process, or only its zombie."""
+    """Clock ticks after boot; None if the process is gone or a zombie."""
     try:
         text = pathlib.Path(f'/proc/{pid}/stat').read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # the name, in parentheses, may hold spaces and parentheses
+    # the name, in parentheses, may contain spaces and parentheses
     fields = text.rpartition(')')[2].split()
     return None if fields[0] in 'ZX' else int(fields[19])
 
@@ -64,7 +67,7 @@ def pid_file(stack: settings.Stack, name: str) -> pathlib.Path:
 
 
 def find(stack: settings.Stack, name: str) -> Process | None:
-    """The running process of a service."""
+    """The running process of a service, or None."""
     try:
         pid, started = pid_file(stack, name).read_text().split()
     except (FileNotFoundError, ValueError):
@@ -75,11 +78,14 @@ def find(stack: settings.Stack, name: str) -> Process | None:
 
 def start(stack: settings.Stack, name: str, command: list[str],
           extra_environment: dict[str, str]) -> Process:
-    """Start in a session of its own, so that no terminal ends it."""
+    """Start a service in a new session, so that no terminal can end it.
+
+    :raises QuickstartError: if it exits at once.
+    """
     log = stack.logs / f'{name}.log'
     with open(log, 'ab') as out:
         os.chmod(log, 0o600)
-        # The parent is this short-lived program: init adopts the service.
+        # this program exits soon, then init adopts the service
         child = subprocess.Popen(
             command, cwd=stack.state, stdin=subprocess.DEVNULL, stdout=out,
             stderr=subprocess.STDOUT, start_new_session=True,
@@ -87,14 +93,14 @@ def start(stack: settings.Stack, name: str, command: list[str],
     process = identify(child.pid)
     if process is None:
         raise settings.QuickstartError(
-            f'{name} ended at once:\n{log_tail(stack, name)}')
+            f'{name} exited at once:\n{log_tail(stack, name)}')
     settings.write_private(pid_file(stack, name),
                            f'{process.pid} {process.started}\n')
     return process
 
 
 def end(processes: list[Process], grace: float = 10) -> None:
-    """SIGTERM, then SIGKILL to what is left after ``grace`` seconds."""
+    """Send SIGTERM, and SIGKILL if any process runs after ``grace`` s."""
     for process in processes:
         process.send(signal.SIGTERM)
     if not wait_gone(processes, grace):
@@ -114,7 +120,7 @@ def wait_gone(processes: list[Process], seconds: float) -> bool:
 
 
 def _reap() -> None:
-    """Take the zombies of services that this very process started."""
+    """Reap zombies of services that this process started itself."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -124,10 +130,10 @@ def _reap() -> None:
 
 def descendants(process: Process,
                 same_session: bool = False) -> list[Process]:
-    """Children and theirs, as they are now.
+    """Current children of a process, and their children.
 
-    :param same_session: without what started a session of its own, as the
-        shims below containerd do.
+    :param same_session: omit processes that started their own session, as
+        the shims below containerd do.
     """
     children: dict[int, list[int]] = {}
     for entry in pathlib.Path('/proc').glob('[0-9]*'):
@@ -156,11 +162,11 @@ def _session(pid: int) -> int | None:
 
 
 def of_stack(stack: settings.Stack) -> list[Process]:
-    """Every process that descends from the stack's services.
+    """All processes that descend from the stack's services.
 
-    Known by the marker in its first environment, which neither a rename
-    nor a double fork takes away. What a runtime starts without it, a
-    hypervisor in its jail, is known by its root or by its arguments.
+    They have the marker in their initial environment, which survives a
+    rename and a double fork. A runtime starts the hypervisor in its jail
+    without the marker; its root folder or its arguments identify it.
     """
     marker = f'{settings.MARKER}={stack.state}'.encode()
     below = f'{stack.state}/'
@@ -185,7 +191,10 @@ def of_stack(stack: settings.Stack) -> list[Process]:
 
 
 def memory_mib(process: Process) -> float:
-    """Proportional set size, with workers: shared pages are counted once."""
+    """Proportional set size of a process and its workers, in MiB.
+
+    Pages that they share are counted once.
+    """
     total = 0
     for member in [process, *descendants(process, same_session=True)]:
         try:
@@ -210,7 +219,11 @@ def log_tail(stack: settings.Stack, name: str, lines: int = 15) -> str:
 def run(stack: settings.Stack, command: list[str], log: str,
         environment: dict[str, str] | None = None,
         timeout: float = 300) -> str:
-    """Run to its end; output goes to a log and is returned."""
+    """Run a command, append its output to a log and return it.
+
+    :param timeout: in seconds.
+    :raises QuickstartError: if the command fails.
+    """
     done = subprocess.run(
         command, cwd=stack.state, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -222,5 +235,6 @@ def run(stack: settings.Stack, command: list[str], log: str,
         tail = '\n'.join('    ' + line
                          for line in done.stdout.splitlines()[-15:])
         raise settings.QuickstartError(
-            f'{shlex.join(command)} ended with {done.returncode}:\n{tail}')
+            f'{shlex.join(command)} failed with exit code '
+            f'{done.returncode}:\n{tail}')
     return done.stdout

@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The proof: what the running system says of containers of its own.
+"""The proof: facts about containers, read from the running system.
 
-Two containers are started with the real command line and stay; a third one
-is created through the API to take the time and to see its life in events.
+Two containers are started with the command line client and keep running. A
+third is created and deleted through the API, to measure the times and to
+collect its lifecycle events.
 """
 
 from collections.abc import Iterator
@@ -44,7 +45,10 @@ BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 @dataclasses.dataclass
 class Facts:
-    """All of it read from the system; nothing of it assumed."""
+    """The facts of the proof, all read from the running system.
+
+    Times are in seconds.
+    """
 
     host_kernel: str
     host_boot_id: str
@@ -64,14 +68,18 @@ class Facts:
 
 
 def openstack(stack: settings.Stack, *arguments: str) -> str:
-    """The real client, with the credentials that "env" prints."""
+    """Run the command line client with the credentials of "env".
+
+    :returns: its standard output.
+    :raises QuickstartError: if it fails.
+    """
     done = subprocess.run(
         [stack.program('openstack'), *arguments], capture_output=True,
         text=True, stdin=subprocess.DEVNULL,
         env=stack.environment() | stack.cloud_environment())
     if done.returncode:
         raise settings.QuickstartError(
-            f'openstack {shlex.join(arguments)} ended with '
+            f'openstack {shlex.join(arguments)} failed with exit code '
             f'{done.returncode}:\n{done.stderr.strip()}{done.stdout}')
     return done.stdout.strip()
 
@@ -85,7 +93,7 @@ def wait_for(zun: Any, uuid: str, status: str) -> Any:
         if container.status == 'Error' or time.monotonic() > deadline:
             raise settings.QuickstartError(
                 f'Container {container.name} is {container.status}: '
-                f'{container.status_reason or "no reason is known"}')
+                f'{container.status_reason or "Zun gives no reason"}')
         time.sleep(0.05)
 
 
@@ -98,11 +106,13 @@ def wait_gone(zun: Any, uuid: str) -> None:
         except exceptions.NotFound:
             return
         time.sleep(0.05)
-    raise settings.QuickstartError(f'Container {uuid} cannot be deleted.')
+    raise settings.QuickstartError(
+        f'Container {uuid} still exists after {RUN_SECONDS} s of deletion. '
+        'See the logs of zun-compute and kata-compute.')
 
 
 def _run(stack: settings.Stack, zun: Any, name: str) -> Any:
-    """The container of that name: the one that runs, or a new one."""
+    """The running container with this name, or a new one."""
     found = [container for container in zun.containers.list()
              if container.name == name]
     for container in found:
@@ -117,7 +127,7 @@ def _run(stack: settings.Stack, zun: Any, name: str) -> Any:
 
 @contextlib.contextmanager
 def _events(stack: settings.Stack) -> Iterator[list[dict[str, Any]]]:
-    """Lifecycle events that arrive meanwhile; complete after the block."""
+    """Collect lifecycle events; the list is filled when the block ends."""
     found: list[dict[str, Any]] = []
     path = stack.run / 'proof-events'
     with open(path, 'w') as out:
@@ -128,7 +138,7 @@ def _events(stack: settings.Stack) -> Iterator[list[dict[str, Any]]]:
             stdin=subprocess.DEVNULL, env=stack.environment())
     try:
         yield found
-        time.sleep(1)  # the last one may be on its way
+        time.sleep(1)  # for the last event to arrive
     finally:
         watch.send_signal(signal.SIGINT)
         try:
@@ -143,7 +153,10 @@ def _events(stack: settings.Stack) -> Iterator[list[dict[str, Any]]]:
 
 
 def _timed(zun: Any, facts: Facts) -> str:
-    """Create one through the API, take the time, remove it again."""
+    """Create and delete a container through the API, and time both.
+
+    :returns: its UUID.
+    """
     for left in zun.containers.list():
         if left.name == TIMED:
             zun.containers.delete(left.uuid, force=True)
@@ -166,7 +179,10 @@ def address_of(container: Any) -> str:
 
 
 def collect(stack: settings.Stack) -> Facts:
-    """:raises QuickstartError: when something does not work as it must."""
+    """Start the containers and collect the facts.
+
+    :raises QuickstartError: if a container does not work as it must.
+    """
     facts = Facts(host_kernel=os.uname().release,
                   host_boot_id=pathlib.Path(BOOT_ID).read_text().strip())
     zun = readiness.containers(stack)
@@ -199,19 +215,24 @@ def collect(stack: settings.Stack) -> Facts:
 
 
 def describe(event: dict[str, Any]) -> str:
-    """One line of an event that "events watch" printed."""
+    """One line for an event in the JSON format of "events watch"."""
     return ' '.join(str(event[key]) for key in
                     ('timestamp', 'event_type') if key in event)
 
 
 def _judge(facts: Facts) -> None:
-    """What would make the proof worthless."""
+    """Check that the facts prove a VM and a working network.
+
+    :raises QuickstartError: if they do not.
+    """
     if facts.boot_id == facts.host_boot_id:
         raise settings.QuickstartError(
-            "The container has the host's boot id: it is not in a VM.")
+            "The container has the host's boot id, so it does not run in a "
+            'VM. Run "kata-openstack host check".')
     if ' 0% packet loss' not in facts.ping:
         raise settings.QuickstartError(
-            f'The containers do not reach each other: {facts.ping}')
+            f'{NAMES[1]} cannot ping {facts.address}: {facts.ping}. See '
+            'the logs of ovs-agent and kata-compute.')
 
 
 def render(facts: Facts, script: str) -> str:
@@ -223,15 +244,16 @@ def render(facts: Facts, script: str) -> str:
         f'  host       kernel {facts.host_kernel}, boot id '
         f'{facts.host_boot_id}',
         f'  container  kernel {facts.kernel}, boot id {facts.boot_id}',
-        f'  its processes        {processes}',
+        f'  processes            {processes}',
         f'  handler              {facts.handler}: {facts.reason}',
         f'  accelerator          {facts.accelerator}',
         f'  address              {facts.address}; ping from {NAMES[1]}: '
         f'{facts.ping}',
-        f'  its log              {facts.log.splitlines()[0]}',
+        f'  log                  {facts.log.splitlines()[0]}',
+        '', '  A third container, created and deleted through the Zun API:',
         f'  create to Running    {facts.create_to_running:.1f} s',
         f'  delete               {facts.delete:.1f} s',
-        '  events of that one   '
+        '  events               '
         + ('\n' + ' ' * 23).join(facts.events or ['none arrived']),
         '', 'Try next:', '',
         f'  eval "$({script} env)"',

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Waits until the control plane knows that its agents are there."""
+"""Waits until the control plane reports that its agents are up."""
 
 import time
 from typing import Any
@@ -23,15 +23,18 @@ SECONDS = 120
 
 
 def containers(stack: settings.Stack, cloud: Any = None) -> Any:
-    """A zunclient for the demo project."""
-    from zunclient import client  # slow to import; not all commands need it
+    """A zunclient for the demo project.
+
+    :param cloud: an openstacksdk connection to use.
+    """
+    from zunclient import client  # slow to import, and not always needed
     cloud = cloud or identity.connect(stack)
     return client.Client('1.40', session=cloud.session,
                          region_name='RegionOne')
 
 
 def _missing(cloud: Any, zun: Any) -> str | None:
-    """What does not answer yet."""
+    """The name of a component that is not ready, or None."""
     if not any(agent.is_alive for agent in cloud.network.agents()):
         return 'the Open vSwitch agent'
     if not any(service.state == 'up' for service in zun.services.list()):
@@ -51,14 +54,14 @@ def wait(stack: settings.Stack) -> str:
         except Exception as e:
             missing = f'an API ({e})'
         if missing is None:
-            return 'OpenStack takes containers'
+            return 'OpenStack accepts containers'
         if time.monotonic() > deadline:
             raise settings.QuickstartError(
-                f'{missing} has not reported after {SECONDS} s:\n'
+                f'{missing} is not ready after {SECONDS} s:\n'
                 + process.log_tail(stack, 'ovs-agent') + '\n'
                 + process.log_tail(stack, 'zun-compute'))
         for name in ('ovs-agent', 'zun-compute', 'kata-compute'):
             if process.find(stack, name) is None:
                 raise settings.QuickstartError(
-                    f'{name} ended:\n' + process.log_tail(stack, name))
+                    f'{name} exited:\n' + process.log_tail(stack, name))
         time.sleep(0.3)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The services of the stack, as data."""
+"""The services of the stack as data, and how to start and stop them."""
 
 from collections.abc import Callable
 import concurrent.futures
@@ -32,8 +32,11 @@ Stack = settings.Stack
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """``needs`` are services and setup steps; ``ready`` says yes or no and
-    may be asked often. Services of a higher ``layer`` are stopped first."""
+    """A service of the stack.
+
+    ``needs`` are services and set-up steps. ``ready`` is called repeatedly
+    until it returns True. Services of a higher ``layer`` are stopped first.
+    """
 
     name: str
     command: list[str]
@@ -46,7 +49,7 @@ class Service:
 
 
 def http_answers(port: int, path: str = '/') -> Callable[[], bool]:
-    """Any answer will do: an API that refuses us has started."""
+    """Whether the API answers; a refusal (status 4xx) counts too."""
 
     def ask() -> bool:
         connection = http.client.HTTPConnection('127.0.0.1', port, timeout=10)
@@ -87,11 +90,14 @@ def socket_open(path: pathlib.Path) -> Callable[[], bool]:
 
 
 def listens(stack: Stack, queue: str) -> Callable[[], bool]:
-    """Whether somebody serves the RPC queue: its log does not say, and what
-    Zun's and Neutron's databases say is a minute old."""
+    """Whether the RPC queue has a consumer.
+
+    The service's log does not show this, and the databases of Zun and Neutron
+    are up to a minute behind.
+    """
 
     def ask() -> bool:
-        import amqp  # slow to import; "status" does without
+        import amqp  # slow to import, and "status" does not need it
         connection = amqp.Connection(
             f'127.0.0.1:{stack.port("rabbitmq")}', userid='kata',
             password=stack.passwords['rabbitmq'], connect_timeout=5)
@@ -112,18 +118,22 @@ def runs(stack: Stack, name: str) -> Callable[[], bool]:
 
 
 def start(stack: Stack, service: Service) -> str:
-    """Start unless it runs, and wait until it is ready."""
+    """Start a service unless it runs, and wait until it is ready.
+
+    :returns: a progress text.
+    :raises QuickstartError: if it exits, or is not ready in READY_SECONDS.
+    """
     running = process.find(stack, service.name)
-    what = 'runs'
+    what = 'already running'
     if running is None:
         running = process.start(stack, service.name, service.command,
                                 service.environment)
-        what = 'up'
+        what = 'started'
     deadline = time.monotonic() + READY_SECONDS
     while not service.ready():
         if not running.alive:
             raise settings.QuickstartError(
-                f'{service.name} ended while it started:\n'
+                f'{service.name} exited before it was ready:\n'
                 + process.log_tail(stack, service.name))
         if time.monotonic() > deadline:
             raise settings.QuickstartError(
@@ -139,7 +149,8 @@ def _wsgi(stack: Stack, name: str, module: str, needs: tuple[str, ...],
           path: str = '/') -> Service:
     port = stack.port(name.removesuffix('-api'))
     launcher = str(pathlib.Path(__file__).with_name('wsgi.py'))
-    # -P: the launcher's own folder must not shadow anybody's module
+    # -P keeps the launcher's folder out of sys.path, where its modules would
+    # shadow others of the same name
     return Service(
         name, [sys.executable, '-P', launcher, str(port), module, *arguments],
         http_answers(port, path), needs, environment or {}, 3, port)
@@ -148,7 +159,7 @@ def _wsgi(stack: Stack, name: str, module: str, needs: tuple[str, ...],
 def _messaging(stack: Stack) -> list[Service]:
     data = stack.data / 'rabbitmq'
     erlang = {
-        'HOME': str(data),  # of the Erlang cookie
+        'HOME': str(data),  # contains the Erlang cookie
         'ERL_EPMD_PORT': str(stack.port('epmd')),
         'ERL_EPMD_ADDRESS': '127.0.0.1',
     }
@@ -168,8 +179,8 @@ def _messaging(stack: Stack) -> list[Service]:
             '+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}',
     }
     return [
-        # A port mapper of our own: the machine's, if it has one, is not
-        # touched, and ours is stopped like any service.
+        # A separate port mapper: it can be stopped like any service, and
+        # the machine's own port mapper is left alone.
         Service('epmd', ['epmd', '-address', '127.0.0.1', '-port',
                          str(stack.port('epmd'))],
                 port_open(stack.port('epmd')), (), erlang, 0,
@@ -276,7 +287,7 @@ def by_name(stack: Stack, name: str) -> Service:
     services = {service.name: service for service in all_services(stack)}
     if name not in services:
         raise settings.QuickstartError(
-            f'There is no service {name}. The services are: '
+            f'Unknown service {name}. The services are: '
             f'{", ".join(sorted(services))}.')
     return services[name]
 
@@ -286,13 +297,13 @@ def _stop_one(stack: Stack, service: Service) -> None:
     if running:
         workers = process.descendants(running, same_session=True)
         process.end([running], service.grace)
-        # workers of a killed parent would go on
+        # workers outlive a parent that was killed
         process.end(workers, 1)
     process.pid_file(stack, service.name).unlink(missing_ok=True)
 
 
 def stop(stack: Stack, services: list[Service]) -> None:
-    """Stop by layers, the highest first; in a layer all at once."""
+    """Stop by layers, highest first; in a layer all in parallel."""
     for layer in sorted({service.layer for service in services},
                         reverse=True):
         members = [service for service in services
@@ -304,7 +315,10 @@ def stop(stack: Stack, services: list[Service]) -> None:
 
 
 def restricted_oom() -> bool:
-    """Without CAP_SYS_RESOURCE nobody may lower an oom_score_adj."""
+    """Whether CAP_SYS_RESOURCE is missing.
+
+    Without it, containerd cannot lower an oom_score_adj.
+    """
     capability = 24
     for line in pathlib.Path('/proc/self/status').read_text().splitlines():
         if line.startswith('CapEff:'):

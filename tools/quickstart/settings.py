@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where everything is: folders, ports, passwords, process environment."""
+"""Settings: folders, ports, passwords, environment of processes."""
 
 import dataclasses
 import fcntl
@@ -24,12 +24,12 @@ import string
 import sys
 from typing import Any
 
-# The marker in the environment of every process that the stack starts: what
-# is left of a crashed service is found by it, whatever its name.
+# Variable in the environment of every process that the stack starts. It
+# identifies the remaining processes of a crashed service.
 MARKER = 'KATA_QUICKSTART_STATE'
 
-# A Unix socket's path has at most 107 bytes, and containerd's and the
-# shim's are deep below the state folder.
+# The path of a Unix socket has at most 107 bytes, and the sockets of
+# containerd and the shims are deep below the state folder.
 MAX_STATE_DIR = 40
 PATH = re.compile(r'[A-Za-z0-9/._-]+')
 
@@ -41,7 +41,7 @@ PORTS = ('keystone', 'placement', 'glance', 'neutron', 'zun', 'wsproxy',
 PASSWORDS = ('admin', 'rabbitmq', 'keystone', 'placement', 'glance',
              'neutron', 'zun', 'erlang')
 
-# Passed on to services: what a site needs to reach registries.
+# Variables passed on to services: they may be needed to reach registries.
 SITE_VARIABLES = ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY',
                   'SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE')
 
@@ -56,7 +56,7 @@ CLOUD_VARIABLES = {
 
 
 class QuickstartError(Exception):
-    """Something that the user can act on; shown without a traceback."""
+    """An error that the user can fix; shown without a traceback."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Stack:
 
     @property
     def integration_bridge(self) -> str:
-        """A bridge is a network interface too: at most 15 characters."""
+        """Name of the bridge: an interface, so at most 15 characters."""
         return f'kq-{self.port_base}'
 
     def port(self, name: str) -> int:
@@ -109,14 +109,15 @@ class Stack:
         return f'http://127.0.0.1:{self.port(name)}'
 
     def program(self, name: str) -> str:
-        """A console script of the virtual environment."""
+        """Path of a console script of the virtual environment."""
         return str(self.bin / name)
 
     def environment(self) -> dict[str, str]:
-        """For services: nothing of the caller's shell but what a site needs.
+        """Environment of services: SITE_VARIABLES and fixed values only.
 
-        PYTHONDONTWRITEBYTECODE, for one, would make every start compile a
-        whole OpenStack service again.
+        Other variables of the caller's shell do harm. For example,
+        PYTHONDONTWRITEBYTECODE would make each start of a service compile it
+        again.
         """
         env = {name: os.environ[name] for name in SITE_VARIABLES
                if name in os.environ}
@@ -129,7 +130,7 @@ class Stack:
             'no_proxy': '127.0.0.1,localhost',
             'PYTHONUNBUFFERED': '1',
             'PYTHONWARNINGS': 'ignore',
-            # every agent and every ovs-* tool finds its sockets by these
+            # agents and ovs-* tools use these to find sockets
             'OVS_RUNDIR': str(self.run / 'ovs'),
             'OVS_DBDIR': str(self.data / 'ovs'),
             'OVS_LOGDIR': str(self.logs),
@@ -138,7 +139,7 @@ class Stack:
         return env
 
     def cloud_environment(self) -> dict[str, str]:
-        """Credentials for clients."""
+        """Environment variables with the clients' credentials."""
         return dict(CLOUD_VARIABLES,
                     OS_AUTH_URL=f'{self.url("keystone")}/v3',
                     OS_PASSWORD=self.passwords['admin'])
@@ -161,7 +162,7 @@ class Stack:
 
     def render(self, template: str, target: pathlib.Path,
                **more: Any) -> pathlib.Path:
-        """Fill a template of templates/ into ``target``, mode 0600."""
+        """Render a file of templates/ to ``target``, mode 0600."""
         source = pathlib.Path(__file__).parent / 'templates' / template
         text = string.Template(source.read_text()).substitute(
             self.template_values(), **more)
@@ -185,25 +186,29 @@ def write_private(target: pathlib.Path, text: str) -> None:
 
 
 def check_path(state: pathlib.Path) -> None:
-    """:raises QuickstartError: no stack can be made below this path."""
+    """:raises QuickstartError: if no stack can be created below this path."""
     if len(str(state)) > MAX_STATE_DIR:
         raise QuickstartError(
-            f'The path {state} is too long: Unix sockets below it would '
-            f'have more than 107 bytes. Use one of at most {MAX_STATE_DIR} '
-            'characters with --state-dir.')
+            f'The path {state} is too long: paths of Unix sockets below it '
+            'would exceed 107 bytes. Choose a path of at most '
+            f'{MAX_STATE_DIR} characters with --state-dir.')
     if not PATH.fullmatch(str(state)):
         raise QuickstartError(
-            f'The path {state} has a character that would need quoting in '
-            'the configuration of some services. Use a path of letters, '
-            'digits and "/._-" with --state-dir.')
+            f'The path {state} has a character that some services cannot '
+            'read in their configuration. Choose a path of letters, digits '
+            'and "/._-" with --state-dir.')
 
 
 def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
-    """Read the stack of a state folder, or lay out a new one."""
+    """Open the stack in a state folder; create it if it does not exist.
+
+    :raises QuickstartError: if the path cannot be used, or ``port_base``
+        changes while the stack runs.
+    """
     state = state.resolve()
     check_path(state)
     state.mkdir(parents=True, exist_ok=True)
-    os.chmod(state, 0o755)  # noqa: S103 - the unprivileged QEMU passes here
+    os.chmod(state, 0o755)  # noqa: S103 - unprivileged QEMU needs access
     settings = state / 'settings.json'
     kept = json.loads(settings.read_text()) if settings.exists() else {}
     base = port_base or kept.get('port_base', DEFAULT_PORT_BASE)
@@ -211,8 +216,8 @@ def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
     if (base, host) != (kept.get('port_base'), kept.get('host')):
         if kept and any((state / 'run').glob('*.pid')):
             raise QuickstartError(
-                'The stack runs with --port-base '
-                f'{kept["port_base"]}: stop it before you change that.')
+                f'The stack runs with --port-base {kept["port_base"]}. Stop '
+                'it before you change the ports.')
         write_private(settings, json.dumps({'port_base': base, 'host': host}))
     secret = state / 'passwords.json'
     passwords = json.loads(secret.read_text()) if secret.exists() else {}
@@ -233,12 +238,15 @@ def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
 
 
 def lock(stack: Stack) -> Any:
-    """One quickstart at a time on a state folder; held until exit."""
+    """Lock the state folder; the lock is held until the handle is closed.
+
+    :raises QuickstartError: if another quickstart holds it.
+    """
     handle = open(stack.run / 'lock', 'w')
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise QuickstartError(
-            f'Another quickstart works on {stack.state}. Wait for it, or '
-            'give another folder with --state-dir.') from None
+            f'Another quickstart uses {stack.state}. Wait until it ends, or '
+            'choose another folder with --state-dir.') from None
     return handle

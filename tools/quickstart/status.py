@@ -43,14 +43,15 @@ def table(stack: settings.Stack) -> str:
             str(running.pid) if running else '-',
             str(service.port or '-'),
             f'{size:.0f} MiB' if running else '-'))
-    lines = [*_aligned(rows), f'{total:.0f} MiB in all', '',
+    lines = [*_aligned(rows), f'{total:.0f} MiB in total', '',
              f'State, logs, passwords: {stack.state}']
     if process.find(stack, 'zun-api') and process.find(stack, 'keystone'):
         try:
             lines += ['', *_containers(stack)]
         except Exception as e:
-            # the table of services is what helps to find out why
-            lines += [f'Containers cannot be listed: {e}']
+            # still print the services: they help to find the cause
+            lines += [f'Cannot list containers: {e}. Check zun-api and '
+                      f'keystone in {stack.logs}.']
     return '\n'.join(lines)
 
 

@@ -14,9 +14,9 @@
 
 usage: wsgi.py PORT MODULE [ARGUMENT...]
 
-The arguments become the application's sys.argv: neutron and zun read their
-configuration files from there. Waitress is pure Python; uWSGI would need a
-compiler on the user's machine.
+The arguments become the application's sys.argv, because neutron and zun read
+the names of their configuration files from there. Waitress is pure Python;
+uWSGI would need a compiler on the user's machine.
 """
 
 import importlib

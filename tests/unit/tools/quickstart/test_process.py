@@ -99,4 +99,4 @@ class ProcessTest(base.TestCase):
             settings.QuickstartError, process.run, self.stack,
             ['sh', '-c', 'echo the cause; exit 3'], 'command')
         self.assertIn('the cause', str(error))
-        self.assertIn('ended with 3', str(error))
+        self.assertIn('failed with exit code 3', str(error))
