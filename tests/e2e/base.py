@@ -12,7 +12,7 @@
 
 """Base of the end-to-end tests: a running stack of tools/quickstart.sh.
 
-The folder of the stack is named by KATA_E2E_STATE; tools/test.sh makes one.
+KATA_E2E_STATE names the folder of the stack; tools/test.sh creates one.
 """
 
 import dataclasses
@@ -46,9 +46,8 @@ SLEEP = ['sleep', '3600']
 def stack() -> settings.Stack:
     state = os.environ.get('KATA_E2E_STATE')
     if not state or not pathlib.Path(state, 'settings.json').exists():
-        raise RuntimeError('These tests want a running stack: run '
-                           'tools/test.sh e2e, or set KATA_E2E_STATE to the '
-                           'folder of one.')
+        raise RuntimeError('No running stack: run tools/test.sh e2e, or set '
+                           'KATA_E2E_STATE to the folder of a stack.')
     return settings.open_stack(pathlib.Path(state), None)
 
 
@@ -64,7 +63,7 @@ def zun() -> Any:
 
 @dataclasses.dataclass
 class Left:
-    """What containers make on a node and in Neutron, by name."""
+    """Names of the resources of containers on a node and in Neutron."""
 
     neutron_ports: set[str]
     switch_ports: set[str]
@@ -75,7 +74,7 @@ class Left:
     processes: set[str]
 
     def beyond(self, before: 'Left') -> dict[str, set[str]]:
-        """What there is now and was not before; nothing else."""
+        """Resources that did not exist before, by field."""
         return {field.name: more for field in dataclasses.fields(self)
                 if (more := getattr(self, field.name)
                     - getattr(before, field.name))}
@@ -111,7 +110,7 @@ def ctr(*arguments: str) -> str:
 
 
 def openstack(*arguments: str, check: bool = True) -> str:
-    """The command line client, as the user of "quickstart.sh env"."""
+    """Run the command line client with the credentials of the stack."""
     done = subprocess.run(
         [stack().program('openstack'), *arguments], capture_output=True,
         text=True, stdin=subprocess.DEVNULL,
@@ -122,7 +121,7 @@ def openstack(*arguments: str, check: bool = True) -> str:
 
 
 def wait_until(what: str, ask: Any, seconds: float = SECONDS) -> Any:
-    """The first true answer of ``ask``."""
+    """Call ``ask`` until it returns a true value, and return that."""
     deadline = time.monotonic() + seconds
     while True:
         answer = ask()
@@ -134,20 +133,23 @@ def wait_until(what: str, ask: Any, seconds: float = SECONDS) -> Any:
 
 
 class TestCase(testtools.TestCase):
-    """Not oslotest's: each request of each wait would be in the output."""
+    """Not based on oslotest, which would print every request of each wait."""
 
     def name(self) -> str:
         return f'e2e-{uuid.uuid4().hex[:8]}'
 
     def run_container(self, command: list[str] | None = None,
                       **arguments: Any) -> Any:
-        """A running container, removed after the test."""
+        """Start a container, and remove it after the test."""
         container = self.create('run', command, **arguments)
         return proof.wait_for(zun(), container.uuid, 'Running')
 
     def create(self, call: str = 'create', command: list[str] | None = None,
                **arguments: Any) -> Any:
-        """What the API answers at once; removed after the test."""
+        """Create a container without waiting; remove it after the test.
+
+        :returns: the answer of the API
+        """
         arguments.setdefault('image', IMAGE)
         arguments.setdefault('name', self.name())
         container = getattr(zun().containers, call)(
@@ -156,7 +158,7 @@ class TestCase(testtools.TestCase):
         return container
 
     def remove(self, container: str) -> None:
-        """However its state; returns when it is gone."""
+        """Remove a container in any state, and wait until it is gone."""
 
         def accepted() -> bool:
             try:
@@ -174,8 +176,8 @@ class TestCase(testtools.TestCase):
                 return True
             return False
 
-        # Only once: Zun answers 500 to a second request that arrives when
-        # the first has just been done.
+        # Delete only once: Zun answers 500 to a second request that arrives
+        # just after the first is done.
         wait_until(f'{container} can be deleted', accepted)
         wait_until(f'{container} is deleted', gone)
 
@@ -186,11 +188,11 @@ class TestCase(testtools.TestCase):
             == status and found.task_state is None and found)
 
     def pod(self, container: Any) -> dict[str, Any]:
-        """What kata-compute knows of it."""
+        """The status of the pod from kata-compute."""
         return node.show_pod(stack(), container.uuid)
 
     def execute(self, container: Any, command: str) -> tuple[str, int]:
-        """Output and exit code of a command."""
+        """Run a command, and return its output and exit code."""
         done = zun().containers.execute(container.uuid, command=command,
                                         run=True)
         return done['output'], done['exit_code']
@@ -201,7 +203,7 @@ class TestCase(testtools.TestCase):
         return output.strip()
 
     def assert_nothing_left(self, before: Left) -> None:
-        """Clean-up may take a moment longer than the answer."""
+        """Wait up to 15 s: clean-up may end after the API's answer."""
         deadline = time.monotonic() + 15
         while (more := look().beyond(before)):
             if time.monotonic() > deadline:

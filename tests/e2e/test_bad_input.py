@@ -25,7 +25,7 @@ from tools.quickstart import settings
 class BadInputTest(base.TestCase):
 
     def assert_fails(self, *words, call='run', **arguments):
-        """It ends in Error; the reason holds all the ``words``."""
+        """Assert that it ends in Error and the reason has all ``words``."""
         before = base.look()
         container = self.create(call, **arguments)
         failed = self.wait_status(container, 'Error')
@@ -39,7 +39,7 @@ class BadInputTest(base.TestCase):
             image=f'{base.stack().registry}/no-such-image:1')
 
     def test_unreachable_registry(self):
-        # the port "discard", where nothing listens
+        # no program listens on the port "discard"
         self.assert_fails(
             '127.0.0.1:9', 'cannot be reached', 'Check the registry host',
             image='127.0.0.1:9/busybox:1')
@@ -49,7 +49,7 @@ class BadInputTest(base.TestCase):
                           runtime='no-such-runtime')
 
     def test_more_memory_than_the_host_has(self):
-        # Zun's API refuses it by itself, and creates nothing
+        # Zun's API refuses the request and creates no container
         error = self.assertRaises(
             exceptions.BadRequest, self.create, 'run',
             memory=str(settings.host_memory_mib() + 1))

@@ -21,7 +21,7 @@ from tools.quickstart import process
 class CrashTest(base.TestCase):
 
     def crash(self, service):
-        """Kill it; it runs again after the test, whatever happens."""
+        """Kill a service; it is started again after the test in any case."""
         running = process.find(base.stack(), service)
         self.assertIsNotNone(running)
         self.addCleanup(self.start_service, service)
@@ -43,13 +43,13 @@ class CrashTest(base.TestCase):
         for service in crashed:
             self.start_service(service)
 
-        # the sync of Zun must not take it for lost either
+        # Zun's sync must not mark it as lost
         self.wait_status(container, 'Running')
         self.assertEqual(boot_id, self.output(
             container, 'cat /proc/sys/kernel/random/boot_id'))
         self.assertEqual('before', self.log(container))
 
-        # and it is still under control
+        # it can still be removed
         before = base.look()
         self.remove(container.uuid)
         after = base.look()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The container is in a VM of its own: what only a VM can show."""
+"""Facts that prove that the container runs in its own VM."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class IsolationTest(base.TestCase):
                     self.output(second, f'cat {BOOT_ID}')}
         self.assertEqual(3, len(boot_ids))
 
-        # "ps" sees its own process and the container's, and no other
+        # "ps" sees only itself and the container's process
         lines = self.output(first, 'ps -o pid,args').splitlines()[1:]
         self.assertEqual(['sleep 3600', 'ps -o pid,args'],
                          [line.split(None, 1)[1] for line in lines])
@@ -62,6 +62,6 @@ class IsolationTest(base.TestCase):
         container = self.run_container(memory='512', cpu=1)
         total = self.output(container, "awk '/MemTotal/{print $2}' "
                                        '/proc/meminfo')
-        # more than the default class of 256 MiB, kernel deducted
+        # more than the default size of 256 MiB; the kernel takes a part
         self.assertGreater(int(total), 400 * 1024)
         self.assertEqual('1', self.output(container, 'nproc'))

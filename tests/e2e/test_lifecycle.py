@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Everything that a user does with a container, by API and by client."""
+"""All operations of a user on a container, by API and by client."""
 
 import json
 
@@ -35,7 +35,7 @@ class LifecycleTest(base.TestCase):
         stopped = self.wait_status(container, 'Stopped')
         self.assertIn('Exited(0)', stopped.status_detail)
 
-        # a container keeps its files and its log over a restart
+        # a container keeps its files and its log when it starts again
         zun.start(container.uuid)
         self.wait_runs(container, 2)
         self.assertEqual('2', self.output(container, 'sh -c '
@@ -50,7 +50,7 @@ class LifecycleTest(base.TestCase):
         self.assert_nothing_left(before)
 
     def wait_runs(self, container, count):
-        """It runs, and its shell is ready for a signal."""
+        """Wait until it runs and its shell is ready for a signal."""
         expected = [str(run + 1) for run in range(count)]
         base.wait_until(f'run {count}',
                         lambda: self.runs(container) == expected)
@@ -59,7 +59,7 @@ class LifecycleTest(base.TestCase):
     def runs(self, container):
         try:
             return self.logs(container).split()
-        except exceptions.Conflict:  # it does not run yet
+        except exceptions.Conflict:  # not running yet
             return []
 
     def logs(self, container, **arguments):

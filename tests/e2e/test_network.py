@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Neutron's addresses and security groups are those of the container."""
+"""Neutron's addresses and security groups apply to the container."""
 
 from tests.e2e import base
 
@@ -22,7 +22,7 @@ class NetworkTest(base.TestCase):
                 for address in group]
 
     def group(self, *protocols):
-        """A security group that lets these protocols in."""
+        """Create a security group that allows these protocols in."""
         network = base.cloud().network
         group = network.create_security_group(name=self.name())
         self.addCleanup(network.delete_security_group, group.id)
@@ -33,7 +33,7 @@ class NetworkTest(base.TestCase):
         return group
 
     def wait_active(self, container):
-        """Neutron's agent has done its part."""
+        """Wait until Neutron's agent has configured the ports."""
         for address in self.addresses(container):
             base.wait_until('the port is active', lambda a=address: (
                 base.cloud().network.get_port(a['port']).status == 'ACTIVE'))
@@ -66,15 +66,15 @@ class NetworkTest(base.TestCase):
         self.assert_nothing_left(before)
 
     def test_security_groups_are_enforced(self):
-        # before the containers: clean-up goes backwards, and a group in use
-        # cannot be deleted
+        # create groups before containers: clean-up runs in reverse order, and
+        # a group in use cannot be deleted
         closed, icmp = self.group(), self.group('icmp')
         server = self.run_container(
             ['httpd', '-f', '-p', '80', '-h', '/www'])
         client = self.run_container()
         address = self.addresses(server)[0]['addr']
 
-        # both are in the default group, which lets its members in
+        # both are in the default group, which allows traffic from members
         self.wait_active(server)
         self.wait_active(client)
         base.wait_until('ping passes', lambda: self.ping(client, address))

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What tools/quickstart.sh promises of the stack itself."""
+"""Properties of the stack that tools/quickstart.sh promises."""
 
 import pathlib
 import subprocess
@@ -72,7 +72,7 @@ class QuickstartTest(base.TestCase):
         self.assertGreater(found, 8)
 
     def test_no_password_can_be_seen(self):
-        """Neither in an argument nor in a file that others may read."""
+        """Passwords are in no argument or log, and only in private files."""
         stack = base.stack()
         passwords = set(stack.passwords.values())
         for entry in pathlib.Path('/proc').glob('[0-9]*/cmdline'):

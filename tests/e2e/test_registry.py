@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images of a registry that wants a user name and a password."""
+"""Images of a registry that requires a user name and a password."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ http: {{addr: "{address}"}}
 
 
 class Registry(fixtures.Fixture):
-    """A second registry, with one image that needs the password."""
+    """A second registry, which requires the password, with one image."""
 
     def _setUp(self):
         folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
@@ -87,7 +87,7 @@ class RegistryTest(base.TestCase):
         self.assert_secret_is_nowhere()
 
     def assert_secret_is_nowhere(self):
-        """Neither as it is nor in base64, in no log and no event."""
+        """Assert that no log has the password, in plain text or base64."""
         encoded = base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()
         for path in base.stack().logs.rglob('*.log'):
             text = path.read_text(errors='replace')
@@ -107,5 +107,5 @@ class RegistryTest(base.TestCase):
         self.assert_refused(registry=self.credentials('wrong'))
 
     def test_no_credentials(self):
-        # an image that somebody else could pull is not for everybody
+        # another user's pull must not give access to the image
         self.assert_refused(image_pull_policy='always')

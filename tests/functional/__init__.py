@@ -14,5 +14,5 @@
 
 from kata_openstack import threads
 
-# as our services do, before anything imports oslo.messaging
+# before anything imports oslo.messaging, as our services do
 threads.use_threads()

@@ -12,9 +12,9 @@
 
 """A private containerd for tests: own root, own socket, own CNI folders.
 
-Shared by all functional tests. It needs root, and Debian's containerd,
-busybox-static and containernetworking-plugins. The containerd is the first
-one in PATH, of whatever release.
+All functional tests use it. It needs root, and Debian's containerd,
+busybox-static and containernetworking-plugins. It runs the first containerd
+in PATH, of any release.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ from tests.functional import images
 
 CNI_BIN_DIR = pathlib.Path('/usr/lib/cni')
 
-# Pods that reach the host and one another, through no bridge of the host's.
+# Connects pods to the host and to one another without a bridge on the host.
 PTP: dict[str, Any] = {
     'cniVersion': '0.4.0', 'name': 'kata-test', 'plugins': [{
         'type': 'ptp',
@@ -99,22 +99,24 @@ _CRI_V3 = '''\
 
 def handlers(conf: cfg.ConfigOpts,
              files: Mapping[base.Handler, base.Files]) -> str:
-    """What is added to the fixture's configuration, which names its version
-    already."""
+    """TOML of the handlers, to append to the fixture's configuration.
+
+    Without the version, which the fixture's configuration already has.
+    """
     return config.render(conf, files, binary.version()).partition('\n')[2]
 
 
 class Containerd(fixtures.Fixture):
     """A running containerd with the two test images in it.
 
-    :param handlers: TOML of handlers(), without which there are none
+    :param handlers: TOML of handlers(); by default there are no handlers
     :param conflist: the CNI configuration
-    :param plugins: CNI plugins by name, beside Debian's
-    :param env: for containerd and so for its shims
+    :param plugins: CNI plugins by name, in addition to Debian's
+    :param env: environment variables for containerd and its shims
 
     Attributes: ``root`` (pathlib.Path), ``address`` (str, the socket),
-    ``conf`` (a ConfigOpts of ours that points here, with state_path and
-    run_path inside root), ``client`` (a CriClient), ``log`` (Path).
+    ``conf`` (a ConfigOpts with this address, and with state_path and run_path
+    inside root), ``client`` (a CriClient), ``log`` (Path).
     """
 
     def __init__(self, handlers: str = '',
@@ -129,8 +131,8 @@ class Containerd(fixtures.Fixture):
         self._process: subprocess.Popen[bytes] | None = None
 
     def _setUp(self) -> None:
-        # Not under TMPDIR: a unix socket's path has 107 characters at most,
-        # and containerd's shims add a long one.
+        # Not below TMPDIR: the path of a Unix socket has at most 107 bytes,
+        # and containerd's shims use long ones.
         self.root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
         self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
         self.addCleanup(self._unmount)
@@ -162,7 +164,7 @@ class Containerd(fixtures.Fixture):
         text = _CONFIG + (_CRI_V2 if number == 2 else _CRI_V3)
         (self.root / 'config.toml').write_text(text.format(
             version=number, root=self.root, pause=images.PAUSE,
-            # the CRI plugin wants one, and takes runc when let be
+            # the CRI plugin needs a default; its own is runc
             default=next(iter(runtimes), 'runc')) + self._handlers)
 
     def _write_cni(self) -> None:
@@ -174,7 +176,7 @@ class Containerd(fixtures.Fixture):
             (binaries / name).symlink_to(path)
         folder = self.root / 'cni' / 'net.d'
         folder.mkdir()
-        # the address ranges' book-keeping must not outlive the test
+        # records of used addresses must not outlive the test
         text = json.dumps(self._conflist).replace(
             '"type": "host-local"',
             f'"type": "host-local", "dataDir": "{self.root}/cni/ipam"')
@@ -198,7 +200,7 @@ class Containerd(fixtures.Fixture):
             time.sleep(0.05)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
-        """containerd only: shims and what they run go on."""
+        """Stop containerd only: shims and their VMs keep running."""
         if self._process is not None:
             self._process.send_signal(with_signal)
             self._process.wait(30)
@@ -220,7 +222,7 @@ class Containerd(fixtures.Fixture):
             self.client.remove_pod_sandbox(sandbox.id)
 
     def _unmount(self) -> None:
-        """What a killed shim left mounted, innermost first."""
+        """Unmount the remains of killed shims, innermost first."""
         with open('/proc/self/mounts') as mounts:
             points = [line.split()[1] for line in mounts]
         for point in reversed(points):

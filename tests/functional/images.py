@@ -25,12 +25,12 @@ import tarfile
 BUSYBOX = 'registry.test/kata-openstack/busybox:1'
 PAUSE = 'registry.test/kata-openstack/pause:1'
 
-# name, content (None: folder, str: target of a symlink), mode
+# name, content (bytes: file, str: symlink target, None: folder), mode
 Entry = tuple[str, bytes | str | None, int]
 
 
 def busybox_entries() -> list[Entry]:
-    """A root filesystem of Debian's busybox-static and little else."""
+    """A minimal root file system with Debian's busybox-static."""
     program = '/bin/busybox'
     applets = subprocess.run([program, '--list'], capture_output=True,
                              text=True, check=True).stdout.split()
@@ -72,7 +72,7 @@ def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
           more: Iterable[Iterable[Entry]] = ()) -> None:
     """Write a docker-archive.
 
-    :param more: entries of layers upon the first.
+    :param more: entries of further layers.
     """
     layers = {hashlib.sha256(layer).hexdigest(): layer
               for layer in map(_tar, (entries, *more))}
@@ -102,6 +102,6 @@ def write_busybox(path: pathlib.Path, reference: str = BUSYBOX) -> None:
 
 
 def write_pause(path: pathlib.Path, reference: str = PAUSE) -> None:
-    """The sandbox image: a process that does nothing, for ever."""
+    """Write the sandbox image: a process that sleeps forever."""
     write(path, reference, busybox_entries(), command=[],
           entrypoint=['/bin/busybox', 'sleep', 'infinity'])

@@ -12,9 +12,9 @@
 
 """A node for tests: containerd with the handlers that this host can run.
 
-On a host without usable KVM that is the embedded runtime, emulated. What
-takes long to make (guest image, VM template) is kept in a folder between
-runs: KATA_TEST_STATE, or /var/tmp/kata-openstack-test.
+On a host without usable KVM, this is the embedded runtime with emulation. The
+guest image and the VM template take long to create, so a folder keeps them
+between runs: KATA_TEST_STATE, or /var/tmp/kata-openstack-test.
 """
 
 import functools
@@ -46,7 +46,7 @@ HOST = 'node1'
 
 
 def configure(conf: cfg.ConfigOpts) -> None:
-    """Let it use what prepared() made."""
+    """Set the options so that they match the guest of prepared()."""
     conf.set_override('state_path', str(STATE / 'lib'))
     conf.set_override('run_path', str(STATE / 'run'))
     conf.set_override('allow_emulation', True, 'kata')
@@ -56,7 +56,7 @@ def configure(conf: cfg.ConfigOpts) -> None:
 
 @functools.cache
 def prepared() -> str:
-    """Make the guest once a process.
+    """Create the guest, once in each process.
 
     :returns: containerd's configuration of the handlers, as TOML
     """
@@ -75,12 +75,15 @@ def prepared() -> str:
 
 
 def programs() -> pathlib.Path:
-    """Where our console scripts are."""
+    """The folder of our console scripts."""
     return pathlib.Path(sys.executable).parent
 
 
 class Containerd(containerd.Containerd):
-    """With kata handlers and kata-cni; cni_socket is kata-compute's."""
+    """containerd with kata handlers and kata-cni.
+
+    ``cni_socket`` is the socket on which kata-compute serves kata-cni.
+    """
 
     def __init__(self) -> None:
         self.cni_socket = f'/tmp/kt-{uuid.uuid4().hex[:12]}.sock'
@@ -89,7 +92,7 @@ class Containerd(containerd.Containerd):
             plugins={'kata-cni': programs() / 'kata-cni'},
             conflist={'cniVersion': '1.0.0', 'name': 'kata', 'plugins': [
                 {'type': 'kata-cni', 'socket': self.cni_socket}]},
-            # containerd 1.6 looks for shims along its PATH only
+            # containerd 1.6 looks for shims only in its PATH
             env={'PATH': f'{programs()}:{os.environ["PATH"]}'})
 
     def _setUp(self) -> None:
@@ -100,9 +103,9 @@ class Containerd(containerd.Containerd):
 
 
 class Node(fixtures.Fixture):
-    """kata-compute within this process, over containerd.
+    """kata-compute in this process, with a real containerd.
 
-    :param options: to be set, by (group, option)
+    :param options: values of options, by (group, option)
 
     Attributes: ``containerd``, ``conf``, ``service``, ``api``.
     """
@@ -134,7 +137,7 @@ class Node(fixtures.Fixture):
         self.service.start()
 
     def _stop(self) -> None:
-        # while the CNI socket is served: sandboxes cannot stop without
+        # while the service runs: stopping a sandbox needs its CNI socket
         for pod in self.call('list_pods'):
             self.call('delete_pod', pod['uuid'])
         self.service.stop()
@@ -146,7 +149,7 @@ class Node(fixtures.Fixture):
 
     def pod(self, command: list[str] | None = None, **fields: Any
             ) -> dict[str, Any]:
-        """A request for a pod of one busybox, which sleeps."""
+        """A request for a pod with one busybox container that sleeps."""
         ident = str(uuid.uuid4())
         container = {
             'uuid': ident, 'name': 'test', 'image': images.BUSYBOX,
@@ -158,14 +161,17 @@ class Node(fixtures.Fixture):
 
     def run(self, command: list[str] | None = None, **fields: Any
             ) -> dict[str, Any]:
-        """:returns: the request of a pod that was created and started"""
+        """Create and start a pod.
+
+        :returns: its request
+        """
         pod = self.pod(command, **fields)
         self.call('create_pod', pod)
         self.call('start_pod', pod)
         return pod
 
     def execute(self, pod: dict[str, Any], *command: str) -> str:
-        """Standard output and error of a command that succeeds."""
+        """Run a command that must succeed, and return its output."""
         done = self.call('exec_sync', pod['uuid'], list(command))
         if done['exit_code']:
             raise AssertionError(f'{command}: {done}')

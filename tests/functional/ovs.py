@@ -26,9 +26,9 @@ BRIDGE = 'kt-br-int'
 
 
 class PrivateNetwork(fixtures.Fixture):
-    """Moves the main thread, and what it starts, to a new namespace.
+    """Moves the main thread and its child processes to a new namespace.
 
-    It must be the main thread: the namespace of a process is its.
+    Use it in the main thread only: /proc/self is that thread's.
     """
 
     _CLONE_NEWNET = 0x40000000
@@ -43,15 +43,15 @@ class PrivateNetwork(fixtures.Fixture):
 
 
 class OpenVSwitch(fixtures.Fixture):
-    """With a bridge of the datapath netdev. Attribute: ``connection``.
+    """A switch with a netdev bridge. Attribute: ``connection``.
 
-    It lives in a network namespace of its own, into which the calling
-    thread goes with it: a namespace can have only one of its kind.
+    It runs in a new network namespace, and the calling thread moves there
+    too, because a namespace can have only one userspace datapath.
     """
 
     def _setUp(self) -> None:
         self.useFixture(PrivateNetwork())
-        # not under TMPDIR: a unix socket's path has 107 characters at most
+        # not below TMPDIR: the path of a Unix socket has at most 107 bytes
         self.root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
         self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
         database = self.root / 'conf.db'
@@ -66,7 +66,7 @@ class OpenVSwitch(fixtures.Fixture):
         self._start('ovs-vswitchd', self.connection, '--disable-system')
         self.vsctl('add-br', BRIDGE, '--', 'set', 'bridge', BRIDGE,
                    'datapath_type=netdev')
-        # netdev bridges are real interfaces of the host
+        # a netdev bridge is a real network interface
         self.addCleanup(self.vsctl, '--if-exists', 'del-br', BRIDGE)
 
     def _start(self, program: str, *args: str) -> None:

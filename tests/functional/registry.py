@@ -25,7 +25,7 @@ import fixtures
 from tools.quickstart import images
 
 USER, PASSWORD = 'user', 'right'
-# docker-registry takes bcrypt only; this is PASSWORD's, of the lowest cost
+# docker-registry accepts bcrypt only; hash of PASSWORD with the lowest cost
 _HASH = '$2b$04$2ze8sseD97pHlw1H8Mnn2.aWkUbWHfUJ5wv/msMmFRyj5i60.V7fy'
 
 _CONFIG = '''\
@@ -43,8 +43,11 @@ def free_port() -> int:
 
 
 class Registry(fixtures.Fixture):
-    """Attribute: ``address``, as 127.0.0.1:4711, which containerd takes
-    for plain HTTP."""
+    """A running registry.
+
+    Attribute: ``address``, such as 127.0.0.1:4711. containerd uses plain HTTP
+    for it.
+    """
 
     def __init__(self, password: bool = False) -> None:
         super().__init__()
@@ -77,7 +80,10 @@ class Registry(fixtures.Fixture):
                 time.sleep(0.05)
 
     def push(self, archive: pathlib.Path, name: str) -> str:
-        """:returns: the reference of a docker-archive, now in here"""
+        """Push a docker-archive.
+
+        :returns: its reference in this registry
+        """
         reference = f'{self.address}/{name}'
         credentials = (['--dest-creds', f'{USER}:{PASSWORD}']
                        if self._password else [])

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How properties are tested: however slow the machine is at that moment."""
+"""Unit tests. Property tests have no deadline: the machine may be slow."""
 
 import hypothesis
 

@@ -16,4 +16,4 @@ from oslotest import base
 
 
 class TestCase(base.BaseTestCase):
-    """Captures logs; fails a test that leaves a patch behind."""
+    """Captures logs and output, and stops patches after each test."""

@@ -12,8 +12,8 @@
 
 """A gRPC server that answers as containerd does, and fails on demand.
 
-Real clients talk to it through a real socket; only the VMs are missing.
-What containerd itself does is tested in tests/functional.
+Real clients connect to it through a real socket; only the VMs are missing.
+tests/functional tests containerd itself.
 """
 
 from concurrent import futures
@@ -54,12 +54,12 @@ from kata_openstack.runtime.containerd.protos import version_pb2_grpc
 
 
 class State:
-    """What the services share.
+    """State that the services share.
 
-    fail: by method name, (status code, details) of its next calls;
-    fail_after: by method name, what else fails from its next call on;
-    calls: (method, request) of every call; images: by reference, an id;
-    metadata: of the last call of a native service.
+    fail: method name -> (status code, details); its calls fail with these;
+    fail_after: method name -> entries that its next call adds to ``fail``;
+    calls: (method, request) of every call; images: reference -> image ID;
+    metadata: of the last call.
     """
 
     def __init__(self, root: pathlib.Path) -> None:
@@ -98,7 +98,7 @@ class State:
         return self.root / f'upper-{container_id}' / 'fs'
 
     def remove(self, container_id: str) -> None:
-        """With its snapshot, as containerd does."""
+        """Remove a container with its snapshot, as containerd does."""
         if self.containers.pop(container_id, None):
             shutil.rmtree(self.upper(container_id).parent)
 
@@ -251,7 +251,7 @@ class Content(content_pb2_grpc.ContentServicer):
 
 
 class ImageRecords(images_pb2_grpc.ImagesServicer):
-    """CRI knows an image from the event of its creation on."""
+    """The image service; CRI learns of images from creation events."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -333,7 +333,7 @@ class Snapshots(snapshots_pb2_grpc.SnapshotsServicer):
 
 
 class Introspection(introspection_pb2_grpc.IntrospectionServicer):
-    """As containerd without a thin pool: devmapper is there and failed."""
+    """Plugins of a containerd without a thin pool: devmapper failed."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -369,9 +369,9 @@ class Tasks(tasks_pb2_grpc.TasksServicer):
 
 
 class Events(events_pb2_grpc.EventsServicer):
-    """Each subscription gets the next list of state.streams, and ends.
+    """Each subscription gets the next list of state.streams, then ends.
 
-    With none left it stays open and silent.
+    If none is left, it stays open without events.
     """
 
     def __init__(self, state: State) -> None:
@@ -387,10 +387,13 @@ class Events(events_pb2_grpc.EventsServicer):
 
 
 class FakeContainerd(fixtures.Fixture):
-    """Attributes: ``conf`` that points to it, ``state``."""
+    """A running fake containerd.
+
+    Attributes: ``conf`` (a ConfigOpts with its address), ``state``.
+    """
 
     def _setUp(self) -> None:
-        # not under TMPDIR: a unix socket's path has 107 characters at most
+        # not below TMPDIR: the path of a Unix socket has at most 107 bytes
         root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
         self.state = State(root)
@@ -405,7 +408,7 @@ class FakeContainerd(fixtures.Fixture):
         self.addCleanup(self.state.closing.set)
 
     def stop(self) -> None:
-        """As if containerd had ended; its state remains."""
+        """Stop serving, as when containerd exits; the state stays."""
         self.server.stop(None).wait()
 
     def start(self) -> None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a request shows of its needs."""
+"""Needs that follow from a request."""
 
 import hypothesis
 from hypothesis import strategies
@@ -45,7 +45,7 @@ class TestDerive(base.TestCase):
                          'kata-openstack.io/isolation': 'confidential'},
             images=[{'kata_needs': 'gpu', 'kata_isolation': 'hardware'},
                     {'kata-openstack.io/needs': 'vm-template',
-                     'maintainer': 'somebody'}])
+                     'maintainer': 'someone'}])
         self.assertEqual({'resize', 'nydus', 'gpu', 'vm-template'},
                          found.needs)
         self.assertEqual('confidential', found.isolation)

@@ -24,7 +24,7 @@ from tests.unit import base
 
 
 class BrokenContainerd(kata.Containerd):
-    """The shim is not told where its VMs' memory is to be."""
+    """Its handler names a configuration file that does not exist."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +32,7 @@ class BrokenContainerd(kata.Containerd):
 
 
 class HandlerWithoutVM(kata.Containerd):
-    """Somebody has named runc's shim where ours ought to be."""
+    """Its handler uses runc's shim instead of ours."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class HandlerWithoutVM(kata.Containerd):
 
 
 class TestCanary(base.TestCase):
-    """kata-cni has nobody to ask here: a canary has no network."""
+    """No kata-compute serves kata-cni: a canary has no network."""
 
     def start(self, containerd):
         self.containerd = self.useFixture(containerd)
@@ -76,7 +76,7 @@ class TestCanary(base.TestCase):
         self.assertGreater(record.seconds, 0)
         self.assertEqual([], list(
             self.containerd.client.list_pod_sandboxes()))
-        self.assertTrue(self.canaries().start())  # nothing is left to try
+        self.assertTrue(self.canaries().start())  # no canary is left to run
 
     def test_a_handler_that_does_not_start(self):
         self.start(BrokenContainerd())

@@ -28,7 +28,7 @@ from tests.unit import base
 class ServiceTest(base.TestCase):
 
     def test_without_containerd(self):
-        """It starts, says that it can run nothing, and stops on SIGTERM."""
+        """It starts, logs that it can run nothing, and stops on SIGTERM."""
         root = pathlib.Path(self.useFixture(fixtures.TempDir(
             rootdir='/tmp')).path)
         (root / 'kata.conf').write_text(

@@ -31,7 +31,7 @@ from kata_openstack.runtime.containerd import install
 from tests.functional import kata
 from tests.unit import base
 
-# What an operator has: comments, an odd order, a value in the CRI section.
+# An operator's file: comments, unusual order, a value in the CRI section.
 _CONFIG = '''\
 # the operator's file
 version = {version}
@@ -56,7 +56,7 @@ _CRI = {2: '''\
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_address = "127.0.0.1"
 '''}
-# Starts containerd anew, without any service manager.
+# Restarts containerd without a service manager.
 _RESTART = '''\
 #!/bin/sh
 if [ -f {root}/pid ]; then
@@ -73,7 +73,7 @@ class TestConfigure(base.TestCase):
         super().setUp()
         if os.geteuid() != 0:
             self.skipTest('containerd needs root')
-        # not under TMPDIR: the path of a socket must be short
+        # not below TMPDIR: the path of a socket must be short
         self.root = pathlib.Path(self.useFixture(
             fixtures.TempDir(rootdir='/tmp')).path)
         (self.root / 'etc').mkdir()
@@ -112,7 +112,7 @@ class TestConfigure(base.TestCase):
         return code, app.stdout.getvalue()
 
     def handlers(self):
-        """Those of the running containerd."""
+        """The handlers of the running containerd."""
         conf = cfg.ConfigOpts()
         opts.register_opts(conf)
         conf([], default_config_files=[str(self.root / 'node.conf')])
@@ -140,7 +140,7 @@ class TestConfigure(base.TestCase):
                         set(self.config.read_text().splitlines()))
         backup = self.config.with_name('config.toml.before-kata-openstack')
         self.assertEqual(self.before, backup.read_text())
-        # containerd's own default would be lost by naming another one
+        # containerd would drop its default runtime when another is named
         self.assertLessEqual(
             {'runc', 'kata-embedded'},
             edit.runtimes(binary.dump(self.config)).keys())
@@ -152,7 +152,11 @@ class TestConfigure(base.TestCase):
         self.assertEqual(before, self.files())
 
     def test_the_default_runtime_is_the_operators(self):
-        """Of what naming ours made necessary, nothing is taken back."""
+        """A second run keeps runc as changed by the operator.
+
+        The first run had to copy it into the file, because containerd drops
+        it when another runtime is named.
+        """
         self.assertEqual(0, self.run_cli()[0])
         text = self.config.read_text().replace(
             'SystemdCgroup = false', 'SystemdCgroup = true') + (
@@ -161,7 +165,7 @@ class TestConfigure(base.TestCase):
         self.config.write_text(text)
         self.assertEqual(0, self.run_cli()[0])
         self.assertEqual(text, self.config.read_text())
-        # 'runc' is in it only for a containerd that does not merge imports
+        # only a containerd that does not merge imports needs 'runc' in it
         runtimes = edit.runtimes(binary.dump(self.config))
         self.assertLessEqual({'other', 'kata-embedded'}, runtimes.keys())
         if '.runtimes.runc' in text:
@@ -193,7 +197,7 @@ class TestConfigure(base.TestCase):
         self.assertIn('runtime_type = "mine"', self.config.read_text())
 
     def test_rollback(self):
-        """containerd takes the file, and does not come up with it."""
+        """containerd accepts the file, but does not start with it."""
         script = self.root / 'restart'
         script.write_text(
             f'#!/bin/sh\nif grep -rq kata-embedded {self.root}/etc; then '
@@ -203,11 +207,11 @@ class TestConfigure(base.TestCase):
         self.assertEqual(self.before, self.config.read_text())
         self.assertFalse((self.root / 'etc/certs.d/docker.io/hosts.toml')
                          .exists())
-        self.assertTrue((self.root / 'pid').exists())  # it runs as before
+        self.assertTrue((self.root / 'pid').exists())  # running again
         self.assertEqual(3, self.run_cli('--check')[0])
 
     def test_rollback_without_the_handlers(self):
-        """containerd comes up, but as if nothing had been configured."""
+        """containerd starts, but without the configured handlers."""
         other = self.root / 'other.toml'
         other.write_text(self.before)
         script = self.root / 'restart'

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""containerd itself reads what we render, and answers the upgrade check."""
+"""containerd reads our configuration, and answers the upgrade check."""
 
 import io
 import json
@@ -60,7 +60,7 @@ class TestContainerd(base.TestCase):
 
     def test_containerd_has_our_handler(self):
         _, service = self.start()
-        # containerd 2 has runc beside all others
+        # containerd 2 always has runc too
         self.assertEqual({'kata-clh'}, service.client.handlers() - {'runc'})
 
     def host(self, command):
@@ -78,7 +78,7 @@ class TestContainerd(base.TestCase):
         self.assertEqual(self.version.partition('~')[0],
                          found['version'].partition('~')[0])
         self.assertIn('overlayfs', found['snapshotters'])
-        # it is there, and not set up
+        # installed, but not set up
         self.assertNotIn('devmapper', found['snapshotters'])
 
     def test_host_check_says_what_containerd_has(self):

@@ -25,7 +25,7 @@ from tests.unit.runtime.host import hosts
 
 
 class TestCli(base.TestCase):
-    """The real command, on a recorded host."""
+    """The real command, with the probe result of a recorded host."""
 
     def run_cli(self, *argv, config='', **host):
         record = hosts.recorded(self, **host)
@@ -33,7 +33,7 @@ class TestCli(base.TestCase):
             'kata_openstack.runtime.node.probe.probe',
             return_value=record.probe()))
         file = record.root / 'node.conf'
-        # nobody listens there
+        # no containerd listens on the address below
         self.run_path = record.root / 'run'
         self.prepare()
         file.write_text(f'[DEFAULT]\nrun_path = {self.run_path}\n'
@@ -46,7 +46,7 @@ class TestCli(base.TestCase):
         return code, app.stdout.getvalue()
 
     def prepare(self):
-        """What is there before the command runs."""
+        """Hook that subclasses use to create files before the command runs."""
 
     def test_host_check_json(self):
         code, out = self.run_cli('host', 'check', '-f', 'json',

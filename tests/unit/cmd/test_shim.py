@@ -34,7 +34,7 @@ class TestFlags(base.TestCase):
             shim._parse(['--id=abc', '--bundle=/b', 'delete']))
 
     def test_it_stays_quick_to_start(self):
-        """What most of its runs need must not grow unnoticed."""
+        """Most runs need few modules; heavy imports would slow down all."""
         loaded = subprocess.run(
             [sys.executable, '-c', 'import sys, kata_openstack.cmd.shim; '
              'print(*sys.modules)'], capture_output=True, text=True,

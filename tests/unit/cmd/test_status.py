@@ -29,7 +29,7 @@ FAILURE = upgradecheck.Code.FAILURE
 
 
 class Client:
-    """What the CRI client answers; the real one is tested elsewhere."""
+    """A stand-in for the CRI client, which has its own tests."""
 
     def __init__(self, version='1.7.24', api='v1', handlers=('kata-clh',)):
         self._version = version
@@ -77,7 +77,7 @@ class TestStatus(base.TestCase):
     def test_containerd_does_not_answer(self):
         results = self.results(Client(version=None))
         self.assertEqual(FAILURE, results['containerd'].code)
-        # nothing is held against handlers that nobody could ask for
+        # handlers are not compared with a containerd that does not answer
         self.assertEqual(OK, results['Handlers'].code)
 
     def test_containerd_is_too_old(self):
@@ -106,7 +106,7 @@ class TestStatus(base.TestCase):
     def test_options(self):
         old = cfg.StrOpt('new_name', deprecated_name='old_name')
         gone = cfg.StrOpt('gone', deprecated_for_removal=True,
-                          deprecated_reason='Nobody needs it.')
+                          deprecated_reason='It is obsolete.')
         self.useFixture(fixtures.MockPatch(
             'kata_openstack.conf.kata.OPTS', [*kata.OPTS, old, gone]))
         result = self.results(
@@ -114,6 +114,6 @@ class TestStatus(base.TestCase):
                    'gone = b\nallow_emulaton = true\n')['Options']
         self.assertEqual(WARNING, result.code)
         self.assertIn('is now called new_name', result.details)
-        self.assertIn('Nobody needs it.', result.details)
+        self.assertIn('It is obsolete.', result.details)
         self.assertIn('allow_emulaton', result.details)
         self.assertNotIn('debug', result.details)

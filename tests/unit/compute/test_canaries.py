@@ -30,7 +30,7 @@ from tests.unit.runtime.host import hosts
 
 
 class TestCanaries(base.TestCase):
-    """Against a containerd that answers, or fails as it is told to."""
+    """Canaries with a fake containerd that answers, or fails on demand."""
 
     def setUp(self):
         super().setUp()
@@ -62,7 +62,7 @@ class TestCanaries(base.TestCase):
 
     def test_a_handler_that_works(self):
         self.assertFalse(self.canaries().start())
-        # this waits for the canary
+        # info() waits for the canary
         self.assertEqual(['kata', 'kata-embedded'], self.info()['runtimes'])
         [config] = self.runs()
         options = config.linux.security_context.namespace_options
@@ -195,7 +195,7 @@ class TestCanaries(base.TestCase):
         found._look()
         self.assertEqual([], self.info()['runtimes'])
         self.fake.state.handlers = ['kata-embedded']
-        # in doubt from its first moment on
+        # not offered before its canary has run
         self.assertEqual([], self.info()['runtimes'])
         found.start()
         self.wait_for(lambda: self.info()['runtimes'] == [
@@ -203,7 +203,7 @@ class TestCanaries(base.TestCase):
         self.assertEqual(1, len(self.runs()))
 
     def test_a_containerd_that_is_not_ready_yet(self):
-        """What could not be tried is not offered, and tried soon."""
+        """An untested handler is not offered, and is tested soon after."""
         self.useFixture(fixtures.MonkeyPatch(
             'kata_openstack.compute.canaries._FIRST_RETRY', 0.05))
         self.fake.state.fail['Version'] = (
@@ -247,7 +247,7 @@ class TestCanaries(base.TestCase):
         self.assertEqual({}, self.fake.state.sandboxes)
 
     def test_a_containerd_that_goes_meanwhile(self):
-        """What was begun is removed when it is back."""
+        """The started canary is removed when containerd is back."""
         self.useFixture(fixtures.MonkeyPatch(
             'kata_openstack.compute.canaries._FIRST_RETRY', 0.05))
         gone = (grpc.StatusCode.UNAVAILABLE, 'transport is closing')

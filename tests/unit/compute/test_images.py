@@ -51,7 +51,7 @@ class NormaliseTest(base.TestCase):
 
 
 class PullErrorTest(base.TestCase):
-    """Words of containerd 1.6 and 1.7 for what they are."""
+    """Error texts of containerd 1.6 and 1.7, and their exceptions."""
 
     def test_table(self):
         resolve = 'failed to resolve reference "r/i:1": '

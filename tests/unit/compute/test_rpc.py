@@ -31,7 +31,10 @@ STATUS = objects.PodStatus(uuid='u', kind='container', sandbox_id='s',
 
 
 class Parts:
-    """Pods, containers, images and inventory in one: records, answers."""
+    """Stands in for pods, containers, images and inventory.
+
+    Records the calls and returns fixed answers.
+    """
 
     def __init__(self):
         self.calls = []
@@ -111,7 +114,7 @@ class RpcTest(base.TestCase):
         self.assertIn('Traceback', self.log.output)
 
     def test_what_nobody_waits_for_is_not_done(self):
-        """As after a start of kata-compute, with what the broker kept."""
+        """As after a restart of kata-compute, with old requests queued."""
         with fixtures.MonkeyPatch(
                 'kata_openstack.compute.manager.time',
                 types.SimpleNamespace(time=lambda: 4e9)):

@@ -20,7 +20,7 @@ class TestOpts(base.TestCase):
     def test_default_is_the_top_level(self):
         conf = cfg.ConfigOpts()
         opts.register_opts(conf)
-        opts.register_opts(conf)  # again is no error
+        opts.register_opts(conf)  # a second time is no error
         conf([], default_config_files=[])
         self.assertEqual('/var/lib/kata-openstack', conf.state_path)
         self.assertEqual(['clh', 'qemu', 'embedded'],

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every notification is as its sample in doc/notification_samples.
+"""Every notification matches its sample in doc/notification_samples.
 
-To write them anew after a change (and a new version of the payload):
+After a change (with a new version of the payload), regenerate the samples:
 KATA_WRITE_SAMPLES=1 stestr run test_samples
 """
 
@@ -139,7 +139,7 @@ class SamplesTest(base.TestCase):
         self.assertEqual([], self.sent)
         back.set()
         self.fake.stop()
-        # one is under way, three wait, and the rest is too much
+        # one is being sent, three wait, and the rest is dropped
         self.assertIn([s[1] for s in self.sent],
                       [list(told[:3]), list(told[:4])])
 
@@ -147,7 +147,7 @@ class SamplesTest(base.TestCase):
 class VersionsTest(base.TestCase):
 
     def test_a_change_needs_a_new_version(self):
-        """Raise VERSION, see the rule in the module, then change this."""
+        """Raise VERSION (the module has the rule), then FINGERPRINTS."""
         checker = fixture.ObjectVersionChecker({
             cls.__name__: [cls] for cls in (
                 objects.FaultPayload, objects.SandboxPayload,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every hypervisor of upstream against every need, as Kata 4.1 states it."""
+"""The needs that each handler offers; upstream's as Kata 4.1 states them."""
 
 import itertools
 
@@ -20,7 +20,7 @@ from kata_openstack.runtime.hypervisors import loader
 from kata_openstack.runtime import selection
 from tests.unit import base
 
-# Columns in this order; x: it is offered.
+# Columns in this order; x: the handler offers the need.
 COLUMNS = (
     'block-rootfs', 'block-volume', 'confidential', 'cpu-hotplug', 'gpu',
     'guest-pull', 'memory-hotplug', 'nydus', 'privileged', 'resize', 'se',

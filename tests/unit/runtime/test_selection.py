@@ -48,7 +48,7 @@ policies = strategies.fixed_dictionaries({
 
 def satisfies(chosen, needs, isolation='none', allowed=None, cpus=None,
               memory_mib=None):
-    """Written in another way than the code that is tested."""
+    """The expected result, computed in another way than in the product."""
     strength = {'none': 0, 'hardware': 1, 'confidential': 2}
     return all((
         chosen.usable, set(needs) <= chosen.offers,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Base of the driver's tests: Zun's own objects on a database in memory."""
+"""Base of the driver's tests: Zun's objects with an in-memory database."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -76,14 +76,14 @@ class DriverTestCase(base.TestCase):
 
     def delete_allocation_for_container(self, context: Any,
                                         uuid: str) -> bool:
-        """As Zun's client of Placement, with ``self.allocated``."""
+        """Stands in for Zun's Placement client; uses ``self.allocated``."""
         if uuid not in self.allocated:
             return False
         self.allocated.remove(uuid)
         return True
 
     def get(self, url: str) -> Any:
-        """As Zun's client of Placement, with ``self.generation``."""
+        """Stands in for Zun's Placement client; see ``self.generation``."""
         return SimpleNamespace(json=lambda: {'generation': self.generation})
 
     def config(self, group: str | None = None, **values: Any) -> None:
@@ -92,7 +92,7 @@ class DriverTestCase(base.TestCase):
             self.addCleanup(CONF.clear_override, name, group)
 
     def container(self, **values: Any) -> Any:
-        """A container as zun-api leaves it for zun-compute."""
+        """A container as zun-api passes it to zun-compute."""
         record = zun_objects.Container(self.context, **{
             'uuid': uuidutils.generate_uuid(), 'name': 'c 1',
             'project_id': 'p1', 'user_id': 'u1', 'host': HOST,
@@ -107,13 +107,13 @@ class DriverTestCase(base.TestCase):
         return type(record).get_by_uuid(self.context, record.uuid)
 
     def requested(self, **values: Any) -> list[dict[str, Any]]:
-        """The networks as zun-api passes them."""
+        """Requested networks as zun-api passes them."""
         return [{'network': self.neutron.NETWORK, 'port': '',
                  'router:external': False, 'shared': False, 'fixed_ip': '',
                  'preserve_on_delete': False, **values}]
 
     def user_port(self) -> str:
-        """A port of the user's own, not bound yet."""
+        """Create an unbound port that belongs to the user."""
         return self.neutron.create_port({'port': {
             'network_id': self.neutron.NETWORK, 'name': 'mine',
             'device_id': '', 'device_owner': '',

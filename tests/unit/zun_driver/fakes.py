@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Stand-ins for the two services that the driver talks to.
+"""Stand-ins for the two services that the driver calls.
 
-Both keep real state, so that a test can ask what is left behind.
+Both keep real state, so that tests can check for leftovers.
 """
 
 import copy
@@ -40,7 +40,7 @@ INFO = {'runtimes': ['kata', 'kata-embedded'], 'handlers': [],
 
 
 class ComputeAPI:
-    """As kata_openstack.compute.rpcapi.ComputeAPI, for one node.
+    """Stands in for kata_openstack.compute.rpcapi.ComputeAPI, for one node.
 
     ``fail[method] = error`` makes a method raise.
     """
@@ -103,7 +103,7 @@ class ComputeAPI:
         try:
             self._called('start_pod', ctxt, host, objects.Pod.from_dict(pod))
         except (exception.CommandNotFound, exception.NetworkFailed):
-            # a pod whose first start fails is given up by the node
+            # the node removes a pod whose first start fails
             if all(c.state == 'created'
                    for c in self._pod(pod['uuid']).containers):
                 del self.pods[pod['uuid']]
@@ -159,7 +159,7 @@ class ComputeAPI:
 
 
 class Neutron:
-    """A neutronclient with one network, or as a test arranges it."""
+    """Stands in for neutronclient; has one network unless a test adds more."""
 
     NETWORK = '6c6bcd3e-0000-4000-8000-000000000001'
 
@@ -192,7 +192,7 @@ class Neutron:
             for s in self.subnets[port['network_id']]]
         self._bind(port)
         self.ports[port['id']] = port
-        self._called('create_port')  # a failure may come after the deed
+        self._called('create_port')  # the port exists despite a failure
         return {'port': copy.deepcopy(port)}
 
     def _bind(self, port):

@@ -68,7 +68,7 @@ class TestResources(base.DriverTestCase):
         self.assertEqual(['get_node_info'], [c[0] for c in self.api.calls])
 
     def tree(self, generation=5):
-        # without eventlet's locks a tree cannot be copied
+        # a tree can only be copied with eventlet's locks
         self._replace(zun_driver, 'copy', SimpleNamespace(
             deepcopy=lambda tree: tree))
         tree = provider_tree.ProviderTree()
@@ -88,7 +88,7 @@ class TestResources(base.DriverTestCase):
             'MEMORY_MB']['total'])
 
     def test_no_update_that_placement_would_refuse(self) -> None:
-        """Zun would leave the container that it creates in Creating."""
+        """A refusal makes Zun leave the new container in Creating."""
         tree, uuid = self.tree()
         self.generation = 6
         before = tree.data(uuid)

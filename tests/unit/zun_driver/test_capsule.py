@@ -28,7 +28,7 @@ class TestCapsule(base.DriverTestCase):
         self.driver = module.KataCapsuleDriver()
 
     def capsule(self, count=2, **values):
-        """As zun-api leaves it for zun-compute."""
+        """A capsule as zun-api passes it to zun-compute."""
         common = {'project_id': 'p1', 'user_id': 'u1', 'status': 'Creating',
                   'restart_policy': {'Name': 'always',
                                      'MaximumRetryCount': '0'}}

@@ -35,7 +35,7 @@ class ContainerTestCase(base.DriverTestCase):
         self.driver = module.KataContainerDriver()
 
     def create(self, **values):
-        """The calls of zun-compute's manager for a create."""
+        """Create a container with the calls of zun-compute's manager."""
         record = self.container(**values)
         image, loaded = self.driver.pull_image(
             self.context, 'registry.example/app', '1', 'always', 'docker',
@@ -121,7 +121,7 @@ class TestCreate(ContainerTestCase):
         record = self.create()
         pod = self.api.requests[record.uuid]
         self.assertEqual((['nydus'], 'hardware'), (pod.needs, pod.isolation))
-        # a new VM after a stop must do so too
+        # the new VM of a later start must have the same isolation
         self.api.labels.clear()
         self.driver.start(self.context, self.reload(record))
         started = next(c for c in self.api.calls if c[0] == 'start_pod')[2]
@@ -141,7 +141,7 @@ class TestCreate(ContainerTestCase):
         self.assertEqual('kata', self.api.requests[record.uuid].runtime)
 
     def test_sandbox_image_as_a_tenants_image(self) -> None:
-        """Zun pulls that one for capsules; pull_image() does nothing."""
+        """Zun also pulls it for capsules, so pull_image() does nothing."""
         record = self.container(image='kubernetes/pause')
         image, _ = self.driver.pull_image(
             self.context, 'kubernetes/pause', 'latest', 'always', 'docker')
@@ -246,7 +246,7 @@ class TestLife(ContainerTestCase):
                                       record.cni_metadata))
             self.assertIn(record.uuid, self.api.pods)
             self.assertNotIn('delete_pod', [c[0] for c in self.api.calls])
-            record.status = 'Error'  # as the manager sets it
+            record.status = 'Error'  # as set by the manager
             record.save(self.context)
             del self.api.fail['start_pod']
             record = self.driver.start(self.context, self.reload(record))
@@ -274,7 +274,7 @@ class TestLife(ContainerTestCase):
 
     def test_second_start_is_not_the_first(self) -> None:
         record = self.create()
-        stale = self.reload(record)  # waits while the first one runs
+        stale = self.reload(record)  # waits during the first start
         self.driver.start(self.context, record)
         record.save(self.context)
         self.api.pods.clear()
@@ -382,7 +382,7 @@ class TestLife(ContainerTestCase):
             self.assertTrue(record.status_reason)
 
     def test_reboot_of_what_was_never_created(self) -> None:
-        """zun-api has set Restarting, and sync asks nothing of it."""
+        """zun-api has set Restarting, which sync would not correct."""
         record = self.container(status='Restarting')
         self.assertRaises(zun_exc.Invalid, self.driver.reboot, self.context,
                           record, None)
@@ -421,7 +421,7 @@ class TestLife(ContainerTestCase):
         self.assertEqual({}, self.neutron.ports)
 
     def test_rebuild(self) -> None:
-        """As the manager does it: delete with the ports kept, create."""
+        """As the manager does it: delete but keep the ports, then create."""
         record = self.run_container()
         (port,) = self.neutron.ports
         self.assertTrue(self.driver.check_container_exist(record))
@@ -442,7 +442,7 @@ class TestLife(ContainerTestCase):
 
 
     def prepare_rebuild(self, **requested):
-        """What the manager does before it pulls the image."""
+        """Prepare a rebuild as the manager does before it pulls the image."""
         self._networks = self.requested(**requested)
         record = self.run_container()
         record.save(self.context)
@@ -476,7 +476,7 @@ class TestLife(ContainerTestCase):
         self.assertEqual(record.uuid, port['device_id'])
 
     def test_rebuild_whose_create_fails_leaves_no_port(self) -> None:
-        """Zun unsets the host then: no later delete gets here."""
+        """Zun then unsets the host, so no later delete reaches the driver."""
         for method, error in (
                 ('create_pod', exception.NoHandler(why='none')),
                 ('show_network', neutron_exc.InternalServerError())):
@@ -642,7 +642,7 @@ class TestOutput(ContainerTestCase):
 class TestContract(ContainerTestCase):
 
     def test_every_operation_is_answered(self) -> None:
-        """Nothing of Zun's interface is left to NotImplementedError."""
+        """No method of Zun's interface raises NotImplementedError."""
         names = [name for name, _ in inspect.getmembers(
             zun_driver.ContainerDriver, inspect.isfunction)]
         names += ['load_image', 'inspect_image', 'get_image',
@@ -654,7 +654,7 @@ class TestContract(ContainerTestCase):
                           inspect.unwrap(method).__module__, name)
 
     def test_fake_is_like_the_real_client(self) -> None:
-        """Else these tests would say nothing."""
+        """These tests prove nothing if the signatures differ."""
         for name, method in inspect.getmembers(fakes.ComputeAPI,
                                                inspect.isfunction):
             if name.startswith('_') or name == 'set_state':

@@ -20,7 +20,7 @@ from tests.unit import base
 
 
 def over_rpc(error, module_name):
-    """What the other side of an RPC gets to see."""
+    """The error as the client of an RPC receives it."""
     try:
         raise error
     except type(error) as e:

@@ -25,10 +25,10 @@ SAMPLE = (pathlib.Path(__file__).parents[3] / 'etc' / 'kata-openstack'
 class TestPolicySample(base.TestCase):
 
     def test_rules_are_zuns(self) -> None:
-        """With what is commented out as well: a typo would be ignored."""
+        """Includes commented rules; Zun ignores rules with a typo."""
         text = SAMPLE.read_text().replace('# "', '"')
         rules = yaml.safe_load(text)
         self.assertIn('container:create:runtime', rules)
         known = {rule.name for rule in policies.list_rules()}
         self.assertEqual(set(), set(rules) - known)
-        policy.Rules.from_dict(rules)  # the checks can be parsed
+        policy.Rules.from_dict(rules)  # parses the checks

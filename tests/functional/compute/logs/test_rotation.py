@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whatever a container writes, its log on the host has a limit."""
+"""The log of a container on the host has a limit."""
 
 import time
 
@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 def size(path):
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # it was set aside just now
+    except FileNotFoundError:  # just rotated
         return 0
 
 
@@ -44,23 +44,23 @@ class LogRotationTest(base.TestCase):
         aside = folder / f'{pod["uuid"]}.log.1'
         deadline = time.monotonic() + 120
         rotated = set()
-        while len(rotated) < 2:  # the second replaces the first
+        while len(rotated) < 2:  # the second replaced the first
             self.assertLess(time.monotonic(), deadline, rotated)
             if aside.exists():
                 rotated.add(aside.stat().st_ino)
-            # far more than in the few moments between two looks
+            # far more than the container writes between two checks
             self.assertLess(sum(map(size, folder.iterdir())), 100 * MIB)
             time.sleep(0.05)
         numbers = self.logs(pod)
-        # no line is missing between what was set aside and what goes on
+        # no line is missing between the old and the new file
         self.assertEqual(list(range(numbers[0], numbers[-1] + 1)), numbers)
-        while self.logs(pod)[-1:] <= numbers[-1:]:  # it goes on
+        while self.logs(pod)[-1:] <= numbers[-1:]:  # still writing
             self.assertLess(time.monotonic(), deadline)
 
     def logs(self, pod):
-        """Its lines, but for the first and the last.
+        """The numbers in its log, without the first and the last line.
 
-        Those may be half there: containerd writes a long burst in parts, and
+        Those may be incomplete: containerd writes a long burst in parts, and
         the part before may have been removed.
         """
         text = self.node.call('logs', pod['uuid'], True, True, False, None,

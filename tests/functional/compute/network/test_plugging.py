@@ -50,7 +50,7 @@ class NetworkTest(base.TestCase):
         self.assertGreater(
             self.node.call('stats', two['uuid'])['net_rx'], 0)
 
-        # a stopped pod gives its interface back, and gets it again
+        # a stopped pod loses its interface, and gets it back at start
         self.node.call('stop_pod', one['uuid'], 0)
         self.assertEqual([vif_base.device_name(vifs[1].port_id)],
                          self.ports())
@@ -67,7 +67,8 @@ class NetworkTest(base.TestCase):
         pod = self.node.run(vifs=[vif.to_dict()])
         device = vif_base.device_name(vif.port_id)
         self.node.service.stop()
-        # its pod ends in a way that tells nobody: DEL finds no kata-compute
+        # simulate a pod that ended while kata-compute was down, so that DEL
+        # could not reach it
         subprocess.run(['ip', 'link', 'delete', device], check=True)
         self.switch.vsctl(
             'add-port', ovs.BRIDGE, 'tapgone', '--', 'set', 'Interface',

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""VIF plugins on a real switch, between namespaces that tests made."""
+"""VIF plugins on a real switch, between namespaces of the tests."""
 
 import socket
 import subprocess
@@ -30,7 +30,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack import objects
 
-# Sends a megabyte to whoever connects first
+# Sends one MiB to the first client
 _SERVER = ('import socket; s = socket.create_server(("", 7777)); '
            'print("ready", flush=True); '
            's.accept()[0].sendall(bytes(1 << 20))')
@@ -94,7 +94,7 @@ class OvsTest(base.TestCase):
         return vif, namespace
 
     def test_traffic(self):
-        """TCP too: it hangs when checksums are left to the hardware."""
+        """Includes TCP, which hangs if checksum offloading is on."""
         _, one = self.plug(11)
         _, two = self.plug(12)
         ping = one.run('busybox', 'ping', '-c', '1', '-W', '20', '10.214.0.12')
@@ -175,7 +175,7 @@ class OvsTest(base.TestCase):
         self.assertFalse(link.exists(vif_base.device_name(vif.port_id)))
 
     def test_bad_address_from_neutron(self):
-        """It cannot become a second line for ip -batch."""
+        """A line break in it must not inject a command into ip -batch."""
         error = self.assertRaises(
             exception.NetworkFailed, self.plug, 11,
             fixed_ips=[objects.FixedIP(

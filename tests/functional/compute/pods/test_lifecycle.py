@@ -26,7 +26,7 @@ from kata_openstack import exception
 
 
 def wait_until(condition, seconds=60):
-    """For what happens by itself; the test then asserts on it."""
+    """Wait for the condition; the test must assert it afterwards."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -57,7 +57,7 @@ class PodsTest(base.TestCase):
         started = node.call('start_pod', pod)
         self.assertEqual('running', started['containers'][0]['state'])
 
-        # a kernel of its own
+        # its own kernel
         self.assertNotEqual(platform.release(),
                             node.execute(pod, 'uname', '-r').strip())
         self.assertEqual('test\n', node.execute(pod, 'hostname'))
@@ -160,7 +160,7 @@ class PodsTest(base.TestCase):
         self.assertEqual([], self.leftovers())
 
     def test_death_in_a_restart_loses_no_file(self):
-        """Of containerd, before or after the layers are exchanged."""
+        """containerd dies before or after the layers are exchanged."""
         give = layers.Handover.give
         pod = self.node.run()
         self.node.execute(pod, 'sh', '-c', 'echo kept > /root/file')

@@ -65,7 +65,7 @@ class FollowerTest(base.TestCase):
         self.follower._journal.save()
 
     def told(self):
-        """(event, id) since it was asked last."""
+        """(event, id) of the notifications since the last call."""
         told = [(event, ident) for event, ident, _ in self.recorder.told]
         self.recorder.told.clear()
         return told
@@ -174,7 +174,7 @@ class FollowerTest(base.TestCase):
         self.start('s')
         self.start('gone')
         self.restart()
-        # started and ended unheard; deleted unheard; made unheard
+        # missed: c started and ended, gone was deleted, new was created
         self.state.containers['c'].state = pb.CONTAINER_EXITED
         self.state.exits['c'] = 4
         del self.state.containers['gone']

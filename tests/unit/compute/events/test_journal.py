@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What has been told."""
+"""The journal of reported events."""
 
 import json
 import pathlib

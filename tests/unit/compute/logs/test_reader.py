@@ -85,7 +85,7 @@ class LogsTest(base.TestCase):
 
     def test_what_was_set_aside_goes_before(self):
         lines = LOG.splitlines(keepends=True)
-        # in the middle of a line of stdout
+        # the cut is in the middle of a line of stdout
         reader.older(self.path).write_text(''.join(lines[:3]))
         self.path.write_text(''.join(lines[3:]))
         self.assertEqual('one\noops\ntwo\npartial\n\nopen end',
@@ -93,7 +93,7 @@ class LogsTest(base.TestCase):
         self.assertEqual('\nopen end', reader.read(self.path, tail=2))
         self.assertEqual('\nopen end',
                          reader.read(self.path, limit=len(LOG) // 4))
-        # the new one is not there yet
+        # the new file does not exist yet
         self.path.unlink()
         self.assertEqual('one\noops\ntw', reader.read(self.path))
 

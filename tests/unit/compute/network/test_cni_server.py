@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-cni against its server."""
+"""kata-cni and its server."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from kata_openstack.compute.network import cni_server
 
 
 class CniTest(test_plugging.Case):
-    """kata-cni as a program, against the server."""
+    """kata-cni as a program, with the real server."""
 
     def setUp(self):
         super().setUp()
@@ -96,7 +96,7 @@ class CniTest(test_plugging.Case):
         self.assertEqual(11, self.cni('DEL', netns=here)[1]['code'])
 
     def test_imports_nothing_heavy(self):
-        """It delays the start of every pod."""
+        """The imports of kata-cni delay the start of every pod."""
         done = subprocess.run(
             [sys.executable, '-c', 'import sys; before = set(sys.modules); '
              'import kata_openstack.cmd.cni; '

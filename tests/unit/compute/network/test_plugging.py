@@ -97,7 +97,7 @@ class NetworkTest(Case):
                           '/netns')
 
     def test_failing_add_unplugs_and_is_told_as_it_was(self):
-        """containerd tells it in its own words, without class."""
+        """containerd returns only the text of the error, not its class."""
         self.plugin.fail_on = 'b'
 
         def run():
@@ -140,7 +140,7 @@ class NetworkTest(Case):
         self.network.delete('pod', 'sandbox')
 
     def aliases(self, **aliases):
-        """By port, whose interface it is."""
+        """Set the sandbox that owns each port's interface."""
         self.useFixture(fixtures.MonkeyPatch(
             'kata_openstack.compute.network.vif.link.alias',
             lambda device: aliases.get(device.removeprefix('tap'), '')))
@@ -153,7 +153,7 @@ class NetworkTest(Case):
                          self.plugin.calls)
         self.network._unclean = False
         self.network.release('pod', {'s'}, [make_vif('b')])
-        self.assertTrue(self.network._unclean)  # looked for later
+        self.assertTrue(self.network._unclean)  # reconcile decides later
 
     def test_release_leaves_what_another_pod_waits_for(self):
         self.sandbox('s', 'pod', make_vif('a'))
@@ -164,7 +164,7 @@ class NetworkTest(Case):
         self.assertEqual([('unplug', 'a')], self.plugin.calls)
 
     def test_release_while_containerd_is_down(self):
-        """Nobody knows then whose the port is."""
+        """Without containerd, the owner of a port is unknown."""
         self.fake.state.fail['ListPodSandbox'] = (
             grpc.StatusCode.UNAVAILABLE, 'injected')
         self.network._unclean = False
@@ -183,7 +183,7 @@ class NetworkTest(Case):
         with self.network.expect('other', [make_vif('b')]):
             self.network.reconcile()
         self.assertEqual([('reconcile', {'a', 'b'})], self.plugin.calls)
-        self.network.reconcile()  # nothing to do any more
+        self.network.reconcile()  # nothing is left to do
         self.assertEqual(1, len(self.plugin.calls))
         self.plugin.fail_on = 'unplug'
         self.network.unplug([make_vif('c')])

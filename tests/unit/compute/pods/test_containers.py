@@ -70,7 +70,7 @@ class CpuMeterTest(base.TestCase):
         meter = containers._CpuMeter()
         self.assertEqual(0.0, meter.percent('c', self.reading(1, 5)))
         self.assertEqual(25.0, meter.percent('c', self.reading(3, 5.5)))
-        # restarted: the sum began anew
+        # the container was restarted, so its CPU time is counted from 0
         self.assertEqual(0.0, meter.percent('c', self.reading(5, 0.1)))
 
     def test_containerds_own_rate(self):

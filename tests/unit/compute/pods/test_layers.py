@@ -24,12 +24,12 @@ from kata_openstack.runtime.containerd.protos import types_pb2
 
 
 class HandoverTest(base.TestCase):
-    """A death at any step is survived, in either direction."""
+    """A crash at any step, in either direction, loses no files."""
 
     def setUp(self):
         super().setUp()
         self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
-        self.left = None  # renames until the death
+        self.left = None  # renames before the crash; None: no crash
         self.useFixture(fixtures.MonkeyPatch('os.rename', self.rename))
 
     def rename(self, source, target, real=os.rename):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Pods over a fake containerd that fails where it is told to."""
+"""Pods with a fake containerd that fails on demand."""
 
 import dataclasses
 import pathlib
@@ -34,13 +34,13 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
 _FAILED = (grpc.StatusCode.UNKNOWN, 'injected')
-# What is called after an error
+# Methods that clean up after an error
 _CLEANUP = ('StopPodSandbox', 'StopContainer', 'RemoveContainer',
             'RemovePodSandbox')
 
 
 class FakeNode:
-    """The only thing that a recorded host would be needed for."""
+    """Stands in for the node, so that no recorded host is needed."""
 
     def choose(self, runtime, needs, configured, *, isolation, cpus,
                memory_mib):
@@ -240,7 +240,7 @@ class StartTest(Case):
         self.assertRaises(exception.NotFound, self.pods.start, self.pod())
 
     def assert_kept(self, pod):
-        """It runs, with its file, and nothing else of it is there."""
+        """Assert that the pod runs with its file, and nothing is left over."""
         status = self.pods.show(pod.uuid)
         self.assertEqual(['running'] * len(pod.containers),
                          [c.state for c in status.containers])
@@ -252,7 +252,10 @@ class StartTest(Case):
             'kept', (self.state.upper(current) / 'file').read_text())
 
     def _die(self, handed_over):
-        """Fail around the hand-over, and whatever is called after that."""
+        """Make the hand-over fail, and every clean-up call after it.
+
+        :param handed_over: fail after the hand-over instead of before it.
+        """
         give = layers.Handover.give
 
         def broken(handover):
@@ -342,7 +345,7 @@ class StartTest(Case):
             self.pods.delete(pod.uuid, False)
 
     def test_old_one_that_cannot_be_removed(self):
-        """What was asked for is there; the rest has time."""
+        """The new container runs; the old one is removed later."""
         pod, _ = self._stopped()
         self.state.fail = {'RemovePodSandbox': _FAILED,
                            'RemoveContainer': _FAILED}

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The clients against a real gRPC server."""
+"""The clients with a real gRPC server."""
 
 import socket
 import threading
@@ -78,7 +78,7 @@ class CriTest(_Case):
         quick = cri.CriClient(self.fake.conf, grpc_channel.connect(
             self.client.address, patience=0))
         self.addCleanup(quick.close)
-        for _ in range(5):  # the pause between its tries becomes longer
+        for _ in range(5):  # gRPC waits longer after each failure
             self.assertRaises(exception.ContainerdUnavailable, quick.version)
         back = threading.Timer(0.5, self.fake.start)
         back.start()

@@ -47,7 +47,7 @@ class ImporterTest(base.TestCase):
         [layer] = manifest['layers']
         self.assertEqual(b'layer', self.state.blobs[layer['digest']])
         self.assertEqual(5, layer['size'])
-        # what the manifest names must not be collected as garbage
+        # labels keep containerd from collecting these blobs as garbage
         *_, (_, written) = self.calls('Write')
         self.assertEqual({manifest['config']['digest'], layer['digest']},
                          set(written.labels.values()))
@@ -59,7 +59,7 @@ class ImporterTest(base.TestCase):
         self.assertEqual(1, len(self.calls('Create')))
 
     def test_what_was_interrupted_is_completed(self):
-        """Blobs and the name are there, and CRI has not seen it."""
+        """Blobs and name exist, but CRI does not know the image."""
         self.importer.ensure(IMAGE)
         del self.state.images[IMAGE.name]
         self.importer.ensure(IMAGE)

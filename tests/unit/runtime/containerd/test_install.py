@@ -9,9 +9,9 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""A program that does as containerd 2 does, and one for containerd 1.6.
+"""containerd configure, with stand-ins for containerd 2 and containerd 1.6.
 
-What the real ones do is tested in tests/functional.
+tests/functional tests it with the real programs.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ CRI = 'io.containerd.grpc.v1.cri'
 RUNTIME = 'io.containerd.cri.v1.runtime'
 IMAGES = 'io.containerd.cri.v1.images'
 
-# Merges what is imported key by key; the default has a runtime, runc.
+# containerd 2: merges imports key by key; runc is always configured.
 _PROGRAM = '''\
 #!{python}
 import pathlib, sys, tomllib, tomli_w
@@ -61,8 +61,8 @@ for name in main.get('imports', []):
     merge(whole, tomllib.loads(pathlib.Path(name).read_text()))
 print(tomli_w.dumps(whole))
 '''
-# A plugin's section that is imported takes the place of the other one; the
-# default has a runtime, runc, only if no other is named.
+# containerd 1.6: a plugin's section of an import replaces the other one; runc
+# is configured only if no other runtime is.
 _PROGRAM_1 = '''\
 #!{python}
 import pathlib, sys, tomllib, tomli_w
@@ -171,7 +171,7 @@ class TestContainerd2(_Configured):
             (copy.parent / 'config.d/50-kata-openstack.toml').read_text())
         self.assertEqual(self.tunings[CLH], drop_in)
         self.assertTrue((copy.parent / 'config.d/10-site.toml').exists())
-        # nothing to tune: upstream's own file
+        # without tuning, upstream's own file is used
         self.assertEqual(str(self.files[QEMU].config_path),
                          runtimes['kata-qemu']['options']['ConfigPath'])
 
@@ -241,7 +241,7 @@ class TestContainerd2(_Configured):
         self.assertFalse((self.root / 'lib/containerd.json').exists())
 
     def fail_to_replace(self, error, *paths):
-        """Let no file take the place of one of these."""
+        """Make replacing one of these files raise the error."""
         replace = pathlib.Path.replace
 
         def fail(path, target):
@@ -258,7 +258,7 @@ class TestContainerd2(_Configured):
         e = self.assertRaises(exception.RuntimeFailed, self.apply)
         self.assertIn('full', str(e))
         self.assertNotIn('not undone', str(e))
-        # nor is a part of a file left, under any name
+        # no partly written file is left, under any name
         self.assertEqual({**before, self.backup: self.before},
                          self.everything())
 
@@ -391,7 +391,7 @@ class TestContainerd1(_Configured):
             'containerd']['runtimes']
 
     def edit_runc(self):
-        """As an operator would, once it is in the file."""
+        """Change runc in the file, as an operator would."""
         text = self.target.config.read_text()
         self.assertIn('SystemdCgroup = false', text)
         text = text.replace('SystemdCgroup = false', 'SystemdCgroup = true')
@@ -399,7 +399,7 @@ class TestContainerd1(_Configured):
         return text
 
     def add_sections(self):
-        """Then ours have to go into the operator's file."""
+        """Add a CRI section, so that ours must be in the same file."""
         self.target.config.write_text(
             self.before + f'[plugins."{CRI}"]\nsandbox_image = "x"\n')
 
@@ -463,7 +463,7 @@ class TestContainerd1(_Configured):
 
 
 class TestRollback(_Configured):
-    """Of `configure --restart`, with no containerd to restart."""
+    """Rollback of `configure --restart`, without a containerd."""
 
     def setUp(self):
         super().setUp()

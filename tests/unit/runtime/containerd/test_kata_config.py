@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One handler whose files are of no use takes no other with it."""
+"""A handler whose files are unusable does not affect other handlers."""
 
 import pathlib
 import tomllib
@@ -64,12 +64,12 @@ class TestFiles(base.TestCase):
         self.assertEqual('a = 1\n', written[own / 'config.d/10-site.toml'])
         self.assertEqual(self.tunings[CLH], tomllib.loads(
             written[own / 'config.d/50-kata-openstack.toml']))
-        # nothing to tune: upstream's own file
+        # without tuning, upstream's own file is used
         self.assertEqual(self.handlers[FC], named[FC])
         self.assertEqual('', self.log.output)
 
     def check_left_out(self, path, cause):
-        """One line says so; and nothing of clh is written."""
+        """Assert that one log line names it and clh gets no files."""
         named, written = self.files()
         self.assertEqual([QEMU, FC], list(named))
         own = self.root / 'lib/kata'
@@ -94,7 +94,7 @@ class TestFiles(base.TestCase):
     def test_a_drop_in_that_cannot_be_read(self):
         path = self.root / 'clh/config.d/10-site.toml'
         path.unlink()
-        path.mkdir()  # root can read any file, but no folder as one
+        path.mkdir()  # a folder, because root can read any file
         self.check_left_out(path, 'Is a directory')
 
     def test_a_drop_in_that_is_not_utf_8(self):

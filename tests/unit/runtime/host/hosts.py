@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Recorded hosts: fake roots, and what KVM's measurement would answer."""
+"""Recorded hosts: fake file system roots, and measurements of KVM."""
 
 import errno
 import os
@@ -37,15 +37,17 @@ INTERPRETING = {'api_version': 12, 'capabilities': {'irqchip': 1},
                 'guest': {'iterations': 10000, 'seconds': 0.0104,
                           'entry_seconds': 2e-5},
                 'native': {'iterations': 10240000, 'seconds': 0.0057}}
-# 2 % of native speed: too slow, or a busy moment
+# 2 % of native speed: emulated, or measured on a busy machine
 DOUBTFUL = {**INTERPRETING, 'guest': {
     'iterations': 400000, 'seconds': 0.0104, 'entry_seconds': 2e-5}}
-NEVER = {'failed': 'KVM_RUN', 'why': 'nobody may call this'}
+NEVER = {'failed': 'KVM_RUN', 'why': 'must not be measured'}
 
 
 def _configured(shim: str) -> tuple[str, str, bool]:
-    """Table, shared_fs and static sizing of a handler (source: the
-    Makefiles of Kata 4.1's two runtimes)."""
+    """Table, shared_fs and static sizing of a handler.
+
+    Source: the Makefiles of Kata 4.1's two runtimes.
+    """
     rust = shim.endswith('-runtime-rs')
     if shim.startswith('qemu-nvidia-gpu'):
         shared_fs = 'virtio-fs' if shim == 'qemu-nvidia-gpu' else 'none'
@@ -64,18 +66,18 @@ def _configured(shim: str) -> tuple[str, str, bool]:
 
 
 class RecordedHost:
-    """Builds a host below ``root``; ``probe()`` looks at it.
+    """A host in the folder ``root``; ``probe()`` probes it.
 
-    :param measured: what the test guest would answer on it.
+    :param measured: the answer of the test guest on this host.
     :param devices: device nodes (plain files here) below /dev.
     :param programs: programs in PATH.
-    :param kata: files below the root of Kata; those of the configuration
-        say what upstream's do, and what they name is there.
-    :param shm_mib: size of /dev/shm; None if it is not there.
+    :param kata: files below the root of Kata. Configuration files get
+        upstream's settings, and the files that they name are created.
+    :param shm_mib: size of /dev/shm; None if it does not exist.
     :param files: more files, such as sys/hypervisor/type, with their text.
     :param cpuid: signatures of hypervisors, by leaf.
-    :param msrs: registers of the first CPU that can be read.
-    :param links: symbolic links and where they point.
+    :param msrs: readable registers of the first CPU, by number.
+    :param links: symbolic links and their targets.
     """
 
     def __init__(self, root: pathlib.Path, *, flags: str = 'fpu vmx',
@@ -123,7 +125,7 @@ class RecordedHost:
             self._write_at('dev/cpu/0/msr', number, struct.pack('=Q', value))
 
     def _configure(self, name: str) -> None:
-        """What Kata 4.1 says on x86-64, of what the probe reads."""
+        """Write the settings of Kata 4.1 on x86-64 that the probe reads."""
         shim = pathlib.Path(name).stem.removeprefix('configuration-')
         table, shared_fs, static = _configured(shim)
         lines = [f'[hypervisor.{table}]']
@@ -149,7 +151,7 @@ class RecordedHost:
         return path
 
     def _write_at(self, name: str, offset: int, content: bytes) -> None:
-        """Into a sparse file: leaves and registers have large numbers."""
+        """Write to a sparse file: leaves and registers are large numbers."""
         path = self.root / name
         if not path.exists():
             self._write(name)
@@ -168,7 +170,7 @@ class RecordedHost:
             statvfs=self.statvfs)
 
     def statvfs(self, path: pathlib.Path) -> os.statvfs_result:
-        """A file system of the host's /dev/shm's size, all free."""
+        """The values of the host's /dev/shm, all of it free."""
         if path != self.root / 'dev/shm' or self.shm_mib is None:
             raise FileNotFoundError(errno.ENOENT, 'no such file', str(path))
         blocks = self.shm_mib << 8
@@ -189,7 +191,7 @@ class RecordedHost:
 KATA_GO = ('bin/containerd-shim-kata-v2',
            'share/defaults/kata-containers/configuration-qemu.toml',
            'share/defaults/kata-containers/configuration-clh.toml')
-# Its qemu with templates switched on: upstream has them off.
+# Enables templates for the qemu of KATA_GO; upstream disables them.
 TEMPLATES = {f'kata/{KATA_GO[1]}': '[factory]\nenable_template = true\n'}
 KATA_RUST = (
     'runtime-rs/bin/containerd-shim-kata-v2',
@@ -198,7 +200,8 @@ KATA_RUST = (
     'share/defaults/kata-containers/runtime-rs/runtimes/clh-runtime-rs/'
     'configuration-clh-runtime-rs.toml')
 
-# Every handler that this project knows, as two unpacked releases have them.
+# Every handler that this project knows, with the files of two unpacked
+# releases.
 KATA_ALL = (
     KATA_GO[0], KATA_RUST[0],
     *(f'share/defaults/kata-containers/configuration-{shim}.toml' for shim in (
@@ -216,7 +219,7 @@ QEMU = {'programs': ('qemu-system-x86_64', 'virtiofsd')}
 
 
 def recorded(test: Any, **kwargs: Any) -> RecordedHost:
-    """A recorded host in a folder that goes with the test."""
+    """A recorded host in a folder that is removed after the test."""
     folder = tempfile.TemporaryDirectory()
     test.addCleanup(folder.cleanup)
     return RecordedHost(pathlib.Path(folder.name), **kwargs)

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Recorded hosts, and what each of them can isolate.
+"""Recorded hosts, and the handlers that are usable on each.
 
-Everything is installed on all of them (QEMU, virtiofsd, each handler of
-upstream Kata), so that the verdicts are those of the host. ``usable`` names
-the handlers, less ``kata-``; ``against`` has words of the reason for some
-of the others.
+All programs are installed on all hosts (QEMU, virtiofsd, each handler of
+upstream Kata), so that the verdicts depend on the host only. ``usable`` names
+the usable handlers without ``kata-``; ``against`` has parts of the reason
+against some of the others.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ from tests.unit.runtime.host import hosts
 
 QEMU = {'qemu', 'qemu-runtime-rs'}
 CLH = {'clh', 'clh-runtime-rs'}
-# they bring their own vsock and keep nothing in /dev/shm
+# they have their own vsock and do not use /dev/shm
 SMALL = CLH | {'dragonball', 'fc', 'openvmm-azure-runtime-rs'}
 ALL_KVM = QEMU | SMALL | {'stratovirt', 'embedded'}
 
 ALL_DEVICES = ('kvm', 'vhost-vsock', 'vhost-net', 'net/tun')
 VFIO = {'sys/kernel/iommu_groups/7/type': 'DMA',
         'sys/kernel/iommu_groups/8/type': 'DMA'}
-# A GPU with its audio function, both set aside.
+# A GPU with its audio function, both reserved for VFIO.
 GPU = {**VFIO,
        'sys/bus/pci/drivers/vfio-pci/0000:65:00.0': '',
        'sys/bus/pci/drivers/vfio-pci/0000:65:00.1': '',
@@ -56,7 +56,7 @@ def module(name: str, **parameters: str) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Known:
-    """``host``: arguments of :class:`.hosts.RecordedHost`."""
+    """A host (arguments of :class:`.hosts.RecordedHost`) and its verdicts."""
 
     host: dict[str, Any]
     kvm: str
@@ -145,15 +145,15 @@ HOSTS = {
             'qemu-nvidia-gpu-tdx-runtime-rs'},
         against={'qemu-nvidia-gpu-snp': 'KVM offers TDX'}),
     'arm64': Known(
-        # there is no test guest for it, so nothing proves its KVM
+        # no test guest for this architecture, so KVM cannot be measured
         host={'flags': '', 'vendor': '0x41', 'architecture': 'aarch64',
               'devices': ALL_DEVICES, 'measured': hosts.NEVER},
         kvm='unknown', usable=set(),
         against={'qemu': 'KVM is unknown', 'embedded': 'aarch64',
                  'remote': 'aarch64'}),
     'github-runner': Known(
-        # a VM of Azure with nesting, whose /dev/kvm is root's until a udev
-        # rule opens it
+        # an Azure VM with nesting; only root can open /dev/kvm until a udev
+        # rule allows it to others
         host={'flags': 'lm vmx ept hypervisor', 'devices': (
             'kvm', 'net/tun'),
             'cpuid': {0x40000000: 'Microsoft Hv'},

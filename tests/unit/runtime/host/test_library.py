@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Each recorded host has the verdicts that are known of it."""
+"""Each recorded host gets the verdicts that are known to be right."""
 
 import json
 
@@ -93,7 +93,7 @@ class TestLibrary(base.TestCase):
         return {s.name for s in here.handlers() if name in s.offers}
 
     def test_what_upstreams_configuration_has_switched_off(self):
-        # the Go runtime's have no fixed size as they are shipped
+        # upstream ships the Go runtime's handlers without static sizing
         self.assertEqual({'kata-qemu'}, self.offering('resize'))
         self.assertEqual({'kata-qemu', 'kata-clh'},
                          self.offering('cpu-hotplug'))

@@ -95,7 +95,7 @@ class TestKvm(base.TestCase):
 
 
 class TestRunGuest(base.TestCase):
-    """The program itself, with what every machine has."""
+    """The measuring program itself, on the machine of the test."""
 
     def test_this_machine(self):
         if not os.access('/dev/kvm', os.R_OK | os.W_OK):
@@ -182,7 +182,7 @@ class TestHost(base.TestCase):
         record.qemu = record.root / 'bin/my-qemu'
         self.assertIn('my-qemu', record.probe().qemu.reason)
         self.assertFalse(record.probe().qemu.usable)
-        record.qemu = record.root / 'bin/virtiofsd'  # anything that runs
+        record.qemu = record.root / 'bin/virtiofsd'  # any program
         self.assertEqual(record.qemu, record.probe().qemu.path)
 
     def test_a_missing_program_names_its_package(self):
@@ -206,7 +206,7 @@ class TestHost(base.TestCase):
 
 
 class TestLimit(base.TestCase):
-    """One part that hangs is one line; the rest goes on."""
+    """A check that hangs adds one line; the other checks go on."""
 
     def setUp(self):
         super().setUp()
@@ -230,12 +230,12 @@ class TestLimit(base.TestCase):
                     f'kata_openstack.runtime.host.checks.{name}',
                     lambda *args: self.never.wait()):
                 found = hosts.recorded(self, **hosts.QEMU).probe()
-            # not the only one on a host that is busy just now
+            # on a busy machine, other checks may time out too
             self.assertIn(f'the check of {check} hangs', found.unreadable)
             self.assertEqual('hardware', found.kvm.state)
             told = {part.name: part for part in found.findings()}
             if check in ('cpu', 'modules', 'kata'):
-                continue  # they have no words of their own
+                continue  # they have no finding of their own
             part = told['qemu' if check == 'programs' else check]
             self.assertIn('did not end', part.reason)
             self.assertIn('dmesg', part.remedy)
@@ -277,7 +277,7 @@ class TestCache(base.TestCase):
         self.assertEqual(1, self.record.measurements)
 
     def measured(self, *answers):
-        """Probe with one answer after the other."""
+        """Probe; each measurement gets the next answer."""
         left = list(answers)
         found = self.probe(measure=lambda path: left.pop(0)).kvm
         self.assertEqual([], left)

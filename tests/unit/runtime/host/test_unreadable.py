@@ -29,7 +29,7 @@ class TestUnreadable(base.TestCase):
     def test_one_line_and_the_rest_goes_on(self):
         record = hosts.recorded(self)
         path = record.root / 'proc/meminfo'
-        path.mkdir()  # root can read any file, but no folder as one
+        path.mkdir()  # a folder, because root can read any file
         for _ in range(2):
             host = record.probe()
             self.assertEqual((f'{path} cannot be read: is a directory',),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""All plugins keep the contract, also one from a package outside."""
+"""All plugins keep the contract, and so does the example package."""
 
 import os
 import pathlib
@@ -87,7 +87,7 @@ class TestEmbedded(contract.PluginContract, base.TestCase):
 
 
 class Careless(upstream.Qemu):
-    """Says yes to everything, and claims too much."""
+    """Accepts every host, and claims too much."""
 
     def judge(self, handler, host, capabilities, conf):
         return hypervisors.Verdict(usable=True, reason='', accelerator='tcg')
@@ -103,7 +103,7 @@ class Careless(upstream.Qemu):
 
 
 class Sloppy(upstream.Qemu):
-    """Looks for its files and for nothing else."""
+    """Checks only that its files exist."""
 
     def judge(self, handler, host, capabilities, conf):
         files = self.files(handler, host, conf)
@@ -145,7 +145,7 @@ class TestTheContractItself(base.TestCase):
 
 class TestExample(base.TestCase):
     def test_it_works_from_outside(self):
-        """As installed: its code and the metadata of its entry point."""
+        """Run it as installed: its code and its entry point's metadata."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         metadata = (pathlib.Path(folder.name)
@@ -205,7 +205,7 @@ class TestTuning(base.TestCase):
             static_sizing=False),)
         found = self.tuning(upstream.CloudHypervisor(), 'kata-clh')
         self.assertEqual({'other'}, found['hypervisor'].keys())
-        self.assertNotIn('runtime', found)  # the operator wants resizing
+        self.assertNotIn('runtime', found)  # the operator's choice
 
     def test_ours_has_no_such_file(self):
         self.assertEqual({}, self.tuning(embedded.Embedded(),

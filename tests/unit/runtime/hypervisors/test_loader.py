@@ -82,7 +82,7 @@ class TestLoader(base.TestCase):
                          list(loader.in_order(['embedded', 'clh'])))
 
     def test_an_unknown_name_is_one_line(self):
-        for _ in range(2):  # nodes ask again and again
+        for _ in range(2):  # the second call logs nothing
             self.assertEqual(
                 ['qemu'], list(loader.in_order(['xen', 'nemu', 'qemu'])))
         lines = self.log.output.splitlines()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Steps run after what they need, and an error stops the rest."""
+"""Steps run after their needs, and an error stops the rest."""
 
 from tests.unit import base
 from tools.quickstart import graph

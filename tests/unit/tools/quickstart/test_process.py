@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Processes are known by pid and start time, and by what marks them."""
+"""Processes are identified by PID and start time, and by the marker."""
 
 import os
 import pathlib
@@ -54,7 +54,7 @@ class ProcessTest(base.TestCase):
         other = process.Process(
             os.getpid(), process.start_time(os.getpid()) + 1)
         self.assertFalse(other.alive)
-        other.send(signal.SIGKILL)  # we live on
+        other.send(signal.SIGKILL)  # must not reach this process
 
     def test_one_that_ignores_sigterm_is_killed(self):
         started = self.start(

@@ -43,7 +43,7 @@ class TestNetwork(base.DriverTestCase):
         self.assertEqual(['10.0.0.2', '10.1.0.3'], found.nameservers)
         first, second = (vif.fixed_ips[0] for vif in found.vifs)
         self.assertEqual((24, '10.0.0.1'), (first.prefixlen, first.gateway))
-        # one default route; the second network keeps its own routes
+        # one default route only; the second network keeps its own routes
         self.assertEqual((16, None), (second.prefixlen, second.gateway))
         self.assertEqual('10.9.0.0/16', second.routes[0].destination)
 
@@ -148,13 +148,13 @@ class TestNetwork(base.DriverTestCase):
         port_id = self.user_port()
         self.network.attach(record, self.requested() + self.requested(
             port=port_id, preserve_on_delete=True))
-        self.assertFalse(record.addresses)  # as after a crash
+        self.assertFalse(record.addresses)  # lost, as after a crash
         self.network.release(record)
         self.assertNothingLeft(record)
         self.assertEqual([port_id], list(self.neutron.ports))
 
     def test_release_finds_ours_without_a_device(self) -> None:
-        """As a rebuild that failed leaves them."""
+        """A failed rebuild leaves such ports behind."""
         record = self.container()
         for values in ({'name': module.port_name(record.uuid)},
                        {'name': module.port_name(record.uuid),
@@ -170,7 +170,11 @@ class TestNetwork(base.DriverTestCase):
         self.assertEqual(others, list(self.neutron.ports))
 
     def test_failure_with_ports_of_a_rebuild(self) -> None:
-        """It names ours too, and has marked all of them in the record."""
+        """Our own ports are deleted although Zun asks to preserve them.
+
+        For a rebuild, Zun's request names our ports too, and Zun sets
+        preserve_on_delete for all ports in the record.
+        """
         record = self.container()
         port_id = self.user_port()
         record.addresses = self.network.attach(

@@ -30,7 +30,10 @@ class TestOrphans(base.DriverTestCase):
         self.driver = module.KataContainerDriver()
 
     def pod(self, uuid=None, age=700.0, kind='container'):
-        """:param age: seconds, or None if it is not known"""
+        """Add a pod on the node.
+
+        :param age: in seconds; None if it is unknown
+        """
         uuid = uuid or uuidutils.generate_uuid()
         self.api.pods[uuid] = objects.PodStatus(
             uuid=uuid, kind=kind, sandbox_id='5a' + uuid, ready=True,
@@ -47,7 +50,7 @@ class TestOrphans(base.DriverTestCase):
         return record
 
     def sync(self):
-        """As the manager does it each minute."""
+        """Synchronise as Zun's manager does every minute."""
         for kind in (zun_objects.Container, zun_objects.Capsule):
             self.driver.update_containers_states(
                 self.context, kind.list(self.context), mock.Mock())
@@ -88,7 +91,7 @@ class TestOrphans(base.DriverTestCase):
         self.assertEqual({uuid}, self.sync())
 
     def test_failed_creates(self) -> None:
-        """Zun has unset the host, and calls no driver for a delete."""
+        """Zun has unset the host, so a delete calls no driver."""
         kept = {self.pod(self.container(**values).uuid) for values in (
             {'host': None}, {'status': 'Error'}, {'status': 'Creating'},
             {'host': 'node-2', 'status': 'Error'},

@@ -93,7 +93,7 @@ class TestSync(base.DriverTestCase):
         self.assertEqual('Rebuilding', record.status)
 
     def test_restarting_ends_when_the_node_answers(self) -> None:
-        """A reboot that got no answer leaves it."""
+        """A reboot without an answer leaves the status Restarting."""
         record = self.run_container()
         record.status = 'Restarting'
         record.save(self.context)
@@ -114,10 +114,10 @@ class TestSync(base.DriverTestCase):
     def test_allocations_of_failed_creates_are_freed(self) -> None:
         failed = self.container(status='Error', host=None)
         kept = [self.container(status='Error'), self.run_container(),
-                self.container(host=None)]  # the last is being scheduled
+                self.container(host=None)]  # being scheduled
         self.sync()
         self.assertEqual({r.uuid for r in kept}, self.allocated)
-        self.allocated.add(failed.uuid)  # not asked for a second time
+        self.allocated.add(failed.uuid)  # must not be freed again
         self.sync()
         self.assertIn(failed.uuid, self.allocated)
 
@@ -128,7 +128,7 @@ class TestSync(base.DriverTestCase):
         self.assertEqual([('list_pods', base.HOST)], self.api.calls)
 
     def test_list_holds_every_container_of_this_host(self) -> None:
-        """Or zun-compute's start dies with a KeyError."""
+        """Without this, zun-compute's start fails with a KeyError."""
         records = [self.container(), self.run_container(),
                    self.run_container()]
         self.container(host='node-2')

@@ -20,7 +20,7 @@ from kata_openstack.compute.network.vif import ovs
 class OvsReconcileTest(base.TestCase):
 
     def test_pod_that_is_made_while_ports_are_listed(self):
-        """Its port is asked for after the list, not before."""
+        """The ports in use are read after the interfaces are listed."""
         known = set()
         plugin = ovs.OvsPlugin(None)
 

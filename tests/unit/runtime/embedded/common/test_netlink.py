@@ -19,7 +19,7 @@ from tests.unit import base
 
 
 class TestNetlink(base.TestCase):
-    """On a network namespace of the test's own."""
+    """Netlink in a private network namespace."""
 
     MAC = '52:54:00:12:34:56'
 
@@ -79,7 +79,7 @@ class TestNetlink(base.TestCase):
         found = self.net.routes()
         for route in routes:
             self.assertIn({'index': self.index, **route}, found)
-        # what the kernel makes of the addresses is left out
+        # routes that the kernel adds for addresses are left out
         self.assertEqual(len(routes), len(found))
 
     def test_an_error_is_the_kernels(self):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A test with a folder of its own."""
+"""Base of tests that need a folder."""
 
 import pathlib
 import tempfile

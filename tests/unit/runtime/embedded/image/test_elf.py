@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A program without one of its libraries."""
+"""Programs with missing libraries."""
 
 import pathlib
 import subprocess

@@ -42,11 +42,11 @@ class TestPublisher(test_ttrpc.SocketTestCase):
         publisher = event_publisher.Publisher('unix://' + self.path, 'ns')
         listening = await self.listen(self.take)
         publisher.publish('/tasks/start', container_id='c', pid=1)
-        # until it is confirmed: what is not is sent again
+        # wait for the confirmation: unconfirmed events are sent again
         await asyncio.wait_for(publisher._empty.wait(), 10)
         listening.close()
         self.assertEqual(1, len(self.got))
-        publisher._client.close()  # as if the server had ended
+        publisher._client.close()  # as when the server exits
         os.unlink(self.path)
         publisher.publish('/tasks/oom', id='c')
         publisher.publish('/tasks/exit', container_id='c', id='c', pid=1,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The task service, with a guest that does not do as it is told."""
+"""The task service, with a guest that misbehaves."""
 
 import asyncio
 import types
@@ -28,7 +28,10 @@ _QEMU = 4711
 
 
 class Agent:
-    """A guest: answers are what it gives, None for none at all."""
+    """A guest.
+
+    ``answers`` are by method; None means that it does not answer.
+    """
 
     def __init__(self):
         self.answers = {}

@@ -65,7 +65,7 @@ class TestSpec(base.TestCase):
 
     def test_nothing_of_the_host_is_passed_on(self):
         guest = self.guest()
-        # a newer version than the guest's crun knows ends in an error there
+        # the guest's crun rejects a newer version than it knows
         self.assertEqual('1.0.0', guest['ociVersion'])
         self.assertNotIn('hooks', guest)
         self.assertNotIn('hostname', guest)

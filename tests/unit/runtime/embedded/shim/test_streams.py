@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Standard streams: FIFOs, windows, and the order of the last words."""
+"""Standard streams: FIFOs, windows, and the order of the last output."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from kata_openstack.runtime.embedded.shim import streams
 
 
 class Agent:
-    """Notes what is sent to the guest."""
+    """Records messages to the guest."""
 
     def __init__(self):
         self.sent = []
@@ -133,7 +133,7 @@ class TestStreams(FifoTestCase):
         self.streams.attach(self.agent, 3)
         self.streams.connect()
         chunk = os.urandom(protocol.CHUNK)
-        for _ in range(4):  # a FIFO takes two of them
+        for _ in range(4):  # a FIFO holds two of them
             self.streams.output(protocol.STDOUT, chunk)
         self.assertLess(self.agent.acknowledged(), 4 * len(chunk))
         got = b''
@@ -186,7 +186,7 @@ class TestStreams(FifoTestCase):
     async def test_the_end_comes_after_the_last_output(self):
         self.streams.attach(self.agent, 3)
         self.streams.connect()
-        data = bytes(100_000)  # more than the FIFO takes
+        data = bytes(100_000)  # more than the FIFO holds
         self.streams.output(protocol.STDOUT, data)
         self.streams.finish(lambda: self.finished.append(True))
         await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The agent channel, with hostile guests at its other end."""
+"""The agent channel, with hostile guests."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         await asyncio.sleep(0.01)
 
     async def answer(self, payload):
-        """Serve one call."""
+        """Answer one call and return its request."""
         loop = asyncio.get_running_loop()
         data = await loop.sock_recv(self.guest, 65536)
         _, _, ident = protocol.HEAD.unpack_from(data)
@@ -89,7 +89,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
     async def test_no_answer_in_time(self):
         with self.assertRaisesRegex(agent_channel.AgentGone, 'ping.*0.01 s'):
             await self.channel.call('ping', seconds=0.01)
-        # one that comes late does no harm
+        # a late answer is ignored
         await self.say(protocol.frame(protocol.REPLY, 1, b'{}'))
         self.assertEqual([], self.gone)
 
@@ -97,7 +97,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
         await self.say(
             protocol.frame(protocol.STDOUT, 5, b'a'),
             protocol.frame(protocol.STDERR, 5, b'b'),
-            protocol.frame(protocol.STDOUT, 99, b'for nobody'),
+            protocol.frame(protocol.STDOUT, 99, b'unknown'),
             protocol.frame(protocol.ACK, 5, protocol.COUNT.pack(7)),
             protocol.frame(protocol.EXIT, 5, protocol.STATUS.pack(3, 1)),
             protocol.frame(protocol.EXIT, 5, protocol.STATUS.pack(4, 0)),
@@ -153,7 +153,7 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
 
 class TestQmp(unittest.IsolatedAsyncioTestCase):
     async def talk(self, *answers):
-        """A monitor that gives these answers, one for each command."""
+        """Serve a monitor that gives one answer for each command."""
         ours, theirs = socket.socketpair()
 
         def serve():

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Helper processes: what they inherit, and what they do not."""
+"""Helper processes and the attributes that they inherit."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ from tests.unit import base
 
 class TestLaunch(base.TestCase):
     def spawn(self, *argv, confine=lambda: None):
-        """What the program says; the kernel's words when it fails."""
+        """Run a program and return its output."""
         with tempfile.NamedTemporaryFile('r') as log:
             pid = launch.spawn(argv, fds=[], log=log.name, confine=confine)
             os.waitpid(pid, 0)
@@ -39,7 +39,7 @@ class TestLaunch(base.TestCase):
             int(self.spawn('/bin/cat', launch._OOM_SCORE)), 0)
 
     def test_only_the_protection_of_its_parent_ends(self):
-        # a file in the kernel's place: not everybody may lower a score
+        # a file stands in for the kernel's: lowering a score is privileged
         for before, after in (('-999\n', '0'), ('0\n', '0\n'),
                               ('500\n', '500\n')):
             with tempfile.NamedTemporaryFile('r+') as score:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a sandbox gets on the host: size, user, cgroup, command line."""
+"""Size, user, cgroup and command line of a sandbox on the host."""
 
 import os
 import tempfile
@@ -56,7 +56,7 @@ class TestSize(base.TestCase):
     def test_memory(self):
         for asked, given in ((None, 256), (0, 256), (1, 256), (160, 256),
                              (161, 512), (1000, 2048),
-                             (2904, 3000)):  # not a power of two: the limit
+                             (2904, 3000)):  # the limit, not a power of two
             self.assertEqual(given, self.choose(asked).memory_mib, asked)
 
     def test_too_much_memory_is_refused_and_named(self):

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A test of one check, on a recorded host."""
+"""Base of the tests of one check, on a recorded host."""
 
 from tests.unit import base
 from tests.unit.runtime.host import hosts

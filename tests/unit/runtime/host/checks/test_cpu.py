@@ -40,7 +40,7 @@ class TestBelow(base.CheckTestCase):
                 ({'sys/hypervisor/type': 'xen\n'}, 'Xen'),
                 (library.dmi(product_name='Google Compute Engine'), 'KVM'),
                 (library.dmi(sys_vendor='Amazon EC2'), 'KVM'),
-                (library.dmi(sys_vendor='Nobody'), 'unknown')):
+                (library.dmi(sys_vendor='Acme'), 'unknown')):
             with self.subTest(files=files):
                 self.assertEqual(name, self.name(files=files)[0])
 

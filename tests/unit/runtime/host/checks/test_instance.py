@@ -42,7 +42,7 @@ class TestInstance(base.CheckTestCase):
                 f'http://127.0.0.1:{server.server_port}/openstack'))
             self.assertTrue(instance.ask_metadata())
             thread.join()
-        self.assertFalse(instance.ask_metadata())  # nobody listens now
+        self.assertFalse(instance.ask_metadata())  # no server now
 
     def test_ask_metadata_of_what_is_not_http(self):
         for line in (b'SSH-2.0-OpenSSH_9.2\r\n', b'HTTP/1.1 x\r\n',
@@ -59,7 +59,7 @@ class TestInstance(base.CheckTestCase):
 
 
 def answer(server, line):
-    """To one client, after its question."""
+    """Accept one client, read its request and send the line."""
     connection, _ = server.accept()
     with connection:
         connection.recv(4096)

@@ -86,7 +86,7 @@ class TestKata(base.CheckTestCase):
         self.assertEqual('', self.record.probe().kata_shim('qemu').problem)
 
     def problem_of_bytes(self, name, content):
-        """What is told of clh; all others are as they were."""
+        """The problem of clh with this file; qemu must not have one."""
         self.write(name, '').write_bytes(content)
         host = self.record.probe()
         self.assertEqual(['qemu'], [s.name for s in host.kata
@@ -108,7 +108,7 @@ class TestKata(base.CheckTestCase):
     def test_an_unreadable_configuration(self):
         path = self.root / _FOLDER / 'configuration-clh.toml'
         path.unlink()
-        path.mkdir()  # root can read any file, but no folder as one
+        path.mkdir()  # a folder, because root can read any file
         host = self.record.probe()
         self.assertEqual(f'{path} cannot be read: is a directory',
                          host.kata_shim('clh').problem)
@@ -165,8 +165,8 @@ class TestKata(base.CheckTestCase):
     def test_a_program_that_hangs(self):
         self.useFixture(fixtures.MockPatchObject(versions, 'TIMEOUT', 0.5))
         pids = self.root / 'pids'
-        # the wrapper, what it starts, and what leaves its session and
-        # holds its output
+        # hangs in the script, in its child, and in a child that leaves the
+        # session and keeps the output open
         for line in ('exec sleep 6', 'sleep 6 & echo $! > {}; wait',
                      'setsid sleep 6'):
             with self.subTest(line):
@@ -190,7 +190,7 @@ class TestKata(base.CheckTestCase):
 
 
 def running(pid):
-    """A process that was killed may be left as a zombie."""
+    """Whether the process runs; a killed one may still be a zombie."""
     try:
         stat = pathlib.Path(f'/proc/{pid}/stat').read_text()
     except FileNotFoundError:

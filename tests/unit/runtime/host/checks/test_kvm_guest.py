@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The program that measures, in this process, with a guest of our own."""
+"""The program that measures KVM, in this process, with fake guests."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ from tests.unit import base
 
 
 class Guest:
-    """Counts ``speed`` iterations a second, after ``entry`` seconds."""
+    """Counts ``speed`` iterations per second, after ``entry`` seconds."""
 
     def __init__(self, speed, entry=0.0):
         self.speed = speed
@@ -40,7 +40,10 @@ class Guest:
 
 
 class StallingGuest(Guest):
-    """Has to wait for a CPU in some of its loops, counted from 0."""
+    """Waits for a CPU in some of its loops.
+
+    :param stalls: seconds, by the number of the loop (from 0)
+    """
 
     def __init__(self, speed, stalls):
         super().__init__(speed)
@@ -52,7 +55,7 @@ class StallingGuest(Guest):
 
 
 class HangingGuest(Guest):
-    """Uses CPU time until it is interrupted, at the first long loop."""
+    """Uses CPU time in the first long loop until it is interrupted."""
 
     def loop(self, iterations):
         if iterations > 1:
@@ -65,7 +68,7 @@ class HangingGuest(Guest):
 
 
 class SlowGuest(HangingGuest):
-    """Ends one long loop, in time; the next one does not end."""
+    """Ends the first long loop in time, but not the next one."""
 
     def loop(self, iterations):
         if iterations > 1 and not self.loops:
@@ -89,8 +92,8 @@ class TestGuestSpeed(base.TestCase):
             [1] * 4 + [kvm_guest.FIRST_LOOP] * kvm_guest.RUNS, guest.loops)
 
     def test_a_stall_makes_no_guest_slow(self):
-        # the first long loop, one in between, and the one that is long
-        # enough: where a fast guest is to wait
+        # a fast guest waits in the first long loop, in one in between, or in
+        # the one that is long enough
         for at in (4, 7, 10, 11):
             with self.subTest(at=at):
                 guest = StallingGuest(3e9, {at: 0.005})
@@ -181,7 +184,7 @@ class TestMeasure(base.TestCase):
         kvm = os.open('/dev/kvm', os.O_RDWR)
         self.addCleanup(os.close, kvm)
         guest = kvm_guest.Guest(kvm)
-        # an invalid instruction without a handler: a triple fault
+        # an invalid instruction without a handler causes a triple fault
         guest.memory[kvm_guest.CODE:kvm_guest.CODE + 2] = b'\x0f\x0b'
         e = self.assertRaises(kvm_guest.Failed, guest.loop, 1)
         self.assertEqual('KVM_RUN', e.call)

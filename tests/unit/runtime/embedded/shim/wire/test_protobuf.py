@@ -19,7 +19,7 @@ from tests.unit import base
 
 
 class TestAgainstProtobuf(base.TestCase):
-    """Our codec reads what Google's writes, and the other way round."""
+    """Our codec and Google's read each other's output."""
 
     def test_any(self):
         for kind, value in (('', b''), ('t' * 300, b'\0\xff' * 1000)):
