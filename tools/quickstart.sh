@@ -23,22 +23,22 @@ usage() {
     cat <<'END'
 usage: quickstart.sh [--state-dir DIR] [--port-base N] [COMMAND]
 
-Without a command: installs what is missing, starts a local OpenStack with
-Zun, and proves that its containers are VMs. Run it again at any time; what
-runs already is left alone.
+Without a command: installs missing packages, starts a local OpenStack with
+Zun, and proves that its containers are VMs. Run it again at any time; it
+leaves running services alone.
 
-  prepare          only what needs the network: packages, the virtual
-                   environment, the guest's kernel
+  prepare          only the steps that need the network: packages, the
+                   virtual environment, the guest's kernel
   up [--no-proof]  the default
   status           show services and containers
   env              print credentials: eval "$(./tools/quickstart.sh env)"
-  start SERVICE    start a service (and what it needs)
+  start SERVICE    start a service and those that it needs
   restart SERVICE  stop a service, and start it again
   stop             stop containers and services; containers can be started
-                   again after the next start, capsules are deleted
+                   again after the next "up", capsules are deleted
   clean            stop, and remove the folder
 
-  --state-dir DIR  everything is kept here (/var/lib/kata-openstack-dev)
+  --state-dir DIR  the folder for everything (/var/lib/kata-openstack-dev)
   --port-base N    first of a dozen ports on loopback (21500)
 END
 }
@@ -68,7 +68,7 @@ require_root
 
 # What "clean" removes must be ours.
 marker=.kata-openstack
-# A venv that somebody else made and keeps; for tests and for development.
+# An existing virtual environment to use instead; for tests and development.
 venv=${KATA_QUICKSTART_VENV:-$state/venv}
 case $command in
     up | prepare | start | restart)

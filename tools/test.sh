@@ -34,14 +34,14 @@ Without a tier: all of them. REGEX picks tests of a tier.
 END
 }
 
-# KATA_TEST_VENV: one that somebody else made and keeps
+# KATA_TEST_VENV: an existing virtual environment to use instead
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
 KATA_TEST_STATE=${KATA_TEST_STATE:-}
 # A Unix socket's path has at most 107 bytes; the shim's is 32 below this.
 MAX_STATE=75
 PASSED=0 FAILED=0 SKIPPED=0
-# Debian's suites with newer releases of containerd (1.7, 2.1), and what is
-# tested with those
+# Debian's suites with newer releases of containerd (1.7, 2.1), and the tests
+# that run with those
 OTHER_SUITES=(trixie forky)
 OTHER_CONTAINERDS='functional\.(node|compute\.(pods|test_canaries)|'
 OTHER_CONTAINERDS+='embedded\.(test_faults|test_containers\.TestProcesses))'
@@ -140,8 +140,8 @@ run_functional() {
     done
 }
 
-# The stack gets a network namespace: its ports, its switch and its
-# interfaces meet nobody else's, and end with it.
+# The stack gets a network namespace of its own: its ports, switch and
+# interfaces conflict with no others, and end with it.
 run_e2e() {
     local counts passed failed skipped
     KATA_E2E_STATE=$(mktemp -u -d /var/tmp/kata-e2e.XXXX)

@@ -107,7 +107,7 @@ class Pod:
 
 
 class EmbeddedTestCase(base.TestCase):
-    """A containerd for each test; what is slow to make is made once."""
+    """A containerd for each test; the guest image is built only once."""
 
     def setUp(self) -> None:
         super().setUp()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Whatever is killed, nothing is left behind and no exit is lost."""
+"""A killed process leaves nothing behind, and no exit is lost."""
 
 import dataclasses
 import os
@@ -64,7 +64,7 @@ class TestFaults(base.EmbeddedTestCase):
 
     def test_the_shim_is_killed(self):
         os.kill(self.before['shim'], signal.SIGKILL)
-        self.exits(255)  # containerd's own word for what nobody can tell
+        self.exits(255)  # containerd's code for an unknown exit
         self.assert_nothing_left()
         self.sandbox.remove()
 

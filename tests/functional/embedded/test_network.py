@@ -38,8 +38,7 @@ class TestNetwork(base.EmbeddedTestCase):
         self.assertIn('default via', pod.execute(container, 'ip', 'route'))
 
     def test_tcp_without_transmit_offload(self):
-        """As a port of a userspace switch has it: nobody after the
-        interface would fill in a checksum."""
+        """A userspace switch does not fill in checksums."""
         pod = self.pod()
         container = pod.run()
         subprocess.run(

@@ -49,7 +49,7 @@ def configuration(package: str, state_path: str) -> cfg.ConfigOpts:
 
 def run_canary(conf: cfg.ConfigOpts, service: containerd.Containerd,
                here: node.Node) -> dict[str, Any]:
-    """:returns: what is offered after it, and what became of it"""
+    """Return the handlers offered after the canary, and its records."""
     conf.set_override('address', service.address, 'containerd')
     conf.set_override('wait', 300, 'canary')
     tried = canaries.Canaries(conf, service.client, here, lambda: None)

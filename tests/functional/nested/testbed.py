@@ -132,7 +132,7 @@ class Result:
 
 
 def skip_unless_possible() -> None:
-    """:raises unittest.SkipTest: with what is missing for an L1."""
+    """:raises unittest.SkipTest: if something for an L1 is missing."""
     if os.geteuid() != 0:
         raise unittest.SkipTest('virtiofsd needs root')
     for program in ('qemu-system-x86_64', VIRTIOFSD, BUSYBOX):
@@ -227,7 +227,7 @@ def _qemu(folder: pathlib.Path, svm: bool, memory_mib: int,
 
 @contextlib.contextmanager
 def _ended(process: subprocess.Popen):
-    """The process is gone afterwards, whatever happens."""
+    """End the process when the block ends, also by an error."""
     try:
         yield process
     finally:
