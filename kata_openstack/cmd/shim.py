@@ -19,6 +19,7 @@ import os
 import sys
 
 from kata_openstack.runtime.embedded.shim import program
+from kata_openstack.runtime.embedded.shim import start_failed
 
 _SWITCHES = ('debug', 'v', 'info')
 
@@ -59,7 +60,7 @@ def main() -> int:
         try:
             program.start(flags.get('namespace', ''), ident,
                           'debug' in flags)
-        except (program.StartFailed, OSError) as e:
+        except (start_failed.StartFailed, OSError) as e:
             sys.stderr.write(f'{e}\n')
             return 1
     sys.stdout.flush()

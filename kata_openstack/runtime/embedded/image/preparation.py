@@ -28,6 +28,7 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import guest_image
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
+from kata_openstack.runtime.embedded.vm import make_template
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm import template
 
@@ -111,7 +112,7 @@ def _make_template(wanted: settings.Settings,
         return
     progress(f'making the {wanted.accelerator} VM template')
     try:
-        default.ensure()
+        make_template.ensure(default)
     except template.NotMade as e:
         raise errors.TemplateFailed(why=str(e)) from e
     default.remove_older()

@@ -29,7 +29,7 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import program
+from kata_openstack.runtime.embedded.shim import start_failed
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.shim.wire import messages
 from kata_openstack.runtime.embedded.shim.wire import protobuf
@@ -65,19 +65,19 @@ def start(namespace: str, ident: str, debug: bool,
     """Start the daemon; return its address.
 
     :param config: the sandbox's OCI config.
-    :raises program.StartFailed: with the cause and the remedy.
+    :raises start_failed.StartFailed: with the cause and the remedy.
     """
     path = settings.locate(
         read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
     try:
         conf = settings.Settings.load(path)
     except (OSError, ValueError, TypeError) as e:
-        raise program.StartFailed(
+        raise start_failed.StartFailed(
             f'cannot use the configuration file {path}: {e}. Run '
             '"kata-openstack embedded prepare", and set ConfigPath of the '
             'handler to the file that it writes') from e
     if conf.protocol != protocol.VERSION:
-        raise program.StartFailed(
+        raise start_failed.StartFailed(
             'another release of kata-openstack built the guest image. Run '
             '"kata-openstack embedded prepare"')
     with open(_CONFIG, 'w') as file:
@@ -85,9 +85,13 @@ def start(namespace: str, ident: str, debug: bool,
     group = pod_cgroup.path_of(config, ident)
     try:
         size = sizes.choose(grouping.annotations(config), conf)
-        template.Template(conf, size).ensure()
+        wanted = template.Template(conf, size)
+        if not wanted.exists():
+            # it imports asyncio, which is slow and seldom needed here
+            from kata_openstack.runtime.embedded.vm import make_template
+            make_template.ensure(wanted)
     except (sizes.TooBig, template.NotMade, OSError) as e:
-        raise program.StartFailed(str(e)) from e
+        raise start_failed.StartFailed(str(e)) from e
     if os.path.exists(conf.sandbox_path(ident)):
         cleanup.clean_up(conf, ident, group)
     listener = _listen(conf, namespace, ident)
@@ -106,7 +110,7 @@ def _listen(conf: settings.Settings, namespace: str,
     name = hashlib.sha256(f'{namespace}/{ident}'.encode()).hexdigest()[:16]
     path = f'{folder}/{name}'
     if len(path) > _SOCKET_LIMIT:
-        raise program.StartFailed(
+        raise start_failed.StartFailed(
             f'the socket path {path} is longer than {_SOCKET_LIMIT} '
             'characters; set a shorter run_path')
     machine.remove_file(path)

@@ -24,12 +24,9 @@ import os
 import sys
 
 from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim import start_failed
 
 ADDRESS = 'address'  # file in the bundle; containerd reads it too
-
-
-class StartFailed(Exception):
-    """The start failed. containerd passes the text to its client."""
 
 
 def start(namespace: str, ident: str, debug: bool) -> None:
@@ -49,7 +46,8 @@ def start(namespace: str, ident: str, debug: bool) -> None:
             with open(f'../{owner}/{ADDRESS}') as file:
                 address = file.read()
         except OSError as e:
-            raise StartFailed(f'sandbox {owner} does not exist: {e}') from e
+            raise start_failed.StartFailed(
+                f'sandbox {owner} does not exist: {e}') from e
     with open(ADDRESS, 'w') as file:
         file.write(address)
     sys.stdout.write(address)

@@ -180,7 +180,6 @@ class Channel:
                 future.set_exception(AgentGone(reason))
         if not self.ready.done():
             self.ready.set_exception(AgentGone(reason))
-        if self.ready.done():
             self.ready.exception()  # else asyncio warns if none awaits it
         receivers, self._receivers = self._receivers, {}
         for receiver in receivers.values():

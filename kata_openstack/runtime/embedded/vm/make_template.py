@@ -13,6 +13,7 @@
 """Boot a VM without share and NICs, and save it as a template."""
 
 import asyncio
+import fcntl
 import os
 import tempfile
 
@@ -34,7 +35,21 @@ _REPORTING_SECONDS = 2.5
 _KERNEL, _INITRD = '/kernel', '/initrd'
 
 
-def make(wanted: template.Template) -> None:
+def ensure(wanted: template.Template) -> None:
+    """Make the template unless it exists.
+
+    One process makes it, others wait. Takes some seconds, and needs a
+    thread without an event loop.
+
+    :raises template.NotMade: QEMU or the guest failed.
+    """
+    with open(f'{wanted.config.state_path}/template.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wanted.exists():
+            _boot_and_save(wanted)
+
+
+def _boot_and_save(wanted: template.Template) -> None:
     """Make a template.
 
     :raises template.NotMade: with the cause and QEMU's last output.

@@ -18,7 +18,6 @@ accelerator. The name has a hash of everything that the template was made
 from, so a change of any of it leads to a new template.
 """
 
-import fcntl
 import hashlib
 import os
 
@@ -50,25 +49,6 @@ class Template:
     def exists(self) -> bool:
         return (os.path.exists(self.ram_path)
                 and os.path.exists(self.state_path))
-
-    def ensure(self) -> bool:
-        """Make the template unless it exists; return whether it was made.
-
-        One process makes it, others wait. Takes some seconds, and needs a
-        thread without an event loop.
-
-        :raises NotMade: QEMU or the guest failed.
-        """
-        if self.exists():
-            return False
-        with open(f'{self.config.state_path}/template.lock', 'w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.exists():
-                return False
-            # it imports asyncio, which is slow and seldom needed here
-            from kata_openstack.runtime.embedded.vm import make_template
-            make_template.make(self)
-        return True
 
     def remove_older(self) -> None:
         """Remove the outdated templates of this size."""
