@@ -76,6 +76,14 @@ class Publisher:
                 self._filled.clear()
                 self._empty.set()
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until containerd has all events, or the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            log.debug(f'{len(self._queue)} events are still on their way')
+
     async def close(self, seconds: float) -> None:
         """Wait up to ``seconds`` for queued events, then stop."""
         try:

@@ -30,6 +30,7 @@ from kata_openstack.runtime.embedded.vm import agent_channel
 _START_SECONDS = 120  # for crun under emulation on an overloaded node
 _KILL_SECONDS = 15  # from SIGKILL to the exit, on such a node
 _PIDS_SECONDS = 1  # containerd allows 2 s when it looks for its shims
+_EVENT_SECONDS = 2  # an exit waits this long for the event of its cause
 _MAX_PID = 1 << 22  # Linux's limit
 
 
@@ -287,6 +288,9 @@ class TaskService:
     async def _wait(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = self._process(request)
         await wanted.done.wait()
+        if wanted.oom:
+            # containerd reports the exit at once, and must know the cause
+            await self._pod.publisher.settle(_EVENT_SECONDS)
         return wanted.ended()
 
     async def _pids(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,17 @@ class TestPublisher(test_ttrpc.SocketTestCase):
                          [topic for topic, _ in self.got])
         self.assertEqual(137, self.got[-1][1]['exit_status'])
 
+    async def test_settled_means_delivered(self):
+        publisher = event_publisher.Publisher(self.path, 'ns')
+        publisher.publish('/tasks/oom', id='c')
+        await publisher.settle(0.01)  # nothing listens
+        self.assertEqual([], self.got)
+        listening = await self.listen(self.take)
+        await publisher.settle(30)
+        self.assertEqual(['/tasks/oom'], [topic for topic, _ in self.got])
+        await publisher.close(5)
+        listening.close()
+
     async def test_the_queue_is_bounded(self):
         publisher = event_publisher.Publisher(self.path, 'ns')
         for _ in range(3000):

@@ -76,7 +76,8 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         container = sandbox.Container('c', '/bundle', {})
         container.first = self.first
         self.service = service.TaskService(types.SimpleNamespace(
-            agent=self.agent, pid=_QEMU, containers={'c': container}))
+            agent=self.agent, pid=_QEMU, containers={'c': container}, lost='',
+            publisher=self.publisher))
         await self.first.start(self.agent, self.nothing, lambda: None)
 
     async def nothing(self, ident):
@@ -108,6 +109,23 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
                        {'pids': ['1', -1, 0, 1 << 80, None]}):
             self.agent.answers['pids'] = answer
             self.assertEqual([_QEMU], await self.pids(), answer)
+
+    async def test_an_exit_waits_for_the_event_of_its_cause(self):
+        delivered = asyncio.Event()
+        self.publisher.settle = lambda seconds: delivered.wait()
+        waiting = asyncio.create_task(self.ask('Wait'))
+        await asyncio.sleep(0)
+        self.first.on_exit(137, True)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.assertFalse(waiting.done())
+        delivered.set()
+        self.assertEqual(137, (await waiting)['exit_status'])
+
+    async def test_an_exit_without_a_cause_does_not_wait(self):
+        self.publisher.settle = mock.AsyncMock(side_effect=AssertionError)
+        self.first.on_exit(1, False)
+        self.assertEqual(1, (await self.ask('Wait'))['exit_status'])
 
     async def test_a_guest_that_ends_the_process_is_left_alone(self):
         self.seconds('_KILL_SECONDS', 0.01)
@@ -169,7 +187,7 @@ class TestBeforeTheStart(unittest.IsolatedAsyncioTestCase):
         container = sandbox.Container('c', '/bundle', {})
         container.first = first
         tasks = service.TaskService(types.SimpleNamespace(
-            agent=agent, pid=_QEMU, containers={'c': container},
+            agent=agent, pid=_QEMU, containers={'c': container}, lost='',
             until_ready=ready.wait, publisher=mock.Mock()))
 
         def ask(method, **request):
