@@ -57,6 +57,9 @@ class TestIsolation(base.EmbeddedTestCase):
         writer = pod.run('sh', '-c', 'echo from-writer >/dev/shm/note; '
                          'nc -l -p 7000 -e echo over-loopback')
         reader = pod.run()
+        # the writer has started, and may have done nothing so far
+        pod.execute(reader, 'sh', '-c', 'until netstat -lnt | '
+                    'grep -q ":7000 "; do sleep 0.1; done')
         self.assertEqual('from-writer\n',
                          pod.execute(reader, 'cat', '/dev/shm/note'))
         self.assertEqual('over-loopback\n', pod.execute(

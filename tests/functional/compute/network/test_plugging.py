@@ -34,6 +34,11 @@ class NetworkTest(base.TestCase):
     def ports(self):
         return sorted(self.switch.vsctl('list-ports', ovs.BRIDGE).split())
 
+    def listens(self, pod):
+        """Wait until its server does; the pod's start does not."""
+        self.node.execute(pod, 'sh', '-c', 'until netstat -lnt | '
+                          'grep -q ":80 "; do sleep 0.1; done')
+
     def test_two_vms_talk(self):
         vifs = [test_vif.make_vif(number) for number in (11, 12)]
         one = self.node.run(['sh', '-c', 'echo page > /tmp/index.html; '
@@ -45,6 +50,7 @@ class NetworkTest(base.TestCase):
             self.ports())
         self.assertIn('10.214.0.12/24',
                       self.node.execute(two, 'ip', 'address'))
+        self.listens(one)
         self.assertEqual('page\n', self.node.execute(
             two, 'wget', '-q', '-O', '-', 'http://10.214.0.11/index.html'))
         self.assertGreater(
@@ -55,6 +61,7 @@ class NetworkTest(base.TestCase):
         self.assertEqual([vif_base.device_name(vifs[1].port_id)],
                          self.ports())
         self.node.call('start_pod', one)
+        self.listens(one)
         self.assertEqual('page\n', self.node.execute(
             two, 'wget', '-q', '-O', '-', 'http://10.214.0.11/index.html'))
 

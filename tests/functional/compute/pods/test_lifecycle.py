@@ -74,6 +74,8 @@ class PodsTest(base.TestCase):
         self.assertEqual(127, node.call('exec_sync', pod['uuid'],
                                         ['no-such-command'])['exit_code'])
         node.execute(pod, 'sh', '-c', 'echo kept > /root/file')
+        # the start does not wait for the first words
+        wait_until(lambda: len(node.call('logs', pod['uuid']).split()) == 2)
         log = node.call('logs', pod['uuid'])
         self.assertEqual(['err', 'out'], sorted(log.split()))
         self.assertEqual('out\n',
@@ -91,6 +93,7 @@ class PodsTest(base.TestCase):
 
         node.call('start_pod', pod)
         self.assertEqual('kept\n', node.execute(pod, 'cat', '/root/file'))
+        wait_until(lambda: len(node.call('logs', pod['uuid']).split()) == 4)
         self.assertEqual(4, len(node.call('logs', pod['uuid']).split()))
 
         node.call('kill_container', pod['uuid'], 'KILL')
