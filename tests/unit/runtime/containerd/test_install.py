@@ -41,9 +41,16 @@ CRI = 'io.containerd.grpc.v1.cri'
 RUNTIME = 'io.containerd.cri.v1.runtime'
 IMAGES = 'io.containerd.cri.v1.images'
 
+# A "#!" line cannot name an interpreter whose path has a space, so the shell
+# starts it.
+_INTERPRETER = '''\
+#!/bin/sh
+""":"
+exec '{python}' "$0" "$@"
+"""
+'''
 # containerd 2: merges imports key by key; runc is always configured.
-_PROGRAM = '''\
-#!{python}
+_PROGRAM = _INTERPRETER + '''\
 import pathlib, sys, tomllib, tomli_w
 
 def merge(to, other):
@@ -63,8 +70,7 @@ print(tomli_w.dumps(whole))
 '''
 # containerd 1.6: a plugin's section of an import replaces the other one; runc
 # is configured only if no other runtime is.
-_PROGRAM_1 = '''\
-#!{python}
+_PROGRAM_1 = _INTERPRETER + '''\
 import pathlib, sys, tomllib, tomli_w
 
 whole = tomllib.loads(pathlib.Path(sys.argv[2]).read_text())
