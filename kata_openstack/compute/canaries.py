@@ -79,6 +79,11 @@ class Canaries:
         self._thread.start()
         return known
 
+    @property
+    def pending(self) -> frozenset[str]:
+        """The handlers that are still to be tried."""
+        return self._pending
+
     def stop(self) -> None:
         """Stop the thread; wait for it for 1 s at most.
 

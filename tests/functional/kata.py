@@ -22,6 +22,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 from typing import Any
 import uuid
 
@@ -135,6 +136,15 @@ class Node(fixtures.Fixture):
             self.conf, transport=self.transport,
             notification_transport=self.transport)
         self.service.start()
+        self._wait_for_canaries()
+
+    def _wait_for_canaries(self) -> None:
+        """A pod that is asked for before they have run may be refused."""
+        deadline = time.monotonic() + 120
+        while self.service.canaries.pending:
+            if time.monotonic() > deadline:
+                raise RuntimeError('The canary sandboxes do not end.')
+            time.sleep(0.1)
 
     def _stop(self) -> None:
         # while the service runs: stopping a sandbox needs its CNI socket
