@@ -266,6 +266,19 @@ class TestCanaries(base.TestCase):
         self.canaries().start()
         self.assertEqual([], self.info()['runtimes'])
 
+    def test_a_stop_meanwhile_is_no_failure(self):
+        """Else the next process would refuse pods for it."""
+        made = self.canaries()
+
+        def run(*args, **more):
+            made.stop()
+            return records.Record(key='key', passed=False, at=0.0,
+                                  seconds=1.0, error='Channel closed!')
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.runtime.canary.sandbox.run', run))
+        made._try('kata-embedded', 'key', 0)
+        self.assertEqual({}, records.load(records.path(self.conf)))
+
     def test_nobody_waits_for_ever(self):
         self.config.config(group='canary', wait=0)
         found = self.canaries()
