@@ -110,6 +110,11 @@ case $command in
         fi
         ;;
 esac
+if [[ $venv == *[[:space:]]* ]]; then
+    # Neutron splits the path of its database migrations at a space
+    ln -sfn "$venv" "$state/venv"
+    venv=$state/venv
+fi
 # as the user would have to type it again
 QUICKSTART_COMMAND=$(printf %q "$0")
 if [[ $state != /var/lib/kata-openstack-dev ]]; then

@@ -17,6 +17,7 @@ from importlib import metadata
 import os
 import pathlib
 import subprocess
+import sys
 
 from tools.quickstart import graph
 from tools.quickstart import process
@@ -84,7 +85,10 @@ def _schema(stack: settings.Stack, name: str, package: str,
     first = [] if name == 'keystone' else ['nice', '-n', '10']
     for command in commands:
         process.run(stack,
-                    [*first, stack.program(command[0]), *command[1:]],
+                    # the first line of a script may name the same
+                    # environment by a path that Neutron cannot use
+                    [*first, sys.executable, stack.program(command[0]),
+                     *command[1:]],
                     f'{name}-database', environment)
     set_stamp(stack, f'schema-{name}', version)
     return f'schema for {package} {version}'
