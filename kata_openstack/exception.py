@@ -70,9 +70,10 @@ class Conflict(KataError):
 
 
 class ImageNotFound(KataError):
-    msg_fmt = 'Image %(image)s was not found in its registry.'
+    msg_fmt = 'Image %(image)s was not found.'
     remedy_fmt = ('Check the name and the tag, and that the registry has the '
-                  "image for the node's architecture.")
+                  "image for the node's architecture. With the pull policy "
+                  '"never", the node must already have the image.')
 
 
 class RegistryUnreachable(KataError):
@@ -90,7 +91,7 @@ class RegistryDenied(KataError):
 
 class ImagePullFailed(KataError):
     msg_fmt = 'Cannot pull image %(image)s: %(why)s.'
-    remedy_fmt = "Find the cause in kata-compute's log on the node."
+    remedy_fmt = "Find the cause in containerd's log on the node."
 
 
 class NoHandler(KataError):

@@ -113,9 +113,9 @@ class Configure(command.Command):
                  f'{DEFAULT_CONFIG}')
         parser.add_argument(
             '--own-file', metavar='PATH', type=pathlib.Path,
-            help='Path of our file, which containerd imports. Default: '
-                 "conf.d/kata-openstack.toml beside containerd's "
-                 'configuration.')
+            help='Path of the file that this command writes and containerd '
+                 'imports. Default: conf.d/kata-openstack.toml beside '
+                 "containerd's configuration.")
         parser.add_argument(
             '--containerd', metavar='PROGRAM', default='containerd',
             help='The containerd program to ask for its version and "config '

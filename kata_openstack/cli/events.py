@@ -38,7 +38,7 @@ class NoExchange(Exception):
     """The broker does not have kata-openstack's exchange."""
 
 
-def notifications(url: str, topic: str, ssl: dict[str, Any] | None = None,
+def notifications(url: str, topic: str, ssl: dict[str, Any] | bool = False,
                   timeout: float | None = None) -> Iterator[dict[str, Any]]:
     """Yield every notification of all nodes from now on.
 
@@ -161,7 +161,7 @@ class Watch(command.Command):
         return 0
 
 
-def _broker(conf: cfg.ConfigOpts) -> tuple[str, dict[str, Any] | None]:
+def _broker(conf: cfg.ConfigOpts) -> tuple[str, dict[str, Any] | bool]:
     """URL and TLS options for kombu, from oslo.messaging's."""
     threads.use_threads()
     import oslo_messaging as messaging
@@ -188,10 +188,12 @@ def kombu_url(parsed: Any) -> str:
         for h in parsed.hosts)
 
 
-def _ssl(conf: cfg.ConfigOpts) -> dict[str, Any] | None:
+def _ssl(conf: cfg.ConfigOpts) -> dict[str, Any] | bool:
+    """Return py-amqp's TLS parameters, True for its defaults, or False."""
     group = getattr(conf, 'oslo_messaging_rabbit', None)
     if group is None or not group.ssl:
-        return None
+        return False
     named = {'keyfile': group.ssl_key_file, 'certfile': group.ssl_cert_file,
              'ca_certs': group.ssl_ca_file}
-    return {key: value for key, value in named.items() if value}
+    # py-amqp takes an empty dictionary for "no TLS"
+    return {key: value for key, value in named.items() if value} or True

@@ -88,7 +88,11 @@ def run(environment: dict, text: str) -> dict | None:
             'ifname': environment.get('CNI_IFNAME', ''),
             'args': {key: value for key, _, value in pairs},
             'config': config})
-    except (OSError, ValueError) as e:
+        error, result = reply.get('error'), reply.get('result', {})
+        if error is None and (not isinstance(result, dict)
+                              or 'result' not in reply):
+            raise ValueError('neither a result nor an error')
+    except (OSError, ValueError, AttributeError) as e:
         # The pod's interfaces are gone with its namespace. kata-compute
         # removes their records in a switch when it starts.
         if command == 'DEL' and not (netns and os.path.exists(netns)):
@@ -96,13 +100,12 @@ def run(environment: dict, text: str) -> dict | None:
         raise Failure(_TRY_AGAIN, 'kata-compute does not answer. Check that '
                                   'it runs on this node.',
                       f'{type(e).__name__}: {e}') from e
-    if 'error' in reply:
-        error = reply['error']
+    if error is not None:
         raise Failure(int(error.get('code', _IO)), str(error.get('msg', '')),
                       str(error.get('details', '')))
     if command != 'ADD':
         return None
-    return _result(version, reply['result'])
+    return _result(version, result)
 
 
 def _result(version: str, result: dict) -> dict:

@@ -18,6 +18,7 @@ The work is done in pods/, images.py and inventory.py.
 from collections.abc import Callable
 import functools
 import math
+import socket
 import time
 from typing import Any
 
@@ -48,12 +49,16 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
         late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
-        if late > 0:
-            LOG.warning('%s for request %s was dropped: it expired %.0f s '
-                        'ago', function.__name__, ctxt.get('request_id'),
-                        late)
-            return None
         try:
+            if late > 0:
+                LOG.warning('%s for request %s was dropped: it expired '
+                            '%.0f s ago', function.__name__,
+                            ctxt.get('request_id'), late)
+                # only a caller whose clock differs from ours still waits
+                raise exception.NodeUnavailable(
+                    host=socket.gethostname(), why=(
+                        f'the request expired {late:.0f} s before it '
+                        'arrived; the clocks of the two hosts may differ'))
             return function(self, ctxt, **kwargs)
         except exception.KataError as e:
             LOG.info('%s for request %s: %s', function.__name__,

@@ -35,6 +35,7 @@ VERSION = '1.0'
 # The caller then notices a dead node long before the call's limit, and before
 # zun-api gives up (rpc_response_timeout) and answers with an error 500.
 _HEARTBEAT = 30
+_MARGIN = 2  # seconds for the way of the heartbeat
 # In a request's context: Unix seconds after which the node drops the request.
 # The broker keeps requests for a node that is down, but callers do not wait.
 VALID_UNTIL = 'valid_until'
@@ -65,10 +66,13 @@ class ComputeAPI:
     def _call(self, ctxt: Dict, host: str, method: str, long: bool = False,
               extra_time: int = 0, **kwargs: Any) -> Any:
         if long:
-            patience = _HEARTBEAT
+            # oslo.messaging sends the first heartbeat half the time after
+            # the dispatch. A request that is dispatched later than this
+            # would be done although the caller has given up.
+            patience = _HEARTBEAT / 2 - _MARGIN
             client = self._client.prepare(
                 server=host, timeout=self._long_timeout + extra_time,
-                call_monitor_timeout=patience)
+                call_monitor_timeout=_HEARTBEAT)
         else:
             patience = self._timeout + extra_time
             client = self._client.prepare(server=host, timeout=patience)

@@ -35,8 +35,10 @@ OPTS = [
     cfg.IntOpt(
         'wait',
         default=12, min=0, max=600,
-        help='Maximum number of seconds that a request waits for the first '
-             'canary sandbox of a handler. After that, the request proceeds '
-             'without the handler. Applies to requests that need the list of '
-             'usable handlers. Keep it below [kata_driver] rpc_timeout.'),
+        help='Maximum number of seconds that requests wait for the canary '
+             'sandbox of a handler without a result. The time counts from '
+             'the moment when kata-compute finds that the result is missing. '
+             'After that, requests proceed without the handler. Applies to '
+             'requests that need the list of usable handlers, such as the '
+             'creation of a pod. Keep it below [kata_driver] rpc_timeout.'),
 ]

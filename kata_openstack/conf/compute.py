@@ -40,7 +40,8 @@ OPTS = [
         'max_exec_output_mib',
         default=4, min=1, max=14,
         help='Maximum size, in MiB, of the output that "openstack '
-             'appcontainer exec" returns. The rest is cut off.'),
+             'appcontainer exec" returns: standard output, then standard '
+             'error. The end of a longer output is cut off.'),
     cfg.IntOpt(
         'resync_interval',
         default=60, min=5,

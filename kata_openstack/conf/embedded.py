@@ -32,6 +32,7 @@ OPTS = [
         default='',
         help='Path of a linux-image-*-cloud-*.deb file with the kernel for '
              'the guests. The file is unpacked, not installed. Empty: '
+             'keep the kernel that is already unpacked; if there is none, '
              'download the newest such package with apt.'),
     cfg.StrOpt(
         'memory_path',

@@ -34,7 +34,8 @@ OPTS = [
                       '"system" if it names none.'),
                  ('system', 'The kernel datapath.'),
                  ('netdev', 'The userspace datapath.')],
-        help='Datapath type of the integration bridge. With netdev, checksum '
-             'offloading is switched off inside pods, as that datapath '
-             'requires. This option does not change the bridge itself.'),
+        help='Datapath type that the integration bridge has. This option '
+             'does not change the bridge. With netdev, transmit checksum '
+             'offloading is switched off on the interfaces of pods, because '
+             'that datapath passes packets on without a checksum.'),
 ]

@@ -79,10 +79,12 @@ class Emitter:
                           'accept them', self._queue.qsize())
 
     def sandbox(self, event: str, occurred_at: float, **fields: Any) -> None:
-        """Send a notification about a sandbox.
+        """Queue a notification about a sandbox.
 
-        :param event: one of EVENTS
+        :param event: one of EVENTS that starts with 'sandbox.'
         :param occurred_at: Unix seconds
+        :param fields: the other fields of SandboxPayload; exit_code and
+            fault may be left out
         """
         self._send(event, objects.SandboxPayload(
             host=self.host, occurred_at=_time(occurred_at),
@@ -90,10 +92,12 @@ class Emitter:
 
     def container(self, event: str, occurred_at: float,
                   **fields: Any) -> None:
-        """Send a notification about a container.
+        """Queue a notification about a container.
 
-        :param event: one of EVENTS
+        :param event: one of EVENTS that starts with 'container.'
         :param occurred_at: Unix seconds
+        :param fields: the other fields of ContainerPayload; exit_code,
+            reason and fault may be left out
         """
         self._send(event, objects.ContainerPayload(
             host=self.host, occurred_at=_time(occurred_at),

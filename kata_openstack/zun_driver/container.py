@@ -61,8 +61,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     """Translate Zun's calls into requests to kata-compute.
 
     The signatures match the calls in zun-compute's manager; some differ from
-    those of Zun's base class. Methods change a record in place, because the
-    manager saves the record that it passed.
+    those of Zun's base class. A method changes the record that it receives,
+    because the manager saves that same object afterwards.
     """
 
     def __init__(self) -> None:

@@ -45,11 +45,15 @@ _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
 
 class EventFollower:
-    """Runs two threads: one reads the stream, one compares periodically.
+    """Follows containerd in two threads.
 
-    :param ended: called with the pod's UUID and the id of each container
-        that has ended
-    :param resynced: called after each comparison
+    One thread reads the event stream. After each connection it also
+    compares the journal with containerd. The other thread compares them
+    every [compute] resync_interval seconds.
+
+    :param ended: called with the pod's UUID and the id of the CRI container
+        for each end that the stream reports; a comparison does not call it
+    :param resynced: called after each comparison that did not fail
     """
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,

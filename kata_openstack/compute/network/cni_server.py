@@ -39,14 +39,14 @@ _MAX_REQUEST = 1024 * 1024
 _READ_TIMEOUT = 10  # seconds
 
 
-def answer(network_: plugging.Network, request: dict[str, Any]
-           ) -> dict[str, Any]:
+def answer(network_: plugging.Network, request: Any) -> dict[str, Any]:
     """Answer a CNI request. Never raises.
 
     :returns: {"result": {...}} or {"error": {...}}
     """
-    command = request.get('command')
+    command = None
     try:
+        command = request['command']
         pod = str(request['args']['K8S_POD_UID'])
         sandbox = str(request['container_id'])
         if command == 'ADD':

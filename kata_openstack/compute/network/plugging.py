@@ -80,7 +80,9 @@ class Network:
             if not vif.fixed_ips:
                 raise exception.NetworkFailed(
                     id=vif.port_id, why='the port has no IP address',
-                    remedy=f'Create a subnet in network {vif.network_id}.')
+                    remedy=f'Add a subnet to network {vif.network_id} or an '
+                           f'address to port {vif.port_id}. Then delete the '
+                           'container and create it again.')
         with self._lock:
             self._expected[pod_uuid] = vifs
         try:
@@ -113,9 +115,10 @@ class Network:
                 self._plugin(vif).plug(
                     vif, netns, f'eth{index}', pod_uuid=pod_uuid,
                     sandbox_id=sandbox_id)
-            except exception.KataError as e:
-                with self._lock:
-                    self._failures[pod_uuid] = e
+            except Exception as e:
+                if isinstance(e, exception.KataError):
+                    with self._lock:
+                        self._failures[pod_uuid] = e
                 self.unplug(vifs[:index])
                 raise
         return cni_result(vifs, netns)

@@ -67,7 +67,10 @@ def _wait(client: cri.CriClient, container: str) -> int | None:
 
 
 def _words(log: pathlib.Path) -> list[str]:
-    """Return the words of the only line, without time, stream and tag."""
+    """Return the words that the canary's program wrote; [] if none.
+
+    The log has one line in CRI's format: time, stream, tag, words.
+    """
     try:
         return log.read_text(errors='replace').split()[3:]
     except FileNotFoundError:

@@ -11,7 +11,7 @@
 # under the License.
 """Registry mirrors, as containerd's hosts.toml files.
 
-Source: containerd's docs/hosts.md.
+containerd's docs/hosts.md describes the format.
 """
 
 from collections.abc import Iterable

@@ -39,6 +39,10 @@ _MIN_AGE = 600  # seconds; a younger pod may still be under creation
 def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
     """Delete those of ``pods`` that are unknown to Zun. Never raises.
 
+    With [kata_driver] forgotten_pods = log, it only logs them. It skips
+    pods younger than ten minutes, and all pods if it cannot ask Zun's
+    database.
+
     :param pods: pods of this node
     """
     old = time.time() - _MIN_AGE

@@ -60,3 +60,14 @@ class EventsTest(base.TestCase):
         self.assertEqual('amqp://u:p@a:5672/;amqp://u:p@b:1/', url(
             'rabbit://u:p@a,u:p@b:1/'))
         self.assertEqual('memory:///', url('kombu+memory://'))
+
+    def test_tls_without_files_is_still_tls(self):
+        conf = cfg.ConfigOpts()
+        self.useFixture(conffixture.ConfFixture(conf))
+        oslo_messaging.get_rpc_transport(conf, 'rabbit://u:p@h/')
+        for options, expected in (
+                ({'ssl': False}, False), ({'ssl': True}, True),
+                ({'ssl': True, 'ssl_ca_file': '/ca'}, {'ca_certs': '/ca'})):
+            for name, value in options.items():
+                conf.set_override(name, value, 'oslo_messaging_rabbit')
+            self.assertEqual(expected, events._ssl(conf))

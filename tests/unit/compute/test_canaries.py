@@ -275,7 +275,7 @@ class TestCanaries(base.TestCase):
             return records.Record(key='key', passed=False, at=0.0,
                                   seconds=1.0, error='Channel closed!')
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.runtime.canary.sandbox.run', run))
+            'kata_openstack.runtime.canary.runner.run', run))
         made._try('kata-embedded', 'key', 0)
         self.assertEqual({}, records.load(records.path(self.conf)))
 

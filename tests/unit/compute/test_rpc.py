@@ -12,6 +12,7 @@
 
 """Client and endpoint, through oslo.messaging's in-memory broker."""
 
+import time
 import types
 
 import fixtures
@@ -118,10 +119,31 @@ class RpcTest(base.TestCase):
         with fixtures.MonkeyPatch(
                 'kata_openstack.compute.manager.time',
                 types.SimpleNamespace(time=lambda: 4e9)):
-            self.assertIsNone(self.api.exec_sync(CTXT, 'n1', 'c', ['true']))
+            error = self.assertRaises(
+                exception.NodeUnavailable, self.api.exec_sync, CTXT, 'n1',
+                'c', ['true'])
+        self.assertIn('the clocks of the two hosts', str(error))
         self.assertEqual([], self.parts.calls)
         self.assertIn('exec_sync for request req-1 was dropped',
                       self.log.output)
+
+    def test_a_long_call_expires_before_its_caller_gives_up(self):
+        """The caller gives up unless a heartbeat comes within 30 s.
+
+        The first one comes 15 s after the dispatch.
+        """
+        calls = []
+        client = types.SimpleNamespace()
+        client.prepare = lambda **kwargs: calls.append(kwargs) or client
+        client.call = lambda ctxt, *args, **kwargs: calls.append(ctxt)
+        self.api._client = client
+        begun = time.time()
+        self.api.delete_pod(CTXT, 'n1', 'u')
+        prepared, ctxt = calls
+        self.assertEqual(30, prepared['call_monitor_timeout'])
+        valid = ctxt[rpcapi.VALID_UNTIL] - begun
+        self.assertLess(10, valid)
+        self.assertLess(valid + 15, 30)
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,

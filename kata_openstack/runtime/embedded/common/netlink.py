@@ -200,9 +200,9 @@ class Netlink:
         """Return index, destination, gateway, metric, onlink of each route.
 
         ``destination`` is a CIDR; ``gateway`` is '' if there is none. Only
-        unicast routes of the main table. Routes that the kernel makes from
-        addresses and router advertisements are left out: the guest's
-        kernel makes its own.
+        unicast routes of the main table with one next hop. Leaves out the
+        routes that the kernel made by itself, from an address or a router
+        advertisement: the guest's kernel makes them again.
         """
         found = []
         for family, width in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):

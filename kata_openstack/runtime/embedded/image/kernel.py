@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The guest's kernel: Debian's cloud kernel package, unpacked.
+"""The guest's kernel, unpacked from Debian's cloud kernel package.
 
-The node does not install the package. It is the file that [embedded]
-kernel_package names. Without that option, the newest package that apt
-offers is downloaded once and kept.
+The node does not install the package. [embedded] kernel_package names the
+package file. Without that option, a kernel that is already unpacked stays
+in use; if there is none, apt downloads the newest package.
 """
 
 from collections.abc import Callable

@@ -28,8 +28,8 @@ _RETRY_SECONDS = 0.5
 class Publisher:
     """Queues events and sends them to containerd.
 
-    :param address: of containerd's ttrpc socket, from the environment
-        variable TTRPC_ADDRESS.
+    :param address: containerd's ttrpc socket: the value of the environment
+        variable TTRPC_ADDRESS
     """
 
     def __init__(self, address: str, namespace: str) -> None:

@@ -25,7 +25,10 @@ _PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
 
 
 class TooBig(Exception):
-    """The pod asks for more memory than a sandbox on this node can have."""
+    """The pod's VM would need more memory than [embedded] max_memory_mib.
+
+    The VM's memory is the pod's and [embedded] guest_overhead_mib.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ def choose(annotations: Mapping[str, str],
     :raises TooBig: with both sizes.
     """
     asked = _number(annotations, _MEMORY)
-    memory = config.default_memory_mib
+    memory = needed = config.default_memory_mib
     if asked > 0:
         needed = -(-asked // MIB) + config.guest_overhead_mib
         memory = max(_SMALLEST_MIB, 1 << (needed - 1).bit_length())
@@ -57,7 +60,7 @@ def choose(annotations: Mapping[str, str],
             memory = config.max_memory_mib
     if memory > config.max_memory_mib:
         raise TooBig(
-            f'the sandbox needs {memory} MiB of memory, but this node allows '
+            f'the sandbox needs {needed} MiB of memory, but this node allows '
             f'{config.max_memory_mib} MiB; ask for less, or enlarge '
             '[embedded] max_memory_mib')
     vcpus = config.default_vcpus

@@ -17,11 +17,13 @@ import os
 import stat
 import subprocess
 import sys
+from unittest import mock
 import uuid
 
 import fixtures
 from tests.unit.compute.network import test_plugging
 
+from kata_openstack.cmd import cni
 from kata_openstack.compute.network import cni_server
 
 
@@ -86,6 +88,21 @@ class CniTest(test_plugging.Case):
                 (6, {'command': 'ADD', 'text': '[]'})]:
             code, result = self.cni(**arguments)
             self.assertEqual((1, expected), (code, result['code']))
+
+    def test_a_request_that_is_no_object(self):
+        for request in ([], 'ADD', None, 7, {}, {'command': 'ADD'},
+                        {'command': 'ADD', 'args': 3}):
+            error = cni_server.answer(self.network, request)['error']
+            self.assertEqual(100, error['code'], request)
+
+    def test_an_answer_that_makes_no_sense(self):
+        for line in ('[]', '{}', '{"result": 3}', 'null', '{'):
+            with mock.patch.object(
+                    cni, '_ask', side_effect=lambda *_, line=line:
+                    json.loads(line)):
+                failure = self.assertRaises(cni.Failure, cni.run, {
+                    'CNI_COMMAND': 'ADD'}, '{"cniVersion": "1.0.0"}')
+            self.assertEqual(11, failure.code, line)
 
     def test_kata_compute_is_down(self):
         self.server.stop()

@@ -109,9 +109,21 @@ class NetworkTest(Case):
         self.assertIn('injected', str(error))
         self.assertEqual(('unplug', 'a'), self.plugin.calls[-1])
 
+    def test_an_unexpected_error_unplugs_too(self):
+        plug = self.plugin.plug
+
+        def fail(vif, *args, **kwargs):
+            if vif.port_id == 'b':
+                raise OSError('ioctl')
+            plug(vif, *args, **kwargs)
+        self.plugin.plug = fail
+        with self.network.expect('pod', [make_vif('a'), make_vif('b')]):
+            self.assertRaises(OSError, self.network.add, 'pod', 's', '/netns')
+        self.assertEqual(('unplug', 'a'), self.plugin.calls[-1])
+
     def test_refused_before_anything_is_made(self):
         for vif, words in [
-                (make_vif('a', fixed_ips=[]), 'Create a subnet'),
+                (make_vif('a', fixed_ips=[]), 'Add a subnet'),
                 (make_vif('a', vif_type='binding_failed'),
                  'Check that the Neutron agent')]:
             with self.assertRaisesRegex(exception.NetworkFailed, words):

@@ -161,7 +161,7 @@ class CreateTest(Case):
             exception.NetworkFailed, self.pods.create, self.pod(vifs=[
                 objects.Vif(port_id='p', network_id='net-1',
                             mac_address='m', vif_type='bridge')]))
-        self.assertIn('Create a subnet in network net-1', str(error))
+        self.assertIn('Add a subnet to network net-1', str(error))
         self.assert_nothing_left()
 
 

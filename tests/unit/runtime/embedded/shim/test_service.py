@@ -70,6 +70,7 @@ class Agent:
 class TestTaskService(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.agent = Agent()
+        self.publisher = mock.Mock(settle=mock.AsyncMock())
         self.first = guest_process.Process(
             'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
                       'stderr': ''}, lambda stopped: None)

@@ -61,7 +61,8 @@ class TestSize(base.TestCase):
 
     def test_too_much_memory_is_refused_and_named(self):
         error = self.assertRaises(size.TooBig, self.choose, 2905)
-        self.assertIn('3000 MiB', str(error))
+        self.assertIn('needs 3001 MiB', str(error))
+        self.assertIn('allows 3000 MiB', str(error))
 
     def test_processors(self):
         for quota, period, given in (
