@@ -39,7 +39,13 @@ _KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '
 # These switch off protections of the guest against itself; they do not
 # protect the host. On a shared KVM host the protections are worth their
 # time, so they stay on. Under emulation they cost too much.
-_KERNEL_EMULATED = ' mitigations=off nokaslr init_on_alloc=0 norandmaps'
+_KERNEL_EMULATED = ' mitigations=off nokaslr norandmaps'
+# QEMU's emulator keeps the code that it translated for a page until the
+# guest writes to the page. QEMU does not see what virtiofsd writes there
+# (vhost_section() in QEMU's hw/virtio/vhost.c says so). Then a program that
+# virtiofsd puts into a reused page runs as the code that was there before.
+# With this option the guest itself overwrites each page that it allocates.
+_KERNEL_EMULATED += ' init_on_alloc=1'
 _SERIAL_SLOT, _BALLOON_SLOT, _PORT_SLOT, _NIC_SLOT = 3, 4, 5, 8
 MAX_NICS: Final = 16
 
