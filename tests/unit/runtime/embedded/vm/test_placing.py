@@ -123,7 +123,8 @@ class TestCgroupPath(base.TestCase):
 
 class TestQemu(base.TestCase):
     def test_the_cpu_is_the_hosts_with_kvm_only(self):
-        for accelerator, cpu in (('kvm', 'host'), ('tcg', 'max')):
+        for accelerator, cpu in (('kvm', 'host'),
+                                 ('tcg', 'max,-erms,-fsrm')):
             argv = qemu.base('qemu', accelerator, size.Size(256, 2), 3, 4)
             self.assertEqual(cpu, argv[argv.index('-cpu') + 1])
         self.assertEqual(['/dev/kvm'], qemu.devices('kvm'))
