@@ -77,6 +77,7 @@ class State:
         self.leases: set[str] = set()
         self.cri_is_blind = False
         self.canary_says = 'boot-id-of-a-guest'
+        self.canary_exit = 0
         self.logs: dict[str, pathlib.Path] = {}
         self.handlers = ['kata-embedded']
         self.metadata: dict[str, str] = {}
@@ -179,6 +180,7 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
             self.state.logs[container.id].write_text(
                 f'2026-01-02T03:04:05.6Z stdout F {self.state.canary_says}\n')
             container.state = pb.CONTAINER_EXITED
+            self.state.exits[container.id] = self.state.canary_exit
         return pb.StartContainerResponse()
 
     def StopContainer(self, request, context):

@@ -13,8 +13,10 @@
 """The container of a canary sandbox, which checks that it is in a VM."""
 
 import pathlib
+import signal
 import time
 
+from kata_openstack.runtime.canary import machine_code
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -27,7 +29,7 @@ _LOG = 'canary.log'
 
 def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
         image_name: str) -> str:
-    """Run the program of :mod:`.own_image` and check its output.
+    """Run the program of :mod:`.machine_code` and check its output.
 
     :param config: the sandbox's configuration, with a ``log_directory``
     :returns: the problem of the handler, or ''
@@ -48,12 +50,25 @@ def run(client: cri.CriClient, sandbox_id: str, config: pb.PodSandboxConfig,
     if code is None:
         return f'its container did not end within {_LIMIT:g} s'
     words = _words(pathlib.Path(config.log_directory, _LOG))
+    if code == machine_code.STALE:
+        return ('its container ran code of another program: the hypervisor '
+                'does not notice that a file was read into memory that held '
+                'code before')
+    if code > 128:
+        return f'its container was killed by {_signal(code - 128)}'
     if code or not words:
         return (f'its container ended with exit code {code} and did not '
                 'tell the boot id of its kernel')
     if words[-1] == records.boot_id():
         return 'its container runs on the kernel of this host, not in a VM'
     return ''
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'signal {number}'
 
 
 def _wait(client: cri.CriClient, container: str) -> int | None:

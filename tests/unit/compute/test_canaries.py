@@ -19,10 +19,12 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute import inventory
+from kata_openstack.runtime.canary import container
 from kata_openstack.runtime.canary import own_image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 from tests.unit import base
 from tests.unit import fake_containerd
@@ -97,6 +99,17 @@ class TestCanaries(base.TestCase):
         self.assertEqual([], self.info()['runtimes'])
         record = records.load(records.path(self.conf))['kata-embedded']
         self.assertIn('did not tell the boot id', record.error)
+
+    def test_a_container_that_fails_says_how(self):
+        for code, words in (
+                (3, 'ran code of another program'),
+                (139, 'was killed by SIGSEGV'), (132, 'killed by SIGILL'),
+                (255, 'killed by signal 127'), (1, 'ended with exit code 1')):
+            self.fake.state.canary_exit = code
+            problem = container.run(
+                self.client, 'sandbox', pb.PodSandboxConfig(
+                    log_directory=str(self.fake.state.root)), 'image')
+            self.assertIn(words, problem)
 
     def test_a_container_that_does_not_end(self):
         self.useFixture(fixtures.MonkeyPatch(

@@ -21,6 +21,7 @@ import unittest
 
 import fixtures
 
+from kata_openstack.runtime.canary import machine_code
 from kata_openstack.runtime.canary import own_image
 from tests.unit import base
 
@@ -39,7 +40,7 @@ class ImageTest(base.TestCase):
     def test_it_tells_the_boot_id_of_its_kernel(self):
         done = subprocess.run([self.program()], stdout=subprocess.PIPE)
         self.assertEqual(0, done.returncode)
-        self.assertEqual(pathlib.Path(own_image.BOOT_ID).read_bytes(),
+        self.assertEqual(pathlib.Path(machine_code.BOOT_ID).read_bytes(),
                          done.stdout)
 
     @unittest.skipUnless(platform.machine() == own_image.ARCHITECTURE,
@@ -50,6 +51,19 @@ class ImageTest(base.TestCase):
             b'/proc/', b'/nope/'))
         done = subprocess.run([program], stdout=subprocess.PIPE)
         self.assertEqual((1, b''), (done.returncode, done.stdout))
+
+    @unittest.skipUnless(platform.machine() == own_image.ARCHITECTURE,
+                         'the program is for another architecture')
+    def test_it_notices_code_that_is_not_its_own(self):
+        """As if one page still held the code of the former ones."""
+        program = self.program()
+        content = bytearray(program.read_bytes())
+        self.assertEqual(b'\xb8\2', content[-4096:-4094])
+        content[-4095] = 1  # mov eax, 1
+        program.write_bytes(content)
+        done = subprocess.run([program], stdout=subprocess.PIPE)
+        self.assertEqual((machine_code.STALE, b''),
+                         (done.returncode, done.stdout))
 
     def test_the_same_each_time(self):
         self.assertEqual(own_image.image(), own_image.image())
