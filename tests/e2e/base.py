@@ -89,11 +89,21 @@ def look() -> Left:
         sandboxes=set(ctr('containers', 'list', '-q').split()),
         pods={pod['uuid'] for pod in node.api(stack()).list_pods(
             node.CONTEXT, stack().host)},
-        shared_memory=set(os.listdir(cleanup.SHARED_MEMORY)),
+        shared_memory=_memory_of_vms(),
         mounts=set(cleanup.mounts(stack())),
         processes={f'{p.pid} {name}' for p in found
                    if (name := name_of(p.pid)).startswith(
                        ('qemu', 'virtiofsd', 'containerd-shim'))})
+
+
+def _memory_of_vms() -> set[str]:
+    """Of this stack's: other programs use shared memory as well.
+
+    A template stays, for the next VM of its size.
+    """
+    folder = cleanup.memory_folder(stack())
+    return {name for name in (os.listdir(folder) if folder else ())
+            if not name.startswith('template-')}
 
 
 def name_of(pid: int) -> str:

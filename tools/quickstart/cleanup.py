@@ -28,7 +28,6 @@ from tools.quickstart import settings
 
 CONTAINER_SECONDS = 60
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
-SHARED_MEMORY = pathlib.Path('/dev/shm')  # noqa: S108
 # libcni's records of running pods; containerd has no option to move them
 CNI_RESULTS = pathlib.Path('/var/lib/cni/results')
 
