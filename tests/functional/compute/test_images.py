@@ -57,7 +57,7 @@ class ImagesTest(base.TestCase):
                          image['labels'])
         self.assertTrue(image['digest'].startswith('sha256:'))
         self.assertEqual(image, self.images.pull(reference, 'never', None))
-        self.assertIn(image['id'], [i['id'] for i in self.images.list()])
+        self.assertEqual(image['id'], self.images.inspect(reference)['id'])
         self.images.delete(image['id'])
         self.images.delete(image['id'])
         self.assertRaises(exception.ImageNotFound, self.images.inspect,
