@@ -150,6 +150,15 @@ class NodeUnavailable(KataError):
                   "configuration and in zun-compute's.")
 
 
+class Expired(KataError):
+    """A request waited too long before it was executed. Nothing was done."""
+
+    msg_fmt = ('%(operation)s was not executed: the request expired '
+               '%(late).0f s before kata-compute could begin with it.')
+    remedy_fmt = ('Try again. If it happens often, the node or the message '
+                  'broker is overloaded, or the clocks of the hosts differ.')
+
+
 class ContainerdUnavailable(KataError):
     msg_fmt = 'containerd at %(address)s does not answer: %(why)s.'
     remedy_fmt = ('Start containerd 1.6 or later on the node, with its CRI '

@@ -42,7 +42,7 @@ class Failure(Exception):
         self.details = details
 
 
-def _ask(path: str, request: dict) -> dict:
+def _ask(path: str, request: dict) -> object:
     """:raises OSError: if kata-compute does not answer"""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(TIMEOUT)
@@ -53,6 +53,23 @@ def _ask(path: str, request: dict) -> dict:
     if not line:
         raise ConnectionError('kata-compute closed the connection')
     return json.loads(line)
+
+
+def _checked(reply: object) -> tuple[tuple[int, str, str] | None, dict]:
+    """Return the error or the result of an answer.
+
+    :raises ValueError: if it is neither
+    """
+    if isinstance(reply, dict):
+        error, result = reply.get('error'), reply.get('result')
+        if isinstance(error, dict):
+            return (int(str(error.get('code', _IO))),
+                    str(error.get('msg', '')),
+                    str(error.get('details', ''))), {}
+        if isinstance(result, dict) and isinstance(
+                result.setdefault('ips', []), list):
+            return None, result
+    raise ValueError('neither a result nor an error')
 
 
 def run(environment: dict, text: str) -> dict | None:
@@ -88,11 +105,8 @@ def run(environment: dict, text: str) -> dict | None:
             'ifname': environment.get('CNI_IFNAME', ''),
             'args': {key: value for key, _, value in pairs},
             'config': config})
-        error, result = reply.get('error'), reply.get('result', {})
-        if error is None and (not isinstance(result, dict)
-                              or 'result' not in reply):
-            raise ValueError('neither a result nor an error')
-    except (OSError, ValueError, AttributeError) as e:
+        error, result = _checked(reply)
+    except (OSError, ValueError) as e:
         # The pod's interfaces are gone with its namespace. kata-compute
         # removes their records in a switch when it starts.
         if command == 'DEL' and not (netns and os.path.exists(netns)):
@@ -100,9 +114,8 @@ def run(environment: dict, text: str) -> dict | None:
         raise Failure(_TRY_AGAIN, 'kata-compute does not answer. Check that '
                                   'it runs on this node.',
                       f'{type(e).__name__}: {e}') from e
-    if error is not None:
-        raise Failure(int(error.get('code', _IO)), str(error.get('msg', '')),
-                      str(error.get('details', '')))
+    if error:
+        raise Failure(*error)
     if command != 'ADD':
         return None
     return _result(version, result)

@@ -18,7 +18,6 @@ The work is done in pods/, images.py and inventory.py.
 from collections.abc import Callable
 import functools
 import math
-import socket
 import time
 from typing import Any
 
@@ -42,9 +41,9 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """Pass our errors to the caller, log bugs, drop expired requests.
 
     A KataError is an answer; any other error is a bug, and its traceback is
-    logged here. Expired requests are dropped: the caller has already
-    reported the failure and cleaned up. Logs and errors contain no
-    arguments, because these hold environments and passwords.
+    logged here. Expired requests are dropped: the caller may already have
+    reported the failure and cleaned up. Arguments are not logged, because
+    they hold environments and passwords.
     """
     @functools.wraps(function)
     def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
@@ -54,11 +53,10 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
                 LOG.warning('%s for request %s was dropped: it expired '
                             '%.0f s ago', function.__name__,
                             ctxt.get('request_id'), late)
-                # only a caller whose clock differs from ours still waits
-                raise exception.NodeUnavailable(
-                    host=socket.gethostname(), why=(
-                        f'the request expired {late:.0f} s before it '
-                        'arrived; the clocks of the two hosts may differ'))
+                # the caller may still wait: a long call expires before
+                # that, see ComputeAPI
+                raise exception.Expired(operation=function.__name__,
+                                        late=late)
             return function(self, ctxt, **kwargs)
         except exception.KataError as e:
             LOG.info('%s for request %s: %s', function.__name__,

@@ -96,11 +96,11 @@ class Service:
         LOG.info('kata-compute serves %s', self._conf.host)
 
     def _resynced(self) -> None:
+        self._endings.check_all()  # first: the others may fail or take long
         # a device, a kernel module or Kata may have been added since
         self.node.refresh(measure=False)
         self.network.reconcile()
         self.canaries.wake()
-        self._endings.check_all()
 
     def stop(self) -> None:
         """Finish the requests in progress, then stop all parts."""

@@ -55,9 +55,15 @@ def replace(path: str | os.PathLike[str], content: Any, *,
 
 
 def _sync_folder(folder: str) -> None:
-    """Make the new name of a file survive a crash, too."""
+    """Make the new name of a file survive a crash, where that is possible.
+
+    Some file systems (FUSE, 9p) cannot write a folder to the disk. The file
+    is in place already, so this is not an error.
+    """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError:
+        pass
     finally:
         os.close(fd)

@@ -47,6 +47,7 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.Conflict, zun_exc.Conflict),
     (exception.NoHandler, zun_exc.Conflict),
     (exception.NodeUnavailable, zun_exc.Conflict),
+    (exception.Expired, zun_exc.Conflict),
     (exception.ContainerdUnavailable, zun_exc.Conflict),
     (exception.NetworkFailed, zun_exc.Conflict),
 )

@@ -206,7 +206,8 @@ def open_stack(state: pathlib.Path, port_base: int | None) -> Stack:
         changes while the stack runs.
     """
     state = state.resolve()
-    check_path(state)
+    if not (state / 'settings.json').exists():
+        check_path(state)
     state.mkdir(parents=True, exist_ok=True)
     os.chmod(state, 0o755)  # noqa: S103 - unprivileged QEMU needs access
     settings = state / 'settings.json'

@@ -76,7 +76,9 @@ class Journal(dict[str, Entry]):
         if content == self._saved:
             return
         try:
-            json_file.replace(self._path, content, durable=True)
+            # Not durable: losing it only loses notifications, and a tenant who
+            # writes much to the same disk would delay all events.
+            json_file.replace(self._path, content)
         except OSError as e:
             LOG.warning('Could not write %s: %s', self._path, e)
         else:

@@ -38,6 +38,10 @@ class Endings:
         self._client = client
         self._pods = pods
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        # pods that a comparison has queued: a stop that hangs must not fill
+        # the queue, and hold up all other pods, by one job each minute
+        self._queued: set[str] = set()
         self._pool = futures.ThreadPoolExecutor(
             4, thread_name_prefix='endings')
 
@@ -54,13 +58,25 @@ class Endings:
         :raises KataError: if containerd does not answer.
         """
         for pod in view.read_all(self._client).values():
-            if pod.ended:
-                self._pool.submit(self._free, pod.uuid)
+            if not pod.ended:
+                continue
+            with self._lock:
+                if pod.uuid in self._queued:
+                    continue
+                self._queued.add(pod.uuid)
+            self._pool.submit(self._free_queued, pod.uuid)
 
     def stop(self) -> None:
         """Wait for the VMs that are being freed."""
         self._stopped.set()
         self._pool.shutdown()
+
+    def _free_queued(self, pod_uuid: str) -> None:
+        try:
+            self._free(pod_uuid)
+        finally:
+            with self._lock:
+                self._queued.discard(pod_uuid)
 
     def _free(self, pod_uuid: str, container_id: str = '') -> None:
         try:

@@ -27,7 +27,7 @@ from kata_openstack.runtime import json_file
 
 LOG = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,8 @@ class ImagesTest(base.TestCase):
         reference = server.push(self.archive, 'b:1')
         self.assertRaises(exception.ImageNotFound, self.images.pull,
                           reference.replace(':1', ':2'), 'always', None)
-        nobody = f'127.0.0.1:{registry.free_port()}'
-        for host in (nobody, 'no-such-host.invalid'):
+        closed = f'127.0.0.1:{registry.free_port()}'
+        for host in (closed, 'no-such-host.invalid'):
             self.assertRaises(exception.RegistryUnreachable,
                               self.images.pull, f'{host}/b:1', 'always', None)
 

@@ -65,6 +65,17 @@ class ReplaceTest(base.TestCase):
             json_file.replace(self.path, 1, durable=True)
         self.assertEqual(['file', 'replace', 'folder'], calls)
 
+    def test_a_folder_that_cannot_be_synced(self):
+        real = os.fsync
+
+        def fsync(fd):
+            if os.path.isdir(f'/proc/self/fd/{fd}'):
+                raise OSError(22, 'Invalid argument')
+            real(fd)
+        with mock.patch('os.fsync', side_effect=fsync):
+            json_file.replace(self.path, 'new', durable=True)
+        self.assertEqual('"new"\n', self.path.read_text())
+
     def test_many_writers(self):
         failed = []
 

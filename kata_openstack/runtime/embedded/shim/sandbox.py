@@ -132,12 +132,8 @@ class Sandbox:
             names.append('virtiofsd')
         words = []
         for name in names:
-            try:
-                with open(f'{self._record.folder}/{name}.log',
-                          errors='replace') as file:
-                    words.append(agent_channel.printable(file.read()[-500:]))
-            except OSError:
-                pass
+            words.append(agent_channel.last_words(
+                f'{self._record.folder}/{name}.log'))
         return [text for text in words if text]
 
     # Unexpected ends

@@ -15,6 +15,7 @@
 import asyncio
 from collections.abc import Callable
 import json
+import os
 import socket
 from typing import Any
 from typing import Protocol
@@ -78,9 +79,8 @@ class Channel:
         """Call a method of the agent and return its answer.
 
         :raises AgentGone: there was no answer within ``seconds``, or the
-            channel is closed.
-        :raises AgentError: the agent refused, or the channel closed before
-            the answer.
+            channel was closed before it came.
+        :raises AgentError: the agent refused.
         """
         if not self._open:
             raise AgentGone(self._end)
@@ -191,3 +191,14 @@ def printable(text: str) -> str:
     """Return a guest's text, cut and cleaned for logs and users."""
     return ''.join(c if c.isprintable() else ' '
                    for c in text[:_MAX_ERROR]).strip()
+
+
+def last_words(path: str) -> str:
+    """Return the end of a log that a guest may have filled; '' if none."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _MAX_ERROR))
+            return printable(file.read(_MAX_ERROR).decode(errors='replace'))
+    except OSError:
+        return ''

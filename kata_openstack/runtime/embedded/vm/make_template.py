@@ -64,7 +64,7 @@ def _boot_and_save(wanted: template.Template) -> None:
                 asyncio.run(_make(wanted, partial, folder))
             except (OSError, TimeoutError, launch.LaunchFailed,
                     qmp.QmpError, agent_channel.AgentError) as e:
-                why = f'{e or type(e).__name__} {_tail(log)}'.strip()
+                why = f'{e or type(e).__name__} {agent_channel.last_words(log)}'.strip()
                 raise template.NotMade(why) from e
         os.chown(partial, 0, 0)
         os.chmod(partial, 0o400)
@@ -121,11 +121,3 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
     finally:
         os.close(fd)
     os.rename(partial, path)
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path) as file:
-            return agent_channel.printable(file.read()[-500:])
-    except OSError:
-        return ''

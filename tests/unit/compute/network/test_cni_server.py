@@ -96,7 +96,8 @@ class CniTest(test_plugging.Case):
             self.assertEqual(100, error['code'], request)
 
     def test_an_answer_that_makes_no_sense(self):
-        for line in ('[]', '{}', '{"result": 3}', 'null', '{'):
+        for line in ('[]', '{}', '{"result": 3}', 'null', '{', '{"error": 3}',
+                     '{"error": {"code": "x"}}', '{"result": {"ips": 3}}'):
             with mock.patch.object(
                     cni, '_ask', side_effect=lambda *_, line=line:
                     json.loads(line)):

@@ -62,6 +62,22 @@ class EndingsTest(base.TestCase):
         self.endings.container_ended('pod', 'c')
         self.assertEqual([('pod', 'c')] * 3, self.finish())
 
+    def test_a_stop_that_hangs_is_queued_once(self):
+        self.pod('hangs', pb.CONTAINER_EXITED)
+        hung, go_on = threading.Event(), threading.Event()
+
+        def free(*args):
+            hung.set()
+            return go_on.wait(30)
+        self.pods.free_if_ended.side_effect = free
+        for _ in range(10):
+            self.endings.check_all()
+        self.assertTrue(hung.wait(30))
+        self.assertEqual(0, self.endings._pool._work_queue.qsize())
+        go_on.set()
+        self.assertEqual([('hangs', '')], self.finish())
+        self.assertEqual(set(), self.endings._queued)
+
     def test_any_error_is_logged(self):
         for error in (ValueError('odd'), KeyError('strange')):
             log = self.useFixture(fixtures.FakeLogger())

@@ -212,8 +212,9 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
         async for sign in self.each(SIGNS, True):
             await self.ask('Create', 'c')
             starting = asyncio.create_task(self.ask('Start', 'c'))
-            while not self.pod.containers['c'].first.starting:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                while not self.pod.containers['c'].first.starting:
+                    await asyncio.sleep(0)
             await self.end(sign, SIGNS)
             await self.refused(starting, 'has ended')
 

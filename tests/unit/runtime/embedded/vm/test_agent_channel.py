@@ -15,6 +15,7 @@
 import asyncio
 import json
 import socket
+import tempfile
 import threading
 import unittest
 
@@ -149,6 +150,19 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
             self.channel.send(protocol.STDIN, 5, bytes(1024 * 1024))
         self.assertEqual(['the guest agent does not read its input'],
                          self.gone)
+
+
+class TestLastWords(unittest.TestCase):
+    def test_the_end_of_a_long_log(self):
+        with tempfile.NamedTemporaryFile() as log:
+            self.assertEqual('', agent_channel.last_words(log.name))
+            log.write(b'first ' + b'x' * 10_000_000 + b'\xff\x1b[2J last\n')
+            log.flush()
+            text = agent_channel.last_words(log.name)
+        self.assertTrue(text.endswith('last'))
+        self.assertLessEqual(len(text), 2000)
+        self.assertTrue(text.isprintable())
+        self.assertEqual('', agent_channel.last_words('/no/such/log'))
 
 
 class TestQmp(unittest.IsolatedAsyncioTestCase):
