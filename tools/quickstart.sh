@@ -69,7 +69,8 @@ require_root
 # What "clean" removes must be ours.
 marker=.kata-openstack
 # An existing virtual environment to use instead; for tests and development.
-venv=${KATA_QUICKSTART_VENV:-$state/venv}
+named_venv=${KATA_QUICKSTART_VENV:-}
+venv=$state/venv
 case $command in
     up | prepare | start | restart)
         if [[ -n $(ls -A "$state" 2>/dev/null) && ! -e $state/$marker ]]; then
@@ -80,9 +81,20 @@ case $command in
         PYTHONPATH=$REPOSITORY "$python" -m tools.quickstart.preflight \
             --path --state-dir "$state"
         require_place "$state" "use --state-dir elsewhere"
-        require_place "$venv" "name a folder elsewhere in KATA_QUICKSTART_VENV"
         mkdir -p "$state/logs"
         touch "$state/$marker"
+        # A link, so that a later "stop" or "clean" finds the environment
+        # without the variable. Its path has no space, at which Neutron would
+        # split the path of its database migrations.
+        if [[ -L $venv || ! -e $venv ]]; then
+            if [[ -n $named_venv ]]; then
+                ln -sfn "$named_venv" "$venv"
+            elif [[ $command == up || $command == prepare ]]; then
+                rm -f "$venv"
+            fi
+        elif [[ -n $named_venv ]]; then
+            venv=$named_venv
+        fi
         free=$(df --output=avail -BM "$state" | tail -n 1 | tr -dc 0-9)
         [[ -x $venv/bin/openstack ]] || [[ $free -ge 4096 ]] ||
             die "$state has $free MiB free, 4096 are needed: free some, or" \
@@ -95,7 +107,7 @@ case $command in
         KATA_QUICKSTART_KERNEL=$(fetch_kernel "$state/data/kernel" \
             "$state/logs/packages.log")
         export KATA_QUICKSTART_KERNEL
-        if [[ -z ${KATA_QUICKSTART_VENV:-} ]]; then
+        if [[ -z $named_venv ]]; then
             install_venv "$venv" "$state/logs/venv.log" \
                 tools/quickstart/requirements.txt
         fi
@@ -110,11 +122,6 @@ case $command in
         fi
         ;;
 esac
-if [[ $venv == *[[:space:]]* ]]; then
-    # Neutron splits the path of its database migrations at a space
-    ln -sfn "$venv" "$state/venv"
-    venv=$state/venv
-fi
 # as the user would have to type it again
 QUICKSTART_COMMAND=$(printf %q "$0")
 if [[ $state != /var/lib/kata-openstack-dev ]]; then
