@@ -71,7 +71,10 @@ def _check(field: str, value: Any, hint: Any) -> Any:
                                and '\0' not in value):
             return value
     why, remedy = _fault(value, origin or hint)
-    raise exception.InvalidInput(field=field, value=_short(value), why=why,
+    # an environment holds secrets, and the error reaches logs and Zun
+    shown = ('(not shown)' if field.endswith('.environment')
+             else _short(value))
+    raise exception.InvalidInput(field=field, value=shown, why=why,
                                  remedy=remedy)
 
 
@@ -90,11 +93,7 @@ def _fault(value: Any, wanted: Any) -> tuple[str, str]:
 
 
 def _short(value: Any) -> str:
-    """Cut ``value`` to 32 characters: a tenant's value may be huge.
-
-    It may also be a secret in an environment, of which up to 32 characters
-    are shown.
-    """
+    """Cut ``value`` to 32 characters: a tenant's value may be huge."""
     text = str(value)
     return text if len(text) <= 32 else text[:32] + '...'
 

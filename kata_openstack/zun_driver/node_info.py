@@ -12,6 +12,7 @@
 
 """A cache of what kata-compute reports about this node."""
 
+import math
 import threading
 import time
 from typing import Any
@@ -37,7 +38,7 @@ class NodeInfo:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._info: dict[str, Any] | None = None
-        self._at = 0.0
+        self._at = -math.inf
 
     def get(self, *, fresh: bool = False) -> dict[str, Any] | None:
         """Return the report. Never raises: Zun would leave a create half done.

@@ -210,6 +210,10 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
             finished_at=container.created_at,
             exit_code=self.state.exits.get(container.id, 0)))
 
+    def ReopenContainerLog(self, request, context):
+        self.state.enter('ReopenContainerLog', request, context)
+        return pb.ReopenContainerLogResponse()
+
     def ExecSync(self, request, context):
         self.state.enter('ExecSync', request, context)
         return pb.ExecSyncResponse(stdout=b'out\xff', stderr=b'err',

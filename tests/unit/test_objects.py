@@ -58,6 +58,17 @@ class TestPod(base.TestCase):
         self.assertRaises(exception.InvalidInput, objects.Pod.from_dict,
                           pod(needs=['x'] * (objects.MAX_ITEMS + 1)))
 
+    def test_no_value_of_an_environment_is_in_an_error(self):
+        for environment in ({'PASSWORD': 'hunter2\0'}, {'PASSWORD': 42},
+                            {'hunter2\0': 'x'}, ['hunter2']):
+            data = pod()
+            data['containers'][0]['environment'] = environment
+            error = self.assertRaises(exception.InvalidInput,
+                                      objects.Pod.from_dict, data)
+            self.assertIn('Container.environment', str(error))
+            self.assertNotIn('hunter2', str(error))
+            self.assertNotIn("'42'", str(error))
+
     def test_long_values_are_cut_in_errors(self):
         error = self.assertRaises(exception.InvalidInput,
                                   objects.Pod.from_dict,

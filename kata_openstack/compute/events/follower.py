@@ -41,6 +41,7 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 _ORDER = [journal.CREATED, journal.STARTED, journal.EXITED]
+_RECONNECT_PAUSE = 1.0  # seconds after an unexpected error
 _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
 
@@ -87,6 +88,17 @@ class EventFollower:
             thread.join(10)
 
     def _follow(self) -> None:
+        """Read the stream until stop(), whatever error ends it."""
+        while not self._stopped.is_set():
+            try:
+                self._read_stream()
+                return
+            except Exception:
+                LOG.exception("Unexpected error in containerd's event "
+                              'stream; connecting again')
+                self._stopped.wait(_RECONNECT_PAUSE)
+
+    def _read_stream(self) -> None:
         for event in self._stream:
             try:
                 with self._lock:

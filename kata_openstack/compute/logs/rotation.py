@@ -63,7 +63,19 @@ class LogRotation:
                 LOG.exception('Unexpected error in the rotation of logs')
 
     def rotate(self) -> None:
-        """Set aside each log that is too large, replacing the last one."""
+        """Set aside each log that is too large, replacing the last one.
+
+        A process that died between the two steps of a rotation left a log
+        set aside into which containerd still writes: finish that first.
+        """
+        for aside in self._folder.glob('*/*.log.1'):
+            path = aside.with_suffix('')
+            if not path.exists():
+                try:
+                    self._reopen(path)
+                except exception.KataError as e:
+                    LOG.warning('Could not reopen log %s; its container '
+                                'writes to %s: %s', path, aside, e)
         for path in self._folder.glob('*/*.log'):
             try:
                 if path.stat().st_size > self._limit:
@@ -76,17 +88,24 @@ class LogRotation:
 
     def _rotate(self, path: pathlib.Path) -> None:
         """:raises KataError: if containerd does not reopen the log"""
-        writers = [c for c in self._client.list_containers(
-            {labels.CONTAINER: path.stem})
-            if c.state == pb.CONTAINER_RUNNING]
-        if not writers:
+        if not self._writers(path):
             return
         aside = reader.older(path)
         os.replace(path, aside)
         try:
-            for container in writers:
-                self._client.reopen_log(container.id)
+            self._reopen(path)
         except exception.KataError:
             # containerd still writes to it: the next round must find it
             os.replace(aside, path)
             raise
+
+    def _writers(self, path: pathlib.Path) -> list[pb.Container]:
+        """Return the running CRI containers that write to a log."""
+        return [c for c in self._client.list_containers(
+            {labels.CONTAINER: path.stem})
+            if c.state == pb.CONTAINER_RUNNING]
+
+    def _reopen(self, path: pathlib.Path) -> None:
+        """:raises KataError: if containerd does not reopen the log"""
+        for container in self._writers(path):
+            self._client.reopen_log(container.id)

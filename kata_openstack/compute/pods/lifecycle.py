@@ -301,17 +301,22 @@ class Pods:
             found = self._read(pod_uuid)
             running = [c.id for c in found.current_containers()
                        if c.state == pb.CONTAINER_RUNNING]
-            if timeout > 0 and len(running) == 1:
-                self._client.stop_container(running[0], timeout)
-            elif timeout > 0 and running:
+            if timeout > 0 and running:
                 # in parallel: the timeout is the whole pod's
                 with futures.ThreadPoolExecutor(len(running)) as pool:
                     list(pool.map(
-                        lambda c: self._client.stop_container(c, timeout),
-                        running))
+                        lambda c: self._stop_container(c, timeout), running))
             for sandbox in found.sandboxes:
                 self._client.stop_pod_sandbox(sandbox.id)
             return view.pod_status(self._client, self._read(pod_uuid))
+
+    def _stop_container(self, container_id: str, timeout: int) -> None:
+        """Stop a container; if that fails, its VM's end stops it anyway."""
+        try:
+            self._client.stop_container(container_id, timeout)
+        except exception.RuntimeFailed as e:
+            LOG.warning('Container %s did not stop and ends with its VM: %s',
+                        container_id, e)
 
     def free_if_ended(self, pod_uuid: str, container_id: str = '') -> bool:
         """Stop the VM of a pod whose containers have all exited.

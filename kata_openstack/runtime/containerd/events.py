@@ -25,6 +25,7 @@ import time
 from typing import Any
 
 from google.protobuf import empty_pb2
+from google.protobuf import message
 import grpc
 from oslo_config import cfg
 
@@ -83,7 +84,12 @@ class EventStream:
                 yield Event(CONNECTED, time.time(), None)
                 for envelope in self._call:
                     pause = _PAUSE_MIN
-                    event = decode(envelope)
+                    try:
+                        event = decode(envelope)
+                    except message.DecodeError as e:
+                        LOG.warning('Ignored an unreadable event %s: %s',
+                                    envelope.topic, e)
+                        continue
                     if event:
                         yield event
                 why = 'containerd closed the stream'

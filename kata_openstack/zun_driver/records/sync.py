@@ -13,10 +13,13 @@
 """Update Zun's records from the node, one or all of them."""
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 from typing import Any
 
 from oslo_log import log as logging
 from zun.common import consts
+from zun.common import exception as zun_exc
 from zun.common import utils as zun_utils
 from zun.compute import container_actions
 import zun.conf
@@ -130,15 +133,34 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
     capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
     plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
     for record in _containers(context, plain, found):
-        if not (record.auto_heal and _heal(context, record, manager)):
-            missing(record)
+        with _unless_deleted(record):
+            # the list is some seconds old: a delete, or a user's own rebuild,
+            # may have begun meanwhile
+            record.refresh()
+            if record.status in _UNSTABLE or record.task_state:
+                continue
+            if not (record.auto_heal and _heal(context, record, manager)):
+                missing(record)
     _capsules(context, capsules, found)
     for record in plain:
         if record.obj_what_changed():
-            record.save(context)
+            with _unless_deleted(record):
+                record.save(context)
     known = {record.uuid for record in local}
     orphans.delete(context, [pod for pod in found.values()
                              if pod.uuid not in known])
+
+
+@contextlib.contextmanager
+def _unless_deleted(record: Any) -> Iterator[None]:
+    """Ignore that a record was deleted since it was listed.
+
+    One such record must not end the sync of all others.
+    """
+    try:
+        yield
+    except (zun_exc.ContainerNotFound, zun_exc.CapsuleNotFound):
+        LOG.debug('%s was deleted during the sync', record.uuid)
 
 
 def _capsules(context: Any, capsules: list[Any],
@@ -156,7 +178,8 @@ def _capsules(context: Any, capsules: list[Any],
                 missing(record)
             changed = [r for r in members if r.obj_what_changed()]
         for record in changed:
-            record.save(context)
+            with _unless_deleted(record):
+                record.save(context)
 
 
 def _heal(context: Any, record: Any, manager: Any) -> bool:

@@ -12,6 +12,7 @@
 
 import uuid
 
+import fixtures
 from google.protobuf import timestamp_pb2
 import grpc
 from tests.unit import base
@@ -198,6 +199,27 @@ class FollowerTest(base.TestCase):
         self.assertEqual([], self.told())
         self.exit('c', 1)
         self.assertEqual([('container.exit', 'c')], self.told())
+
+    def test_the_thread_outlives_any_error_of_the_stream(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.events.follower._RECONNECT_PAUSE', 0.0))
+        self.see(stream.CONNECTED)
+        self.container()
+        self.create('c')
+
+        class Stream:
+            tries = 0
+
+            def __iter__(self):
+                self.tries += 1
+                if self.tries == 1:
+                    raise ValueError('a closed channel')
+                return iter([stream.Event('/tasks/start', 2.0,
+                                          types.TaskStart(container_id='c'))])
+        self.follower._stream = Stream()
+        self.told()
+        self.follower._follow()
+        self.assertEqual([('container.start.end', 'c')], self.told())
 
     def test_comparison_that_fails_is_harmless(self):
         self.see(stream.CONNECTED)

@@ -369,6 +369,14 @@ class StopDeleteTest(Case):
         self.assertEqual([7, 7], graces)
         self.assertFalse(self.pods.show(pod.uuid).ready)
 
+    def test_a_container_that_does_not_stop_ends_with_its_vm(self):
+        for containers in (1, 2):
+            pod = self.pod(containers)
+            self.pods.create(pod)
+            self.pods.start(pod)
+            self.state.fail['StopContainer'] = _FAILED
+            self.assertFalse(self.pods.stop(pod.uuid, 7).ready)
+
     def test_no_grace_kills_with_the_sandbox(self):
         pod = self.pod()
         self.pods.create(pod)

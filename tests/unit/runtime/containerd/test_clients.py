@@ -179,6 +179,19 @@ class EventsTest(_Case):
         self.assertEqual(['connected', '/tasks/start'] * 2 + ['connected'],
                          topics)
 
+    def test_an_unreadable_event_costs_no_other(self):
+        start = event_types_pb2.TaskStart(container_id='c')
+        broken = envelope('/tasks/start', start)
+        broken.event.value = b'\xff\xff'
+        self.fake.state.streams = [[broken, envelope('/tasks/start', start)]]
+        stream = events.EventStream(self.fake.conf, self.client.channel)
+        seen = []
+        for event in stream:
+            seen.append(event.topic)
+            if len(seen) == 2:
+                stream.stop()
+        self.assertEqual(['connected', '/tasks/start'], seen)
+
     def test_decode(self):
         event = events.decode(envelope(
             '/tasks/exit', event_types_pb2.TaskExit(

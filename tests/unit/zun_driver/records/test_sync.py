@@ -59,6 +59,32 @@ class TestSync(base.DriverTestCase):
         self.assertEqual(['Error', 'Deleted'], self.sync(record, gone))
         self.assertIn('not on this node', self.reload(record).status_reason)
 
+    def test_a_record_that_vanishes_costs_no_other(self) -> None:
+        for lost in (False, True):
+            gone, other = self.run_container(), self.run_container()
+            self.api.set_state(other.uuid, 'exited', exit_code=0)
+            self.api.set_state(gone.uuid, 'exited', exit_code=0)
+            if lost:
+                del self.api.pods[gone.uuid]
+            listed = sorted(zun_objects.Container.list(self.context),
+                            key=lambda record: record.uuid != gone.uuid)
+            self.reload(gone).destroy(self.context)
+            self.driver.update_containers_states(self.context, listed,
+                                                 self.manager)
+            self.assertEqual('Stopped', self.reload(other).status)
+
+    def test_a_rebuild_that_began_meanwhile_is_left_alone(self) -> None:
+        record = self.run_container(auto_heal=True)
+        self.api.pods.clear()
+        listed = zun_objects.Container.list(self.context)
+        current = self.reload(record)
+        current.task_state = 'container_rebuilding'
+        current.save(self.context)
+        self.driver.update_containers_states(self.context, listed,
+                                             self.manager)
+        self.assertEqual([], self.manager.container_rebuild.mock_calls)
+        self.assertEqual('Running', self.reload(record).status)
+
     def test_auto_heal(self) -> None:
         record = self.run_container(auto_heal=True)
         self.api.pods.clear()
