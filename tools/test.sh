@@ -11,7 +11,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# A local OpenStack whose Zun containers run in VMs, in one folder.
 # Everything that CI runs, or one tier: unit, functional (real containerd),
 # e2e (the real OpenStack of quickstart.sh, in a namespace of its own).
 # The last line is "N passed, N failed, N skipped".

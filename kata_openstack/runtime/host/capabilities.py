@@ -155,8 +155,8 @@ def _emulation(host: hosts.Host, allowed: bool) -> Capability:
         return Capability(
             name=TCG, present=False,
             reason='emulation is not allowed',
-            remedy='For development only: set [kata] allow_emulation = '
-                   'true. Emulated guests are slow and not isolated '
+            remedy='For development only, set [kata] allow_emulation = '
+                   'true: emulated guests are slow and not isolated '
                    'dependably.')
     return Capability(name=TCG, present=host.qemu.usable,
                       reason=host.qemu.reason if not host.qemu.usable

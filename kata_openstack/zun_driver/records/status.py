@@ -12,8 +12,8 @@
 
 """Write the state of a pod on the node into Zun's records.
 
-Only this module does so: operations, show, list and the periodic sync call
-:func:`apply` or :func:`apply_capsule`.
+Only this module translates states of the node: operations, show, list and the
+periodic sync call :func:`apply` or :func:`apply_capsule`.
 """
 
 import time
