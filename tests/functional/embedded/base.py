@@ -54,9 +54,18 @@ class Pod:
 
     @property
     def address(self) -> str:
+        return self._status().status.network.ip
+
+    @property
+    def network_namespace(self) -> str:
+        """Path of the pod's network namespace on the host."""
+        spec = json.loads(self._status().info['info'])['runtimeSpec']
+        return next(n['path'] for n in spec['linux']['namespaces']
+                    if n['type'] == 'network')
+
+    def _status(self) -> pb.PodSandboxStatusResponse:
         return self._client._runtime.PodSandboxStatus(
-            pb.PodSandboxStatusRequest(pod_sandbox_id=self.id)
-        ).status.network.ip
+            pb.PodSandboxStatusRequest(pod_sandbox_id=self.id, verbose=True))
 
     def create(self, *command: str, memory: int = 0, mounts: Any = (),
                **more: Any) -> str:

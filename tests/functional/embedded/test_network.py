@@ -14,7 +14,6 @@
 
 import hashlib
 import os
-import pathlib
 import socket
 import subprocess
 import threading
@@ -26,7 +25,7 @@ class TestNetwork(base.EmbeddedTestCase):
     def test_the_guest_has_the_address_mac_and_mtu_of_the_pod(self):
         pod = self.pod()
         container = pod.run()
-        namespace = self.namespace(pod)
+        namespace = pod.network_namespace
         outside = subprocess.run(
             ['nsenter', f'--net={namespace}', 'ip', '-o', 'link', 'show',
              'eth0'], capture_output=True, text=True, check=True).stdout
@@ -42,7 +41,7 @@ class TestNetwork(base.EmbeddedTestCase):
         pod = self.pod()
         container = pod.run()
         subprocess.run(
-            ['nsenter', f'--net={self.namespace(pod)}', 'ethtool', '-K',
+            ['nsenter', f'--net={pod.network_namespace}', 'ethtool', '-K',
              'eth0', 'tx', 'off'], check=True, capture_output=True)
         data = os.urandom(2 * 1024 * 1024)
         digest = hashlib.md5(data).hexdigest()
@@ -82,13 +81,3 @@ class TestNetwork(base.EmbeddedTestCase):
     def serve(self, server, data):
         with server.accept()[0] as connection:
             connection.sendall(data)
-
-    def namespace(self, pod):
-        address = pod.address
-        for path in pathlib.Path('/var/run/netns').glob('cni-*'):
-            shown = subprocess.run(
-                ['nsenter', f'--net={path}', 'ip', '-o', 'addr'],
-                capture_output=True, text=True).stdout
-            if f' {address}/' in shown:
-                return path
-        raise AssertionError('the pod has no namespace')
