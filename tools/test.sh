@@ -64,14 +64,20 @@ count() {
 # failure, because no test could say so.
 stestr_run() {
     local tier=$1 output status=0 before=$FAILED
+    local -a within=()
     shift
+    if [[ $tier == functional ]]; then
+        # The interfaces and routes of a test that was killed end with the
+        # namespace; the next run would stumble over them.
+        within=(unshare --net -- sh -c 'ip link set lo up; exec "$@"' -)
+    fi
     output=$(mktemp)
     (
         cd "$REPOSITORY"
         # PYTHON: by its name, because stestr gives a path to a shell, which
         # would split it at a space
         OS_TEST_PATH=./tests/$tier PATH=$VENV/bin:$PATH PYTHON=python \
-            "$VENV/bin/stestr" run "$@"
+            "${within[@]}" "$VENV/bin/stestr" run "$@"
     ) 2>&1 | tee "$output" || status=$?
     count "$output"
     rm -f "$output"
