@@ -88,7 +88,7 @@ class EventFollower:
             thread.join(10)
 
     def _follow(self) -> None:
-        """Read the stream until stop(), whatever error ends it."""
+        """Read the stream until stop(); connect again after any error."""
         while not self._stopped.is_set():
             try:
                 self._read_stream()
