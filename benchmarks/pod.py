@@ -117,7 +117,7 @@ def family(pids: set[int]) -> set[int]:
 async def bare_boot(config: settings.Settings) -> float:
     """Seconds from the start of QEMU until the agent answers."""
     size = sizes.choose({}, config)
-    ram_path = f'{config.memory_path}/bench-{os.getpid()}.ram'
+    ram_path = f'{config.memory_path}/bench-{os.getpid()}'
     uid = users.template_uid(config)
     os.close(ram.create(ram_path, size.memory_mib * sizes.MIB, uid))
     try:

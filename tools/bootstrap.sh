@@ -219,13 +219,9 @@ install_venv() {
 # forget_guest STATE: remove what tests and benchmarks prepared there, and
 # the templates in memory that belong to it
 forget_guest() {
-    local settings=$1/lib/embedded/embedded.json memory
-    if [[ -e $settings ]]; then
-        memory=$("$(any_python json)" -c '
-import json
-import sys
-print(json.load(open(sys.argv[1]))["memory_path"])' "$settings")
-        rm -rf "$memory"
+    local memory=$1/run/embedded/memory
+    if mountpoint -q "$memory"; then
+        umount "$memory"
     fi
     rm -rf "$1"
 }

@@ -34,11 +34,13 @@ OPTS = [
              'the guests. The file is unpacked, not installed. Empty: '
              'keep the kernel that is already unpacked; if there is none, '
              'download the newest such package with apt.'),
-    cfg.StrOpt(
-        'memory_path',
-        default='/dev/shm',  # noqa: S108 - the tmpfs is meant
-        help='Folder on a tmpfs for the memory of VMs and VM templates. '
-             'kata-openstack creates its own folder in it.'),
+    cfg.IntOpt(
+        'template_memory_mib',
+        default=512, min=192,
+        help='Part of [kata] pod_memory_mib, in MiB, for VM templates. A '
+             'template uses about 90 MiB, and 2 MiB for each 100 MiB of its '
+             'VM. There is one for each size of VMs; the least recently used '
+             'ones are removed.'),
     cfg.IntOpt(
         'default_memory_mib',
         default=256, min=128,
@@ -51,8 +53,8 @@ OPTS = [
     cfg.IntOpt(
         'max_memory_mib',
         default=0, min=0,
-        help='Maximum memory, in MiB, of the VM of a sandbox. 0: the memory '
-             'of the host.'),
+        help='Maximum memory, in MiB, of the VM of a sandbox. 0: all that '
+             'VMs on this node may use.'),
     cfg.IntOpt(
         'guest_overhead_mib',
         default=96, min=32,

@@ -65,6 +65,13 @@ OPTS = [
              'instance, if neither the firmware nor a config drive shows it. '
              'The request takes a second on hosts without a metadata '
              'service.'),
+    cfg.IntOpt(
+        'pod_memory_mib',
+        default=0, min=0,
+        help='Memory, in MiB, that all pods of this node may use together: '
+             'VMs with their overhead, and VM templates. A pod that would '
+             'exceed it is refused. Other services of the node need the '
+             'rest. 0: seven eighths of the memory of the host.'),
     cfg.StrOpt(
         'kata_root',
         default='/opt/kata',

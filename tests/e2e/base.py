@@ -90,19 +90,20 @@ def look() -> Left:
         pods={pod['uuid'] for pod in node.api(stack()).list_pods(
             node.CONTEXT, stack().host)},
         shared_memory=_memory_of_vms(),
-        mounts=set(cleanup.mounts(stack())),
+        mounts=set(cleanup.mounts(stack())) - {str(_memory())},
         processes={f'{p.pid} {name}' for p in found
                    if (name := name_of(p.pid)).startswith(
                        ('qemu', 'virtiofsd', 'containerd-shim'))})
 
 
-def _memory_of_vms() -> set[str]:
-    """Of this stack's: other programs use shared memory as well.
+def _memory() -> pathlib.Path:
+    """The tmpfs for the memory of VMs."""
+    return stack().run / 'kata/embedded/memory'
 
-    A template stays, for the next VM of its size.
-    """
-    folder = cleanup.memory_folder(stack())
-    return {name for name in (os.listdir(folder) if folder else ())
+
+def _memory_of_vms() -> set[str]:
+    """A template stays, for the next VM of its size."""
+    return {name for name in os.listdir(_memory())
             if not name.startswith('template-')}
 
 

@@ -46,9 +46,6 @@ def stop(stack: settings.Stack, progress: graph.Progress) -> None:
     process.end(left, 3)
     _unmount(stack)
     _remove_interfaces(stack)
-    memory = memory_folder(stack)
-    if memory:
-        configuration.remove(memory)
     forget_runtime_state(stack)
     for folder in (CNI_RESULTS, CNI_RESULTS.parent):
         with contextlib.suppress(OSError):  # missing, or others use it
@@ -74,18 +71,6 @@ def after_reboot(stack: settings.Stack) -> None:
         forget_runtime_state(stack)
         (stack.run / 'ovs').mkdir()
     kept.write_text(now)
-
-
-def memory_folder(stack: settings.Stack) -> pathlib.Path | None:
-    """The folder of the embedded runtime's template and VMs' memory.
-
-    None if the guest has not been prepared.
-    """
-    try:
-        text = (stack.data / 'kata/embedded/embedded.json').read_text()
-    except FileNotFoundError:
-        return None
-    return pathlib.Path(json.loads(text)['memory_path'])
 
 
 def _stop_containers(stack: settings.Stack,

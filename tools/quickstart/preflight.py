@@ -31,7 +31,6 @@ from tools.quickstart import settings
 
 DISK_GIB = 4
 MEMORY_MIB = 4096
-SHARED_MEMORY_MIB = 512
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454ca
@@ -80,20 +79,6 @@ def _memory(stack: settings.Stack) -> str | None:
     if free < MEMORY_MIB and not process.find(stack, 'keystone'):
         return (f'{free} MiB of memory are available, but {MEMORY_MIB} MiB '
                 'are needed. Stop other programs, or use a larger machine.')
-    return None
-
-
-def _shared_memory() -> str | None:
-    folder = '/dev/shm'  # noqa: S108 - holds the guests' memory
-    if not os.path.isdir(folder):
-        return (f'{folder} is missing. Run "mkdir -p {folder} && mount -t '
-                f'tmpfs tmpfs {folder}".')
-    size = shutil.disk_usage(folder).total / 2**20
-    if size < SHARED_MEMORY_MIB:
-        return (f'{folder} has {size:.0f} MiB, but guests need '
-                f'{SHARED_MEMORY_MIB} MiB. Run "mount -o remount,size=2G '
-                f'{folder}"; in a Docker container, start it with '
-                '"docker run --shm-size=2g".')
     return None
 
 
@@ -148,7 +133,7 @@ def check(stack: settings.Stack) -> None:
     """
     problems = [problem for problem in (
         _tun(), _capabilities(), _disk(stack), _memory(stack),
-        _shared_memory(), _userspace_switch(stack)) if problem]
+        _userspace_switch(stack)) if problem]
     problems += _ports(stack)
     if problems:
         raise settings.QuickstartError(

@@ -138,10 +138,6 @@ class Hypervisor(abc.ABC):
               conf: cfg.ConfigOpts) -> Files | Problem:
         """Find the shim and its configuration on this host."""
 
-    def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
-        """Return the needs of the facts and those that the options add."""
-        return self.facts.needs
-
     def judge(self, handler: Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],
               conf: cfg.ConfigOpts) -> Verdict:
@@ -167,7 +163,7 @@ class Hypervisor(abc.ABC):
                 next(part for part in parts
                      if not _present(capabilities, part))
                 for parts in wanted.values()])
-        for name in self.needs(conf):
+        for name in facts.needs:
             if not _present(capabilities, name):
                 return _lacking(capabilities, [name])
         files = self.files(handler, host, conf)

@@ -29,7 +29,6 @@ from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
 
 _SHIM = 'containerd-shim-kata-embedded-v2'
-_SHM = '/dev/shm'  # noqa: S108 - the tmpfs is meant
 
 
 class Embedded(base.Hypervisor):
@@ -46,12 +45,6 @@ class Embedded(base.Hypervisor):
         # QEMU, virtiofsd and the shim, in addition to the guest's memory
         overhead_mib=128,
         overhead_cpus=0.25)
-
-    def needs(self, conf: cfg.ConfigOpts) -> tuple[str, ...]:
-        # Templates and the memory of VMs are in /dev/shm by default. Another
-        # folder is checked when the guest is prepared.
-        shm = conf.embedded.memory_path == _SHM
-        return (*self.facts.needs, *([caps.SHM] if shm else []))
 
     def judge(self, handler: base.Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],

@@ -15,6 +15,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 import signal
 import tempfile
 import time
@@ -24,7 +25,8 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size
-from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm.templates import template
+from kata_openstack.runtime.embedded.vm import vm_memory
 from tests.functional.embedded import base
 from tests.functional import images
 
@@ -193,19 +195,23 @@ class TestBrokenTemplate(base.EmbeddedTestCase):
     def configuration(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        broken = dataclasses.replace(self.settings, state_path=folder.name)
-        name = template.Template(broken, size.choose({}, broken)).name
-        pathlib.Path(folder.name, f'{name}.state').write_bytes(b'nonsense')
+        broken = dataclasses.replace(self.settings, run_path=folder.name)
+        vm_memory.mount(broken)
+        self.addCleanup(vm_memory.unmount, broken)
+        one, other = (template.Template(config, size.choose({}, config))
+                      for config in (self.settings, broken))
+        shutil.copytree(one.folder, other.folder)
+        pathlib.Path(other.folder, 'state').write_bytes(b'nonsense')
         path = f'{folder.name}/embedded.json'
         broken.save(path)
+        self.run_path = folder.name
         return path
 
     def test_the_error_says_so_at_once(self):
-        folder = pathlib.Path(self.settings.run_path, 's')
-        before = set(folder.glob('*'))  # a killed run may have left some
+        folder = pathlib.Path(self.run_path, 's')
         error = self.assertRaises(exception.KataError, self.pod)
         # and not that a deadline is over
         self.assertIn('the VM did not start', str(error))
         # the shim tells containerd first, and cleans up after that
-        self.wait_for(lambda: set(folder.glob('*')) == before,
+        self.wait_for(lambda: not list(folder.glob('*')),
                       'its socket is removed')

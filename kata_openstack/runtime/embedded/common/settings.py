@@ -35,7 +35,6 @@ class Settings:
     accelerator: str  # 'kvm' or 'tcg'
     run_path: str
     state_path: str
-    memory_path: str  # a folder on a tmpfs, for the VMs' RAM
     qemu: str
     virtiofsd: str
     kernel: str
@@ -45,6 +44,8 @@ class Settings:
     default_memory_mib: int = 256
     default_vcpus: int = 1
     max_memory_mib: int
+    memory_mib: int  # size of the tmpfs for the RAM of VMs and templates
+    template_memory_mib: int  # the part of it that templates may use
     max_vcpus: int
     guest_overhead_mib: int
     first_uid: int
@@ -66,6 +67,11 @@ class Settings:
         """:raises OSError:"""
         json_file.replace(path, dataclasses.asdict(self), durable=True,
                           mode=0o644)
+
+    @property
+    def memory_path(self) -> str:
+        """The mount point of the tmpfs for the RAM of VMs."""
+        return f'{self.run_path}/memory'
 
     def sandbox_path(self, sandbox: str) -> str:
         """Return the folder of a sandbox's state, share and logs."""

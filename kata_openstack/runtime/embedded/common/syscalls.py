@@ -40,11 +40,15 @@ CLONE_NEWNET: Final = 0x40000000
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_FALLOC_FL_KEEP_SIZE: Final = 1
+_FALLOC_FL_PUNCH_HOLE: Final = 2
 _FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p,
                         ctypes.c_ulong, ctypes.c_char_p]
+_libc.fallocate64.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong,
+                              ctypes.c_longlong]
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 
 
@@ -63,6 +67,13 @@ def mount(source: str, target: str, fstype: str = '', flags: int = 0,
 
 def umount(target: str, flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Free a part of a file; it reads as zeros. All are in bytes."""
+    _check(_libc.fallocate64(
+        fd, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE, offset, length),
+        'fallocate')
 
 
 def setns(fd: int, kind: int = 0) -> None:

@@ -35,14 +35,15 @@ class GuestImageFailed(exception.KataError):
 
 
 class NoSpace(exception.KataError):
-    msg_fmt = ('%(path)s has %(free_mib)d MiB of free space, but '
-               '%(needed_mib)d MiB are needed.')
-    remedy_fmt = '%(remedy)s'
+    msg_fmt = ('Pods on this node may use %(limit_mib)d MiB of memory, but '
+               'templates and the smallest VM need %(needed_mib)d MiB.')
+    remedy_fmt = ('Enlarge [kata] pod_memory_mib, or reduce [embedded] '
+                  'template_memory_mib.')
 
 
 class TemplateFailed(exception.KataError):
     """The VM from which sandboxes are cloned could not be created."""
 
     msg_fmt = 'Cannot create the VM template: %(why)s.'
-    remedy_fmt = ('Check the QEMU package, the free memory, and the free '
-                  'space of [embedded] memory_path (default: /dev/shm).')
+    remedy_fmt = ('Check the QEMU package, the free memory, and the '
+                  'memory of [kata] pod_memory_mib.')

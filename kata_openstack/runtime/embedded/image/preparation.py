@@ -14,7 +14,7 @@
 
 from collections.abc import Callable
 import fcntl
-import hashlib
+import json
 import os
 import pathlib
 import platform
@@ -28,11 +28,13 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import guest_image
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
-from kata_openstack.runtime.embedded.vm import make_template
 from kata_openstack.runtime.embedded.vm import size as sizes
-from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm.templates import make_template
+from kata_openstack.runtime.embedded.vm.templates import template
+from kata_openstack.runtime.embedded.vm import vm_memory
+from kata_openstack.runtime import pod_memory
 
-_NEEDED_MIB = 256  # a template and a part of the first VM
+_NEEDED_MIB = 256  # the smallest VM
 
 
 def prepare(conf: cfg.ConfigOpts, accelerator: str,
@@ -45,7 +47,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
     :raises ToolMissing, KernelMissing, GuestImageFailed, NoSpace,
         TemplateFailed:
     """
-    opts.register_opts(conf, 'DEFAULT', 'embedded')
+    opts.register_opts(conf, 'DEFAULT', 'embedded', 'kata')
     group = conf.embedded
     for tool, package in ((group.qemu_path, 'qemu-system-x86'),
                           (group.virtiofsd_path, 'qemu-system-common')):
@@ -53,7 +55,8 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
             raise errors.ToolMissing(tool=tool, package=package)
     state = pathlib.Path(conf.state_path).absolute() / 'embedded'
     state.mkdir(parents=True, exist_ok=True)
-    memory = _memory_folder(group.memory_path, state)
+    # no other user may take the lock, or read which VMs there are
+    state.chmod(0o700)
     initrd = state / 'initrd'
     with open(state / 'prepare.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -63,56 +66,61 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
         key = guest_image.build(kernel, initrd, progress)
         for file in (kernel.image, initrd):
             file.chmod(0o644)  # QEMU runs as an unprivileged user
+    limit = pod_memory.limit_mib(conf)
+    for_vms = limit - group.template_memory_mib
+    if for_vms < _NEEDED_MIB:
+        raise errors.NoSpace(limit_mib=limit, needed_mib=_NEEDED_MIB
+                             + group.template_memory_mib)
     wanted = settings.Settings(
         accelerator=accelerator,
         run_path=str(pathlib.Path(conf.run_path).absolute() / 'embedded'),
-        state_path=str(state), memory_path=str(memory),
+        state_path=str(state),
         qemu=group.qemu_path, virtiofsd=group.virtiofsd_path,
         kernel=str(kernel.image), initrd=str(initrd),
         kernel_release=kernel.release, image_key=key,
         default_memory_mib=group.default_memory_mib,
         default_vcpus=group.default_vcpus,
-        max_memory_mib=group.max_memory_mib or _host_memory_mib(),
+        max_memory_mib=group.max_memory_mib or for_vms,
+        memory_mib=limit, template_memory_mib=group.template_memory_mib,
         max_vcpus=os.cpu_count() or 1,
         guest_overhead_mib=group.guest_overhead_mib,
         first_uid=group.first_uid, uids=group.uids, debug=group.debug,
         protocol=protocol.VERSION)
-    _make_template(wanted, progress)
     path = state / 'embedded.json'
+    _forget_former_memory(path)
+    _make_template(wanted, progress)
     wanted.save(str(path))
     return path
 
 
-def _memory_folder(parent: str, state: pathlib.Path) -> pathlib.Path:
-    """Create this installation's folder, named after its state folder.
+def _forget_former_memory(path: pathlib.Path) -> None:
+    """Remove the templates of a release that kept them in /dev/shm.
 
-    :raises NoSpace: it has no room for a template.
+    Such a release's running VMs have their memory open, and lose nothing.
+
+    :param path: of the settings, which name the folder.
     """
-    name = hashlib.sha256(str(state).encode()).hexdigest()[:8]
-    folder = pathlib.Path(parent) / f'kata-openstack-{name}'
-    folder.mkdir(mode=0o711, exist_ok=True)
-    free = shutil.disk_usage(folder).free // sizes.MIB
-    if free < _NEEDED_MIB:
-        raise errors.NoSpace(
-            path=parent, free_mib=free, needed_mib=_NEEDED_MIB,
-            remedy=f'Enlarge it (mount -o remount,size=... {parent}), or '
-                   'set [embedded] memory_path to a larger tmpfs.')
-    return folder
-
-
-def _host_memory_mib() -> int:
-    return (os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-            // sizes.MIB)
+    try:
+        folder = json.loads(path.read_text()).get('memory_path')
+    except (OSError, ValueError, AttributeError):
+        return
+    if folder and pathlib.Path(folder).name.startswith('kata-openstack-'):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_template(wanted: settings.Settings,
                    progress: Callable[[str], None]) -> None:
-    default = template.Template(wanted, sizes.choose({}, wanted))
-    if default.exists():
-        return
-    progress(f'making the {wanted.accelerator} VM template')
+    """Make the template of the default size.
+
+    :raises TemplateFailed:
+    """
     try:
-        make_template.ensure(default)
-    except template.NotMade as e:
+        vm_memory.mount(wanted)
+        default = template.Template(wanted, sizes.choose({}, wanted))
+        files = default.open()
+        if files is None:
+            progress(f'making the {wanted.accelerator} VM template')
+            files = make_template.ensure(default)
+        files.close()
+    except (OSError, sizes.TooBig, vm_memory.NoMemory, template.NotMade) as e:
         raise errors.TemplateFailed(why=str(e)) from e
-    default.remove_older()

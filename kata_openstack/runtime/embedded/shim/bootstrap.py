@@ -37,12 +37,12 @@ from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import size as sizes
-from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import users
+from kata_openstack.runtime.embedded.vm import vm_memory
 
 _CONFIG = 'kata-embedded'  # file in the bundle: the path of settings
 _SOCKET_LIMIT = 107
-_HOST_OVERHEAD = 320 * sizes.MIB  # of QEMU, virtiofsd and the shim
 
 
 def read_options(data: bytes) -> str:
@@ -85,19 +85,21 @@ def start(namespace: str, ident: str, debug: bool,
     group = pod_cgroup.path_of(config, ident)
     try:
         size = sizes.choose(grouping.annotations(config), conf)
+        vm_memory.ensure(conf)
         wanted = template.Template(conf, size)
-        if not wanted.exists():
+        origin = wanted.open()
+        if origin is None:
             # it imports asyncio, which is slow and seldom needed here
-            from kata_openstack.runtime.embedded.vm import make_template
-            make_template.ensure(wanted)
-    except (sizes.TooBig, template.NotMade, OSError) as e:
+            from kata_openstack.runtime.embedded.vm.templates import make_template
+            origin = make_template.ensure(wanted)
+    except (sizes.TooBig, vm_memory.NoMemory, template.NotMade, OSError) as e:
         raise start_failed.StartFailed(str(e)) from e
     if os.path.exists(conf.sandbox_path(ident)):
         cleanup.clean_up(conf, ident, group)
     listener = _listen(conf, namespace, ident)
     address = listener.getsockname()
     if os.fork() == 0:
-        _daemon(conf, namespace, ident, debug, config, group, size,
+        _daemon(conf, namespace, ident, debug, config, group, size, origin,
                 listener)
     return f'unix://{address}'
 
@@ -122,7 +124,8 @@ def _listen(conf: settings.Settings, namespace: str,
 
 def _daemon(conf: settings.Settings, namespace: str, ident: str,
             debug: bool, config: dict[str, Any], group: str,
-            size: sizes.Size, listener: socket.socket) -> NoReturn:
+            size: sizes.Size, origin: template.Files,
+            listener: socket.socket) -> NoReturn:
     try:
         os.setsid()
         os.umask(0o022)
@@ -133,10 +136,10 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
         record = state.State(
             sandbox=ident, namespace=namespace,
             folder=conf.sandbox_path(ident), socket=listener.getsockname(),
-            cgroup=group, ram=f'{conf.memory_path}/{ident}.ram',
+            cgroup=group, ram=f'{conf.memory_path}/vm-{ident}',
             accelerator=conf.accelerator, memory_mib=size.memory_mib,
             vcpus=size.vcpus, shim=os.getpid())
-        vm, problem = _try_to_launch(conf, record, config, size)
+        vm, problem = _try_to_launch(conf, record, config, size, origin)
         # keep asyncio from importing ssl, which is slow and not needed
         sys.modules['ssl'] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import daemon
@@ -159,15 +162,16 @@ def network_namespace(config: dict[str, Any]) -> str:
 
 
 def _try_to_launch(conf: settings.Settings, record: state.State,
-                   config: dict[str, Any], size: sizes.Size
+                   config: dict[str, Any], size: sizes.Size,
+                   origin: template.Files
                    ) -> tuple[machine.Machine | None, str]:
     """Return the VM, or None and the reason, which containerd gets."""
     begun = time.monotonic()
     try:
-        vm = _launch(conf, record, config, size)
+        vm = _launch(conf, record, config, size, origin)
     except Exception as e:  # else containerd would learn no reason
         expected = isinstance(e, (OSError, launch.LaunchFailed,
-                                  users.NoUserLeft))
+                                  vm_memory.NoMemory, users.NoUserLeft))
         why = e if expected else f'{type(e).__name__}: {e}'
         problem = f'could not launch the VM: {why}'
         log.exception(problem)
@@ -177,17 +181,19 @@ def _try_to_launch(conf: settings.Settings, record: state.State,
 
 
 def _launch(conf: settings.Settings, record: state.State,
-            config: dict[str, Any], size: sizes.Size) -> machine.Machine:
+            config: dict[str, Any], size: sizes.Size,
+            origin: template.Files) -> machine.Machine:
     os.makedirs(record.folder, mode=0o700)
+    vm_memory.reserve(conf, record.sandbox, size.memory_mib)
     group = pod_cgroup.Cgroup(record.cgroup)
     record.save()
-    group.create(size.memory_mib * sizes.MIB + _HOST_OVERHEAD)
+    group.create((size.memory_mib + sizes.HOST_OVERHEAD_MIB) * sizes.MIB)
     group.add(os.getpid())
     record.uid = users.take(conf, record.sandbox)
     record.save()
     vm = machine.Machine(conf, record.sandbox, record.folder, size,
                          record.uid)
-    vm.launch(network_namespace(config))
+    vm.launch(network_namespace(config), origin)
     record.qemu, record.virtiofsd = vm.qemu_pid, vm.virtiofsd_pid
     record.save()
     return vm

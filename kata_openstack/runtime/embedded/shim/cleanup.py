@@ -22,6 +22,7 @@ from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import users
+from kata_openstack.runtime.embedded.vm import vm_memory
 
 
 def clean_up(config: settings.Settings, sandbox: str,
@@ -37,11 +38,13 @@ def clean_up(config: settings.Settings, sandbox: str,
     group = pod_cgroup.Cgroup(note.cgroup if note else cgroup_path)
     steps = [
         lambda: group.kill(spare=os.getpid()),
-        lambda: machine.remove_file(f'{config.memory_path}/{sandbox}.ram'),
+        lambda: machine.remove_file(f'{config.memory_path}/vm-{sandbox}'),
+        lambda: vm_memory.release(config, sandbox),
         share.Share(folder).remove]
     if note:
         _end_recorded(note)
-        steps += [lambda: machine.remove_file(note.socket),
+        steps += [lambda: machine.remove_file(note.ram),
+                  lambda: machine.remove_file(note.socket),
                   lambda: users.release(config, note.uid)]
     # remove the state file late: after an interruption it is needed again
     steps += [lambda: _remove_folder(folder),

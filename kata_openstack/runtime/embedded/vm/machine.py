@@ -31,7 +31,7 @@ from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import ram
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size as sizes
-from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm.templates import template
 
 
 class Machine:
@@ -49,28 +49,26 @@ class Machine:
         self.share = share.Share(folder)
         self.qemu_pid = 0
         self.virtiofsd_pid = 0
-        self.ram_path = f'{config.memory_path}/{name}.ram'
+        self.ram_path = f'{config.memory_path}/vm-{name}'
         self._folder = folder
         self._copied: threading.Thread | None = None
         self._problem: OSError | None = None  # of copying the RAM
 
-    def launch(self, namespace: str) -> None:
+    def launch(self, namespace: str, origin: template.Files) -> None:
         """Start the processes, and copy the RAM in the background.
 
+        :param origin: the files of the template, which this closes.
         :param namespace: path of the pod's network namespace, or ''.
         :raises OSError, launch.LaunchFailed:
         """
         if namespace:
             self.network = net.attach(namespace)
-        origin = template.Template(self.config, self.size)
         self.share.create()
         self.virtiofsd_pid, virtiofs = self.share.serve(
             self.config.virtiofsd, f'{self._folder}/virtiofsd.log')
-        source = os.open(origin.ram_path, os.O_RDONLY | os.O_CLOEXEC)
         target = ram.create(self.ram_path, self.size.memory_mib * sizes.MIB,
                             self.uid)
-        self.state_fd = os.open(origin.state_path,
-                                os.O_RDONLY | os.O_CLOEXEC)
+        self.state_fd = origin.state
         with virtiofs:
             self.qemu_pid, self.agent, self.monitor = start_qemu(
                 self.config, self.size, self.uid, self._folder,
@@ -80,7 +78,7 @@ class Machine:
                  *(nic.tap for nic in self.network.nics)])
         self.network.close()
         self._copied = threading.Thread(
-            target=self._copy, args=(source, target), daemon=True)
+            target=self._copy, args=(origin.ram, target), daemon=True)
         self._copied.start()
 
     def wait_for_ram(self) -> None:
@@ -97,8 +95,8 @@ class Machine:
         if self._problem:
             raise OSError(
                 self._problem.errno, 'could not copy the memory of the VM '
-                f'({self._problem.strerror}): enlarge the tmpfs of '
-                '[embedded] memory_path', self.config.memory_path)
+                f'({self._problem.strerror}): enlarge [kata] pod_memory_mib',
+                self.config.memory_path)
 
     def _copy(self, source: int, target: int) -> None:
         try:

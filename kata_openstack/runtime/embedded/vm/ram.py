@@ -12,8 +12,12 @@
 
 """The RAM files of VMs, on a tmpfs."""
 
+from collections.abc import Iterator
 import os
 
+from kata_openstack.runtime.embedded.common import syscalls
+
+_PAGE = 4096
 _CHUNK = 16 * 1024 * 1024
 
 
@@ -35,14 +39,36 @@ def copy(source: int, target: int) -> None:
 
     :param source, target: fds of files of the same size.
     """
-    start = 0
-    while True:
-        try:
-            start = os.lseek(source, start, os.SEEK_DATA)
-        except OSError:  # ENXIO: only holes are left
-            return
-        end = os.lseek(source, start, os.SEEK_HOLE)
+    for start, end in _data(source):
         os.lseek(target, start, os.SEEK_SET)
         while start < end:
             start += os.sendfile(target, source, start,
                                  min(_CHUNK, end - start))
+
+
+def _data(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of each part that is no hole."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError:  # ENXIO: only holes are left
+            return
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def drop_zeros(path: str) -> None:
+    """Make holes of the pages that have only zeros.
+
+    A hole reads as zeros too, but costs neither memory nor time to copy.
+    """
+    zeros = bytes(_PAGE)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for start, end in _data(fd):
+            for offset in range(start, end, _PAGE):
+                if os.pread(fd, _PAGE, offset) == zeros:
+                    syscalls.punch_hole(fd, offset, _PAGE)
+    finally:
+        os.close(fd)

@@ -52,6 +52,7 @@ class Share:
     """
 
     def __init__(self, folder: str) -> None:
+        self._folder = folder
         self.path = f'{folder}/share'
         self._mounts = f'{folder}/mounts'
         self._stage = f'{folder}/stage'
@@ -74,17 +75,39 @@ class Share:
         ``cache=always`` assumes that only the guest changes the files.
         With ``auto`` an emulated guest is several times slower.
         """
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(b'')  # an abstract name that the kernel chooses
-            listener.listen(1)
+        listener, connection = self._connected()
+        with listener:
             pid = launch.spawn(
                 [program, f'--fd={listener.fileno()}',
                  '-o', f'source={self.path}',
                  '-o', 'cache=always,sandbox=namespace,xattr', '-f'],
                 fds=[listener.fileno()], log=log, confine=_confine)
-            connection = socket.socket(socket.AF_UNIX)
-            connection.connect(listener.getsockname())
         return pid, connection
+
+    def _connected(self) -> tuple[socket.socket, socket.socket]:
+        """Return a listener with its only client, already connected.
+
+        The listener is in the sandbox's folder, which only root can enter,
+        and its file is gone before virtiofsd starts. So no other process can
+        be the first client, which virtiofsd obeys.
+        """
+        folder = os.open(self._folder, os.O_PATH | os.O_CLOEXEC)
+        # the folder's own path may be too long for a socket
+        path = f'/proc/self/fd/{folder}/virtiofsd'
+        listener = socket.socket(socket.AF_UNIX)
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(path)
+            listener.listen(1)
+            connection.connect(path)
+            os.unlink(path)
+        except OSError:
+            listener.close()
+            connection.close()
+            raise
+        finally:
+            os.close(folder)
+        return listener, connection
 
     def add_rootfs(self, container: str,
                    mounts: Iterable[Mapping[str, Any]]) -> None:

@@ -10,15 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The size of a sandbox's VM: the size classes of templates."""
+"""The size of a sandbox's VM, and what the VM costs the host.
+
+There are few size classes, because each has a template.
+"""
 
 from collections.abc import Mapping
 import dataclasses
 
 from kata_openstack.runtime.embedded.common import settings
 
+# Memory, in MiB, that QEMU, virtiofsd and the shim of a pod may use in
+# addition to the VM's own.
+HOST_OVERHEAD_MIB = 192
 MIB = 1024 * 1024
 _SMALLEST_MIB = 256
+_STEPS = 4  # classes from one power of two to the next
 _MEMORY = 'io.kubernetes.cri.sandbox-memory'
 _QUOTA = 'io.kubernetes.cri.sandbox-cpu-quota'
 _PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
@@ -44,10 +51,9 @@ def choose(annotations: Mapping[str, str],
            config: settings.Settings) -> Size:
     """Return the smallest class that has the resources of the pod.
 
-    containerd makes the annotations from the pod's resources. Memory is a
-    power of two, so that few templates serve all pods. This wastes little:
-    a VM uses host memory only for the pages that it touches. vCPUs are
-    limited to the node's.
+    containerd makes the annotations from the pod's resources. A guest can
+    fill all the memory of its VM, so the whole VM is what the pod costs. The
+    number of vCPUs is a power of two, but not more than the node has.
 
     :raises TooBig: with both sizes.
     """
@@ -55,7 +61,7 @@ def choose(annotations: Mapping[str, str],
     memory = needed = config.default_memory_mib
     if asked > 0:
         needed = -(-asked // MIB) + config.guest_overhead_mib
-        memory = max(_SMALLEST_MIB, 1 << (needed - 1).bit_length())
+        memory = _class_of(needed)
         if memory > config.max_memory_mib >= needed:
             memory = config.max_memory_mib
     if memory > config.max_memory_mib:
@@ -66,8 +72,19 @@ def choose(annotations: Mapping[str, str],
     vcpus = config.default_vcpus
     quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
     if quota > 0 and period > 0:
-        vcpus = -(-quota // period)
+        vcpus = 1 << (-(-quota // period) - 1).bit_length()
     return Size(memory, max(1, min(vcpus, config.max_vcpus)))
+
+
+def _class_of(needed: int) -> int:
+    """Return the smallest class with at least ``needed`` MiB.
+
+    Classes are 1, 1.25, 1.5 and 1.75 times a power of two.
+    """
+    if needed <= _SMALLEST_MIB:
+        return _SMALLEST_MIB
+    step = (1 << (needed - 1).bit_length() - 1) // _STEPS
+    return -(-needed // step) * step
 
 
 def _number(annotations: Mapping[str, str], key: str) -> int:

@@ -275,7 +275,7 @@ class TestLaunch(unittest.TestCase):
             with (self.subTest(error=error),
                   mock.patch.object(bootstrap, '_launch', side_effect=error),
                   mock.patch.object(log, 'exception')):
-                vm, problem = bootstrap._try_to_launch(None, None, {}, None)
+                vm, problem = bootstrap._try_to_launch(None, None, {}, None, None)
                 self.assertIsNone(vm)
                 self.assertIn('could not launch the VM: ', problem)
                 self.assertIn(words, problem)

@@ -27,9 +27,10 @@ from tests.unit import base
 def config(**values):
     return settings.Settings(**{
         'accelerator': 'tcg', 'run_path': '/run/x', 'state_path': '/lib/x',
-        'memory_path': '/dev/shm/x', 'qemu': '/usr/bin/qemu',
+        'qemu': '/usr/bin/qemu',
         'virtiofsd': '/usr/lib/virtiofsd', 'kernel': '/k', 'initrd': '/i',
         'kernel_release': '6.1', 'image_key': 'key', 'max_memory_mib': 3000,
+        'memory_mib': 4000, 'template_memory_mib': 512,
         'max_vcpus': 4, 'guest_overhead_mib': 96, 'first_uid': 100000,
         'uids': 4, **values})
 
@@ -55,9 +56,16 @@ class TestSize(base.TestCase):
 
     def test_memory(self):
         for asked, given in ((None, 256), (0, 256), (1, 256), (160, 256),
-                             (161, 512), (1000, 2048),
-                             (2904, 3000)):  # the limit, not a power of two
+                             (161, 320), (224, 320), (225, 384),
+                             (416, 512), (417, 640), (1000, 1280),
+                             (2904, 3000)):  # the limit, no class
             self.assertEqual(given, self.choose(asked).memory_mib, asked)
+
+    def test_a_pod_costs_little_more_than_it_asks_for(self):
+        overhead = (size._SMALLEST_MIB, size.HOST_OVERHEAD_MIB)
+        for asked in range(1, 2000):
+            cost = self.choose(asked).memory_mib + size.HOST_OVERHEAD_MIB
+            self.assertLessEqual(cost, 1.3 * asked + sum(overhead), asked)
 
     def test_too_much_memory_is_refused_and_named(self):
         error = self.assertRaises(size.TooBig, self.choose, 2905)
@@ -67,6 +75,7 @@ class TestSize(base.TestCase):
     def test_processors(self):
         for quota, period, given in (
                 (None, None, 1), (50000, 100000, 1), (150000, 100000, 2),
+                (250000, 100000, 4),
                 (900000, 100000, 4), (-1, 100000, 1), (100000, 0, 1)):
             self.assertEqual(given, self.choose(None, quota, period).vcpus)
 
@@ -159,7 +168,7 @@ class TestQemu(base.TestCase):
 
 class TestRam(base.TestCase):
     def test_a_copy_has_the_same_holes(self):
-        with tempfile.TemporaryDirectory(dir='/dev/shm') as folder:
+        with tempfile.TemporaryDirectory() as folder:
             first = ram.create(f'{folder}/a', 8 * size.MIB, os.getuid())
             os.pwrite(first, b'one', 0)
             os.pwrite(first, b'two' * 5000, 3 * size.MIB + 5)
@@ -174,3 +183,14 @@ class TestRam(base.TestCase):
                               os.getuid())
             os.close(first)
             os.close(second)
+
+    def test_zeros_become_holes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fd = ram.create(f'{folder}/a', size.MIB, os.getuid())
+            self.addCleanup(os.close, fd)
+            os.pwrite(fd, bytes(64 * 4096), 0)
+            os.pwrite(fd, b'x', 3 * 4096 + 5)
+            before = os.pread(fd, size.MIB, 0)
+            ram.drop_zeros(f'{folder}/a')
+            self.assertEqual(before, os.pread(fd, size.MIB, 0))
+            self.assertEqual(4096, os.fstat(fd).st_blocks * 512)

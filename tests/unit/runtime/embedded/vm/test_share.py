@@ -12,6 +12,7 @@
 
 import errno
 import os
+import tempfile
 import threading
 from unittest import mock
 
@@ -55,10 +56,28 @@ class TestMountsBelow(base.TestCase):
                              share.mounts_below('/s'))
 
 
+class TestConnection(base.TestCase):
+    def test_no_other_process_can_be_the_first_client(self):
+        with tempfile.TemporaryDirectory() as parent:
+            folder = f'{parent}/{"long" * 40}'
+            os.mkdir(folder)
+            listener, connection = share.Share(folder)._connected()
+            with listener, connection:
+                self.assertEqual([], os.listdir(folder))
+                listener.settimeout(0)
+                first = listener.accept()[0]
+                with first:
+                    connection.send(b'ours')
+                    self.assertEqual(b'ours', first.recv(10))
+                self.assertRaises(BlockingIOError, listener.accept)
+                # an abstract name would show here
+                self.assertFalse(connection.getpeername().startswith('\0'))
+
+
 class TestRam(base.TestCase):
     def test_a_full_tmpfs_is_named(self):
         vm = machine.Machine.__new__(machine.Machine)
-        vm.config = mock.Mock(memory_path='/dev/shm')
+        vm.config = mock.Mock(memory_path='/run/x')
         vm.ram_path = '/nowhere/ram'
         vm._problem = None
         reader, writer = os.pipe()
@@ -69,5 +88,5 @@ class TestRam(base.TestCase):
             vm._copied.start()
             error = self.assertRaises(OSError, vm.wait_for_ram)
         self.assertEqual(errno.ENOSPC, error.errno)
-        self.assertIn('memory_path', str(error))
+        self.assertIn('pod_memory_mib', str(error))
         self.assertIn('No space left', str(error))

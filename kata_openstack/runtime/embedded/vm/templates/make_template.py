@@ -15,6 +15,7 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import tempfile
 
 from kata_openstack.runtime.embedded.vm import agent_channel
@@ -25,28 +26,49 @@ from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import qmp
 from kata_openstack.runtime.embedded.vm import ram
 from kata_openstack.runtime.embedded.vm import size as sizes
-from kata_openstack.runtime.embedded.vm import template
+from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import users
+from kata_openstack.runtime.embedded.vm import vm_memory
 
 _BOOT_SECONDS = 300  # enough for nested KVM on a busy node
 # The guest reports memory 2 s after it became free (PAGE_REPORTING_DELAY in
 # the kernel's mm/page_reporting.c). QEMU then returns it to the host.
 _REPORTING_SECONDS = 2.5
+_BOOTED_MIB = 160
 _KERNEL, _INITRD = '/kernel', '/initrd'
 
 
-def ensure(wanted: template.Template) -> None:
-    """Make the template unless it exists.
+def ensure(wanted: template.Template) -> template.Files:
+    """Make the template unless it exists; return its open files.
 
     One process makes it, others wait. Takes some seconds, and needs a
     thread without an event loop.
 
     :raises template.NotMade: QEMU or the guest failed.
+    :raises vm_memory.NoMemory: the memory for VMs is reserved.
+    :raises OSError:
     """
-    with open(f'{wanted.config.state_path}/template.lock', 'w') as lock:
+    config = wanted.config
+    with open(f'{config.run_path}/template.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not wanted.exists():
+        found = wanted.open()
+        if found:
+            return found
+        template.remove_unused(config, wanted.key)
+        vm_memory.reserve(config, vm_memory.TEMPLATE, _needed_mib(wanted.size))
+        try:
             _boot_and_save(wanted)
+            found = wanted.open()
+            template.remove_unused(config, wanted.key)
+        finally:
+            vm_memory.release(config, vm_memory.TEMPLATE)
+    assert found
+    return found
+
+
+def _needed_mib(size: sizes.Size) -> int:
+    """Return what a VM uses while it boots; measured: 140 MiB of 256."""
+    return _BOOTED_MIB + size.memory_mib // 50
 
 
 def _boot_and_save(wanted: template.Template) -> None:
@@ -55,10 +77,10 @@ def _boot_and_save(wanted: template.Template) -> None:
     :raises template.NotMade: with the cause and QEMU's last output.
     """
     config = wanted.config
-    partial = wanted.ram_path + '.partial'
-    machine.remove_file(partial)
+    partial = wanted.folder + template.PARTIAL
+    os.mkdir(partial, 0o700)
     try:
-        with tempfile.TemporaryDirectory(dir=config.state_path) as folder:
+        with tempfile.TemporaryDirectory(dir=config.run_path) as folder:
             log = f'{folder}/qemu.log'
             try:
                 asyncio.run(_make(wanted, partial, folder))
@@ -66,17 +88,17 @@ def _boot_and_save(wanted: template.Template) -> None:
                     qmp.QmpError, agent_channel.AgentError) as e:
                 why = f'{e or type(e).__name__} {agent_channel.last_words(log)}'.strip()
                 raise template.NotMade(why) from e
-        os.chown(partial, 0, 0)
-        os.chmod(partial, 0o400)
-        os.rename(partial, wanted.ram_path)
+        os.rename(partial, wanted.folder)
     finally:
-        machine.remove_file(partial)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-async def _make(wanted: template.Template, ram_path: str,
+async def _make(wanted: template.Template, target: str,
                 folder: str) -> None:
+    """Boot the VM, and save it in the folder ``target``."""
     config, size = wanted.config, wanted.size
     uid = users.template_uid(config)
+    ram_path = f'{target}/ram'
     os.close(ram.create(ram_path, size.memory_mib * sizes.MIB, uid))
     pid, agent_socket, monitor_socket = machine.start_qemu(
         config, size, uid, folder,
@@ -92,11 +114,14 @@ async def _make(wanted: template.Template, ram_path: str,
             await agent.ready
         await agent.call('ping')
         await asyncio.sleep(_REPORTING_SECONDS)
-        await _save(monitor, wanted.state_path)
+        await _save(monitor, f'{target}/state')
     finally:
         machine.end_process(pid)
         agent.close('')
         monitor.close()
+    ram.drop_zeros(ram_path)
+    os.chown(ram_path, 0, 0)
+    os.chmod(ram_path, 0o400)
 
 
 async def _save(monitor: qmp.Qmp, path: str) -> None:
@@ -104,9 +129,8 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
     await monitor.execute('stop')
     await monitor.execute('migrate-set-capabilities', capabilities=[
         {'capability': 'x-ignore-shared', 'state': True}])
-    partial = path + '.partial'
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                 | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                 0o600)
     try:
         await monitor.execute('getfd', fds=[fd], fdname='state')
         await monitor.execute('migrate', uri='fd:state')
@@ -120,4 +144,3 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
             await asyncio.sleep(0.01)
     finally:
         os.close(fd)
-    os.rename(partial, path)
