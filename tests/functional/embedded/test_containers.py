@@ -140,7 +140,9 @@ class TestProcesses(base.EmbeddedTestCase):
         process = subprocess.Popen(
             ['ctr', '--address', self.containerd.address, '--namespace',
              'k8s.io', 'task', 'exec', '--tty', '--exec-id', 'tty',
-             container, 'sh', '-c', 'read x; stty size; tty; exit 5'],
+             container, 'sh', '-c',
+             # ctr sets the size only after the program has started
+             'read x; until stty size; do :; done; tty; exit 5'],
             stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True)
         os.close(theirs)
