@@ -117,9 +117,18 @@ class UnknownRuntime(KataError):
 
 
 class NotEnoughMemory(KataError):
-    msg_fmt = ('The pod requests %(asked_mib)d MiB of memory, but a sandbox '
-               'on this node can have at most %(limit_mib)d MiB.')
+    msg_fmt = ('The pod needs %(asked_mib)d MiB of memory with the overhead '
+               'of its VM, but all pods on this node together can have at '
+               'most %(limit_mib)d MiB.')
     remedy_fmt = 'Request less with --memory, or use a larger node.'
+
+
+class NodeFull(KataError):
+    msg_fmt = ('The pod needs %(asked_mib)d MiB of memory with the overhead '
+               'of its VM, but of the %(limit_mib)d MiB for pods on this '
+               'node, other pods have %(used_mib)d MiB.')
+    remedy_fmt = ('Stop or delete other containers on this node, or request '
+                  'less with --memory.')
 
 
 class NetworkFailed(KataError):

@@ -16,8 +16,10 @@ import os
 import platform
 from typing import Any
 
+from oslo_config import cfg
 from oslo_log import log as logging
 
+from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
@@ -30,7 +32,9 @@ LOG = logging.getLogger(__name__)
 class Inventory:
     """Collects the node information. Thread-safe."""
 
-    def __init__(self, client: cri.CriClient, node_: node.Node) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 node_: node.Node) -> None:
+        self._conf = conf
         self._client = client
         self._node = node_
         self._said = ''
@@ -53,6 +57,8 @@ class Inventory:
         containers = [c.state for v in views for c in v.current_containers()]
         running = containers.count(pb.CONTAINER_RUNNING)
         memory = _memory()
+        held_back = admission.held_back_mib(
+            self._conf, [v.sandbox for v in views])
         return {
             'runtimes': runtimes,
             'handlers': [s.to_dict() for s in states],
@@ -63,6 +69,7 @@ class Inventory:
             'kernel_version': platform.release(),
             'cpus': os.cpu_count() or 1,
             'mem_total': memory['MemTotal'],
+            'mem_held_back': held_back,
             'mem_available': memory['MemAvailable'],
             'mem_free': memory['MemFree'],
             'mem_used': memory['MemTotal'] - memory['MemAvailable'],

@@ -62,7 +62,7 @@ class Service:
                                    self.images, self.network, tell)
         self.containers = containers.Containers(
             conf, self.client, self.native, self.network)
-        self.inventory = inventory.Inventory(self.client, self.node)
+        self.inventory = inventory.Inventory(conf, self.client, self.node)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._endings = endings.Endings(self.client, self.pods)

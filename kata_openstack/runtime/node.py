@@ -70,7 +70,10 @@ class HandlerState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The handler for one pod; add the overhead to the size of the pod."""
+    """The handler for one pod; add the overhead to the size of the pod.
+
+    ``cost_mib``: the memory that the pod may use on the host, in all.
+    """
 
     handler: str
     hypervisor: str
@@ -78,6 +81,7 @@ class Choice:
     reason: str
     overhead_mib: int
     overhead_cpus: float
+    cost_mib: int
 
 
 class Node:
@@ -217,6 +221,7 @@ class Node:
             cpus=cpus, memory_mib=memory_mib)
         state = states[chosen.handler]
         assert state.accelerator is not None
+        plugin = loader.installed()[state.hypervisor]
         how = ('requested by name' if runtime != selection.ANY
                else 'the first that can run the pod in the order '
                     f'{", ".join(self._conf.kata.hypervisor_order)}')
@@ -225,7 +230,8 @@ class Node:
             accelerator=state.accelerator,
             reason=f'{how}; {state.reason}',
             overhead_mib=state.overhead_mib,
-            overhead_cpus=state.overhead_cpus)
+            overhead_cpus=state.overhead_cpus,
+            cost_mib=plugin.cost_mib(memory_mib or 0, self._conf))
 
     def _isolation(self, asked: str) -> str:
         """Return the stronger of ``asked`` and the operator's minimum."""

@@ -35,3 +35,13 @@ def limit_mib(conf: cfg.ConfigOpts) -> int:
     host = host_mib()
     return (conf.kata.pod_memory_mib
             or host - max(host // 8, min(_RESERVED_MIB, host // 2)))
+
+
+def for_pods_mib(conf: cfg.ConfigOpts) -> int:
+    """Return what :func:`limit_mib` leaves besides the VM templates.
+
+    :param conf: has the groups kata and embedded registered.
+    """
+    templates = (conf.embedded.template_memory_mib
+                 if 'embedded' in conf.kata.hypervisor_order else 0)
+    return limit_mib(conf) - templates

@@ -14,6 +14,7 @@
 
 from typing import Any
 
+import os_resource_classes as orc
 from oslo_log import log as logging
 from oslo_utils import units
 import zun.conf
@@ -167,6 +168,7 @@ class KataBaseDriver(driver.BaseDriver):
         before = provider_tree.data(nodename)
         super().update_provider_tree(provider_tree, nodename)
         info = self._node.get()
+        self._hold_back_memory(provider_tree, before, info)
         old = {t for t in before.traits if t.startswith(TRAIT_PREFIX)}
         new = old if info is None else {
             trait for trait, held in info.get('traits', {}).items()
@@ -179,3 +181,22 @@ class KataBaseDriver(driver.BaseDriver):
             provider_tree.update_inventory(nodename, before.inventory)
             new = old
         self._traits = {trait: trait in new for trait in old | new}
+
+    @staticmethod
+    def _hold_back_memory(provider_tree: Any, before: Any,
+                          info: dict[str, Any] | None) -> None:
+        """Reserve in Placement what kata-compute would refuse to a pod.
+
+        The memory of VMs cannot be promised twice, so its allocation ratio
+        is 1. While kata-compute does not answer, the figures stay.
+        """
+        inventory = dict(provider_tree.data(before.name).inventory)
+        memory = dict(inventory[orc.MEMORY_MB])
+        known = before.inventory.get(orc.MEMORY_MB, {}).get('reserved', 0)
+        held_back = known if info is None else info.get('mem_held_back', 0)
+        memory['allocation_ratio'] = 1.0
+        # Placement wants a capacity of at least 1
+        memory['reserved'] = min(max(memory['reserved'], held_back),
+                                 memory['total'] - 1)
+        inventory[orc.MEMORY_MB] = memory
+        provider_tree.update_inventory(before.name, inventory)

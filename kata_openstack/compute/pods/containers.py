@@ -31,6 +31,7 @@ from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime import pod_memory
 
 _MIB = 1024 * 1024
 _KILL_WAIT = 10  # seconds, as in Docker
@@ -151,10 +152,12 @@ class Containers:
             sandbox_id=container.pod_sandbox_id)
         rx, tx = self._network.traffic(
             view.vifs(sandbox[0].annotations) if sandbox else [])
+        vm_mib = (sandbox[0].annotations.get(labels.VM_MIB, '')
+                  if sandbox else '')
         memory = (figures.memory.usage_bytes.value
                   or figures.memory.working_set_bytes.value) / _MIB
         limit = int(container.annotations.get(labels.MEMORY_MIB) or 0
-                    ) or lifecycle.host_memory_mib()
+                    ) or int(vm_mib or pod_memory.host_mib())
         return {
             'cpu_percent': round(self._cpu.percent(container.id, figures.cpu),
                                  2),

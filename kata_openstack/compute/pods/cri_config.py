@@ -82,7 +82,8 @@ def _check_container(container: objects.Container) -> None:
         if not name or '=' in name:
             raise _invalid('environment', name, 'not a variable name',
                            "Use a name that is not empty and has no '='.")
-    if container.cpus is not None and container.cpus < _MIN_CPUS:
+    # "not" also catches NaN
+    if container.cpus is not None and not container.cpus >= _MIN_CPUS:
         raise _invalid('cpu', container.cpus, 'too small',
                        f'Use at least {_MIN_CPUS} CPUs.')
     if (container.memory_mib is not None
@@ -137,7 +138,10 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
             labels.VIFS: json.dumps([v.to_dict() for v in pod.vifs]),
             labels.HANDLER_REASON: choice.reason,
             labels.ACCELERATOR: choice.accelerator,
-            labels.HOSTNAME: hostname},
+            labels.HOSTNAME: hostname,
+            labels.COST_MIB: str(choice.cost_mib),
+            labels.VM_MIB: str(choice.cost_mib - choice.overhead_mib),
+            labels.ASKED_MIB: str(memory_mib(pod))},
         linux=pb.LinuxPodSandboxConfig(
             # Upstream's shims and ours size the VM by these: containerd
             # passes them on as io.kubernetes.cri.sandbox-* annotations.

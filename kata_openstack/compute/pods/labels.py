@@ -33,6 +33,9 @@ VIFS = PREFIX + 'vifs'
 HANDLER_REASON = PREFIX + 'handler-reason'
 ACCELERATOR = PREFIX + 'accelerator'
 HOSTNAME = PREFIX + 'hostname'
+COST_MIB = PREFIX + 'cost-mib'  # memory that the pod may use on the host
+VM_MIB = PREFIX + 'vm-mib'  # memory of the VM, without the overhead
+ASKED_MIB = PREFIX + 'asked-mib'  # memory that was asked for, 0 for none
 # Annotations of containers
 NAME = PREFIX + 'name'
 IMAGE = PREFIX + 'image'

@@ -19,7 +19,6 @@ kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 import builtins
 from concurrent import futures
 import contextlib
-import os
 import pathlib
 import shutil
 import time
@@ -31,6 +30,7 @@ from oslo_log import log as logging
 
 from kata_openstack.compute import images
 from kata_openstack.compute.network import plugging
+from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import replacement
@@ -45,11 +45,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
 LOG = logging.getLogger(__name__)
-
-
-def host_memory_mib() -> int:
-    return (os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-            ) // (1024 * 1024)
 
 
 def log_folder(conf: cfg.ConfigOpts, pod_uuid: str) -> pathlib.Path:
@@ -70,6 +65,7 @@ class Pods:
         self._images = images_
         self._network = network_
         self._emitter = emitter_
+        self._admission = admission.Admission(conf, client)
 
     # Queries
 
@@ -95,9 +91,9 @@ class Pods:
         An error removes everything that was created.
 
         :raises Conflict: if the pod exists
-        :raises InvalidInput, Unsupported, NotEnoughMemory, NoHandler,
-            UnknownRuntime, ImageNotFound, NetworkFailed: before or during
-            the creation
+        :raises InvalidInput, Unsupported, NotEnoughMemory, NodeFull,
+            NoHandler, UnknownRuntime, ImageNotFound, NetworkFailed: before
+            or during the creation
         """
         cri_config.check(pod)
         with self._lock(pod.uuid):
@@ -108,9 +104,10 @@ class Pods:
             choice = None
             try:
                 choice = self._choose(pod)
-                image_ids = {c.uuid: self._images.resolve(c.image)
-                             for c in pod.containers}
-                self._create(pod, choice, image_ids)
+                with self._admission.admit(pod.uuid, choice.cost_mib):
+                    image_ids = {c.uuid: self._images.resolve(c.image)
+                                 for c in pod.containers}
+                    self._create(pod, choice, image_ids)
             except BaseException as e:
                 self._give_up(pod)
                 self._emitter.sandbox(
@@ -123,22 +120,17 @@ class Pods:
             return view.pod_status(self._client, self._read(pod.uuid))
 
     def _choose(self, pod: objects.Pod) -> node.Choice:
-        """:raises NoHandler, UnknownRuntime, Unsupported, NotEnoughMemory:"""
+        """:raises NoHandler, UnknownRuntime, Unsupported:"""
         if pod.privileged and not self._conf.compute.allow_privileged:
             raise exception.Unsupported(
                 operation='privileged containers on this node',
                 remedy='Create the container without --privileged, or ask '
                        'the operator to set [compute] allow_privileged.')
-        choice = self._node.choose(
+        return self._node.choose(
             pod.runtime, pod.needs, self._client.handlers(),
             isolation=pod.isolation,
             cpus=sum(c.cpus or 0 for c in pod.containers) or None,
             memory_mib=cri_config.memory_mib(pod) or None)
-        limit = host_memory_mib() - choice.overhead_mib
-        asked = cri_config.memory_mib(pod)
-        if asked > limit:
-            raise exception.NotEnoughMemory(asked_mib=asked, limit_mib=limit)
-        return choice
 
     def _create(self, pod: objects.Pod, choice: node.Choice,
                 image_ids: dict[str, str]) -> None:
@@ -167,6 +159,7 @@ class Pods:
         fails, the pod is stopped as before.
 
         :raises CommandNotFound: if the image does not have the command
+        :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
         """
         cri_config.check(pod)
         with self._lock(pod.uuid):
@@ -176,7 +169,9 @@ class Pods:
                 if found.ready:
                     self._start_in(pod, found)
                 else:
-                    self._start_anew(pod, found)
+                    choice = self._choose(pod)
+                    with self._admission.admit(pod.uuid, choice.cost_mib):
+                        self._start_anew(pod, found, choice)
             except BaseException:
                 if fresh:
                     self._give_up(pod)
@@ -209,9 +204,9 @@ class Pods:
             raise
         replaced.finish(found.sandboxes[:-1])
 
-    def _start_anew(self, pod: objects.Pod, found: view.PodView) -> None:
+    def _start_anew(self, pod: objects.Pod, found: view.PodView,
+                    choice: node.Choice) -> None:
         """Start a stopped pod in a new sandbox."""
-        choice = self._choose(pod)
         attempt = found.sandbox.metadata.attempt + 1
         replaced = replacement.Replacement(self._client, self._native)
         sandbox_id = ''

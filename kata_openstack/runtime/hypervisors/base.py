@@ -40,6 +40,8 @@ _HOST_OFFERS = {'vfio': caps.VFIO, 'gpu': caps.NVIDIA_GPU,
 # Offers that a VM of fixed size does not have.
 _DYNAMIC = ('cpu-hotplug', 'memory-hotplug', 'resize')
 
+_DEFAULT_MIB = 2048
+
 # Seconds until the agent must answer in a nested guest; doubled if guests
 # are slow.
 _NESTED_TIMEOUT = 60
@@ -137,6 +139,14 @@ class Hypervisor(abc.ABC):
     def files(self, handler: Handler, host: hosts.Host,
               conf: cfg.ConfigOpts) -> Files | Problem:
         """Find the shim and its configuration on this host."""
+
+    def cost_mib(self, memory_mib: int, conf: cfg.ConfigOpts) -> int:
+        """Return the memory, in MiB, that a pod may use on the host.
+
+        :param memory_mib: what the pod asks for, 0 for nothing. A VM of
+            upstream Kata then has default_memory of its configuration.
+        """
+        return (memory_mib or _DEFAULT_MIB) + self.facts.overhead_mib
 
     def judge(self, handler: Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],

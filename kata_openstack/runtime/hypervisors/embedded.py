@@ -24,9 +24,11 @@ import sys
 
 from oslo_config import cfg
 
+from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
+from kata_openstack.runtime import pod_memory
 
 _SHIM = 'containerd-shim-kata-embedded-v2'
 
@@ -43,8 +45,14 @@ class Embedded(base.Hypervisor):
         # the guest image and the probe's test guest exist only for this one
         architectures=frozenset({'x86_64'}),
         # QEMU, virtiofsd and the shim, in addition to the guest's memory
-        overhead_mib=128,
-        overhead_cpus=0.25)
+        overhead_mib=sizes.HOST_OVERHEAD_MIB,
+        overhead_cpus=sizes.HOST_OVERHEAD_CPUS)
+
+    def cost_mib(self, memory_mib: int, conf: cfg.ConfigOpts) -> int:
+        largest = (conf.embedded.max_memory_mib
+                   or pod_memory.for_pods_mib(conf))
+        return (sizes.memory_mib(memory_mib, conf.embedded, largest)
+                + self.facts.overhead_mib)
 
     def judge(self, handler: base.Handler, host: hosts.Host,
               capabilities: Mapping[str, caps.Capability],

@@ -15,9 +15,12 @@
 import os
 import pty
 import subprocess
+import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.vm import pod_cgroup
+from kata_openstack.runtime.embedded.vm import size
 from tests.functional.embedded import base
 
 MIB = 1024 * 1024
@@ -170,6 +173,41 @@ class TestResources(base.EmbeddedTestCase):
         self.assertGreater(stats.memory.working_set_bytes.value, 0)
         self.assertLess(stats.memory.working_set_bytes.value, 64 * MIB)
 
+    def test_a_busy_guest_has_a_limit_on_the_host(self):
+        """Work outside of the guest's own cgroups counts as well."""
+        pod = self.pod(resources=pb.LinuxContainerResources(
+            cpu_quota=10_000, cpu_period=100_000))
+        pod.run('sh', '-c', 'while :; do :; done')
+        pod.run('sh', '-c', 'while :; do find / -type f -exec cat {} + '
+                '>/dev/null 2>&1; done')
+        group = pod_cgroup.Cgroup(pod.state['cgroup'])
+        before, began = group.cpu_seconds(), time.monotonic()
+        time.sleep(10)
+        used = group.cpu_seconds() - before
+        share = used / (time.monotonic() - began)
+        # busybox's loop alone would take a whole CPU
+        self.assertLess(share, 1.1 * (0.1 + size.HOST_OVERHEAD_CPUS))
+        self.assertGreater(share, 0.05)
+        pod.remove()
+
+    def test_a_guest_that_fills_its_memory_is_not_killed_by_the_host(self):
+        """Neither by its page cache nor by a tmpfs outside of its limit."""
+        for memory in (161, 0):
+            pod = self.pod(resources=pb.LinuxContainerResources(
+                memory_limit_in_bytes=memory * MIB))
+            limited, free = pod.run(memory=memory * MIB), pod.run()
+            # sparse: the host has no such data, but the guest caches it
+            for container in (limited, free):
+                pod.execute(container, 'sh', '-c',
+                            'truncate -s 2G /big && cat /big >/dev/null')
+            # either the tmpfs is full, or the guest's own limit ended dd
+            done = self.client.exec_sync(
+                free, ['dd', 'if=/dev/zero', 'of=/dev/shm/x', 'bs=1M'], 120)
+            self.assertNotEqual(0, done.exit_code)
+            self.assertEqual('alive\n',
+                             pod.execute(limited, 'echo', 'alive'))
+            pod.remove()
+
     def test_out_of_memory(self):
         pod = self.pod()
         container = pod.run('dd', 'if=/dev/zero', 'of=/dev/null', 'bs=60M',
@@ -182,7 +220,7 @@ class TestResources(base.EmbeddedTestCase):
         pod = self.pod(resources=pb.LinuxContainerResources(
             memory_limit_in_bytes=300 * MIB, cpu_quota=200000,
             cpu_period=100000))
-        self.assertEqual(512, pod.state['memory_mib'])
+        self.assertEqual(448, pod.state['memory_mib'])
         found = pod.execute(pod.run(), 'sh', '-c',
                             'grep -c ^processor /proc/cpuinfo; free -m')
         self.assertEqual(min(2, self.settings.max_vcpus),

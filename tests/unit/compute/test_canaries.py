@@ -56,7 +56,7 @@ class TestCanaries(base.TestCase):
                 if method == 'RunPodSandbox']
 
     def info(self):
-        return inventory.Inventory(self.client, self.node).get()
+        return inventory.Inventory(self.conf, self.client, self.node).get()
 
     def fail(self, text='no VM'):
         self.fake.state.fail['RunPodSandbox'] = (

@@ -51,6 +51,7 @@ class ComputeAPI:
         self.calls: list[tuple[Any, ...]] = []
         self.fail: dict[str, Exception] = {}
         self.labels: dict[str, dict[str, str]] = {}  # by image
+        self.node_info = copy.deepcopy(INFO)
 
     def _called(self, method: str, ctxt: dict[str, Any], host: str,
                 *args: Any) -> None:
@@ -72,7 +73,7 @@ class ComputeAPI:
 
     def get_node_info(self, ctxt, host):
         self._called('get_node_info', ctxt, host)
-        return copy.deepcopy(INFO)
+        return copy.deepcopy(self.node_info)
 
     def pull_image(self, ctxt, host, reference, policy, auth):
         self._called('pull_image', ctxt, host, reference, policy, auth)

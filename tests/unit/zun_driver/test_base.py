@@ -87,6 +87,30 @@ class TestResources(base.DriverTestCase):
         self.assertEqual(4096, tree.data(uuid).inventory[
             'MEMORY_MB']['total'])
 
+    def test_memory_that_no_pod_can_have_is_reserved(self) -> None:
+        tree, uuid = self.tree()
+        self.generation = 5
+        for held_back, reserved in ((900, 900), (9999, 4095), (0, 512)):
+            self.api.node_info['mem_held_back'] = held_back
+            self.driver.get_available_resources()
+            self.driver.update_provider_tree(tree, uuid)
+            found = tree.data(uuid).inventory['MEMORY_MB']
+            self.assertEqual((reserved, 1.0), (found['reserved'],
+                                               found['allocation_ratio']))
+
+    def test_reserved_memory_stays_while_the_node_does_not_answer(
+            self) -> None:
+        tree, uuid = self.tree()
+        self.generation = 5
+        self.api.node_info['mem_held_back'] = 900
+        self.driver.update_provider_tree(tree, uuid)
+        self.api.fail['get_node_info'] = exception.NodeUnavailable(
+            host='h', why='x')
+        self.driver.get_available_resources()
+        self.driver.update_provider_tree(tree, uuid)
+        self.assertEqual(900, tree.data(uuid).inventory['MEMORY_MB'][
+            'reserved'])
+
     def test_no_update_that_placement_would_refuse(self) -> None:
         """A refusal makes Zun leave the new container in Creating."""
         tree, uuid = self.tree()

@@ -65,22 +65,16 @@ def cgroup(container: str) -> str:
     return f'{_CGROUPS}/{container}'
 
 
-def pids(container: str) -> list[int]:
-    found: list[int] = []
-    for folder, _, _ in os.walk(cgroup(container)):
-        found += map(int, system.read(f'{folder}/cgroup.procs').split())
-    return found
-
-
 def kill_all(container: str, number: int) -> None:
     if number == signal.SIGKILL:
         system.write(f'{cgroup(container)}/cgroup.kill', '1')
         return
-    for pid in pids(container):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+    for folder, _, _ in os.walk(cgroup(container)):
+        for pid in system.read(f'{folder}/cgroup.procs').split():
+            try:
+                os.kill(int(pid), number)
+            except ProcessLookupError:
+                pass
 
 
 def freeze(container: str, frozen: bool) -> None:

@@ -212,9 +212,6 @@ class Agent:
             target.resize(rows, columns)
         return {}
 
-    def _do_pids(self, call: int, container: str) -> dict[str, Any]:
-        return {'pids': crun.pids(container)[:4096]}
-
     def _do_stats(self, call: int, container: str) -> dict[str, Any]:
         return crun.stats(container)
 

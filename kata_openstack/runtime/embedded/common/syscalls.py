@@ -42,6 +42,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
+_PIVOT_ROOT: Final = {'x86_64': 155, 'aarch64': 41}
 _FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -95,6 +96,17 @@ def die_with_parent(signal: int) -> None:
 
 def no_new_privileges() -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl')
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make ``new`` the root of this mount namespace; ``old`` gets its root.
+
+    With '.' for both, the former root lies over the new one, and umount('.')
+    removes it (pivot_root(2), NOTES).
+    """
+    number = _PIVOT_ROOT[os.uname().machine]
+    _check(_libc.syscall(number, os.fsencode(new), os.fsencode(old)),
+           'pivot_root')
 
 
 def load_module(fd: int) -> None:

@@ -138,7 +138,8 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             folder=conf.sandbox_path(ident), socket=listener.getsockname(),
             cgroup=group, ram=f'{conf.memory_path}/vm-{ident}',
             accelerator=conf.accelerator, memory_mib=size.memory_mib,
-            vcpus=size.vcpus, shim=os.getpid())
+            vcpus=size.vcpus, shim=os.getpid(),
+            cpus=sizes.cpu_limit(grouping.annotations(config), size))
         vm, problem = _try_to_launch(conf, record, config, size, origin)
         # keep asyncio from importing ssl, which is slow and not needed
         sys.modules['ssl'] = None  # type: ignore[assignment]

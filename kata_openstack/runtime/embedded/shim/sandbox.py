@@ -28,10 +28,18 @@ from kata_openstack.runtime.embedded.shim import spec
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qmp
 from kata_openstack.runtime.embedded.vm import restore
 
 _OOM_SECONDS = 1.0
+_RESTORE_SECONDS = 150  # takes 0.5 s, but far more on an overloaded node
+# why QEMU says that it ends, for people
+_SHUTDOWNS = {
+    'guest-reset': 'its kernel has rebooted or panicked',
+    'guest-shutdown': 'its kernel has shut down',
+    'guest-panic': 'its kernel has panicked',
+    'host-signal': 'a signal has ended QEMU'}
 
 
 class Container:
@@ -69,6 +77,7 @@ class Sandbox:
         self._record = record
         self._started = time.monotonic()
         self._stopping = False
+        self._limited = False
         self.lost = ''
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
@@ -92,10 +101,14 @@ class Sandbox:
 
     async def _restore(self, hostname: str) -> None:
         try:
-            release = await restore.restore(
-                self.vm, hostname, self.agent, self._monitor, self._step)
-        except (qmp.QmpError, agent_channel.AgentError, OSError) as e:
-            self.agent.close(str(e))
+            async with asyncio.timeout(_RESTORE_SECONDS):
+                release = await restore.restore(
+                    self.vm, hostname, self.agent, self._monitor, self._step)
+            self._monitor.watch()
+        except (qmp.QmpError, agent_channel.AgentError, OSError,
+                TimeoutError) as e:
+            self.agent.close(str(e) or 'QEMU or virtiofsd did not answer '
+                             f'within {_RESTORE_SECONDS} s')
             raise agent_channel.AgentGone(self._end) from e
         self._record.kernel = release
         self._record.save()
@@ -116,6 +129,21 @@ class Sandbox:
     @property
     def _end(self) -> str:
         return self.lost or 'the sandbox was stopped'
+
+    def limit_cpu(self) -> None:
+        """Limit the pod's CPU time on the host, from its first process on.
+
+        Before that, only programs of this project run in the VM: a limit
+        would only make the start slower.
+        """
+        if self._limited:
+            return
+        self._limited = True
+        try:
+            pod_cgroup.Cgroup(self._record.cgroup).limit_cpu(
+                self._record.cpus)
+        except OSError as e:
+            log.error(f'could not limit the CPU time of the pod: {e}')
 
     def _step(self, what: str) -> None:
         log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
@@ -145,7 +173,9 @@ class Sandbox:
         """End the processes that were not started; the others have ended."""
         if not self._stopping:
             event = 'has ended' if self.ready.done() else 'did not start'
+            why = _SHUTDOWNS.get(self._monitor.shutdown_reason())
             self.lost = ': '.join((f'the VM {event}', reason,
+                                   *([why] if why else []),
                                    *self._last_words()))
             log.error(self.lost)
         self.stop_vm()

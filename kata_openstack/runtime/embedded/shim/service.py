@@ -29,7 +29,9 @@ from kata_openstack.runtime.embedded.vm import agent_channel
 
 _START_SECONDS = 120  # for crun under emulation on an overloaded node
 _KILL_SECONDS = 15  # from SIGKILL to the exit, on such a node
-_PIDS_SECONDS = 1  # containerd allows 2 s when it looks for its shims
+# containerd asks for the figures of one container after the other, so a guest
+# that does not answer must not hold it up.
+_STATS_SECONDS = 2
 _EVENT_SECONDS = 2  # an exit waits this long for the event of its cause
 _MAX_PID = 1 << 22  # Linux's limit
 
@@ -160,6 +162,7 @@ class TaskService:
                 await wanted.start(self._pod.agent,
                                    lambda ident: self._run(
                                        container, wanted, ident), announce)
+                self._pod.limit_cpu()
         except agent_channel.AgentError as e:
             wanted.fail(127)
             raise ttrpc.RpcError(ttrpc.UNKNOWN,
@@ -294,36 +297,21 @@ class TaskService:
         return wanted.ended()
 
     async def _pids(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return QEMU's pid, then the guest's pids if it answers in time.
+        """Return QEMU's pid only.
 
-        A containerd that restarts takes a shim without pids for a leaked
-        one, and ends it.
+        The guest's pids mean other processes on the host. A containerd that
+        restarts takes a shim without pids for a leaked one, and ends it.
         """
-        container = self._container(request)
-        pids = [self._pid]
-        if container.guest is not None and container.first.status == (
-                guest_process.RUNNING):
-            pids += await self._guest_pids(container.id)
-        return {'processes': [{'pid': pid} for pid in pids]}
-
-    async def _guest_pids(self, ident: str) -> list[int]:
-        try:
-            answer = await self._pod.agent.call(
-                'pids', seconds=_PIDS_SECONDS, container=ident)
-        except agent_channel.AgentError:
-            return []
-        pids = answer.get('pids')
-        if not isinstance(pids, list):
-            return []
-        return [pid for pid in pids
-                if isinstance(pid, int) and 0 < pid <= _MAX_PID]
+        self._container(request)
+        return {'processes': [{'pid': self._pid}]}
 
     async def _stats(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         if container.guest is None:
             return metrics.encode({})
         return metrics.encode(await self._ask(
-            'stats', container=self._guest(request).id))
+            'stats', seconds=_STATS_SECONDS,
+            container=self._guest(request).id))
 
     async def _pause(self, request: dict[str, Any]) -> None:
         await self._freeze(self._guest(request), True)

@@ -28,6 +28,7 @@ from kata_openstack.runtime import json_file
 class State:
     """The state. A pid of 0 means: not started.
 
+    ``cpus`` is the limit of all processes together on the host.
     ``kernel`` is the release of the guest's kernel, '' before it is up.
     """
 
@@ -41,6 +42,7 @@ class State:
     accelerator: str
     memory_mib: int
     vcpus: int
+    cpus: float = 0.0
     shim: int = 0
     qemu: int = 0
     virtiofsd: int = 0

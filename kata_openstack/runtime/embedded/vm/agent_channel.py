@@ -74,20 +74,26 @@ class Channel:
         self._last += 1
         return self._last
 
-    async def call(self, method: str, *, seconds: float = 30,
+    async def call(self, method: str, *, seconds: float = 10,
                    **arguments: Any) -> dict[str, Any]:
         """Call a method of the agent and return its answer.
 
         :raises AgentGone: there was no answer within ``seconds``, or the
             channel was closed before it came.
-        :raises AgentError: the agent refused.
+        :raises AgentError: the agent refused, or the arguments are too long.
         """
         if not self._open:
             raise AgentGone(self._end)
+        data = json.dumps({'do': method, **arguments},
+                          ensure_ascii=False).encode(errors='surrogateescape')
+        if len(data) > protocol.MAX_FROM_HOST:
+            raise AgentError(
+                f'the configuration of the process has {len(data)} bytes, '
+                f'but the guest takes {protocol.MAX_FROM_HOST}; use shorter '
+                'environment variables and arguments')
         ident = self.new_id()
         future = self._calls[ident] = self._loop.create_future()
-        self.send(protocol.CALL, ident,
-                  json.dumps({'do': method, **arguments}).encode())
+        self.send(protocol.CALL, ident, data)
         try:
             async with asyncio.timeout(seconds):
                 answer = await future

@@ -53,7 +53,11 @@ def enter(root: str, uid: int, qemu: str, files: Mapping[str, str],
     for inside, outside in files.items():
         open(root + inside, 'w').close()
         syscalls.mount(outside, root + inside, flags=syscalls.MS_BIND)
-    os.chroot(root)
+    # With the old root still there, a file system that the host unmounts
+    # would stay in use until this VM ends.
+    os.chdir(root)
+    syscalls.pivot_root('.', '.')
+    syscalls.umount('.', syscalls.MNT_DETACH)
     os.chdir('/')
     syscalls.no_new_privileges()
     os.setgroups([])

@@ -25,6 +25,7 @@ _ROOT = '/sys/fs/cgroup'
 _V1 = ('memory', 'cpu', 'cpuacct', 'pids')
 _V2 = '+memory +cpu +pids'
 _PIDS = 1024
+_PERIOD = 100_000  # microseconds; the kernel's default
 
 
 class Cgroup:
@@ -58,6 +59,19 @@ class Cgroup:
                 if os.path.exists(f'{folder}/{name}'):
                     _write(f'{folder}/{name}', value)
 
+    def limit_cpu(self, cpus: float) -> None:
+        """Limit the CPU time of all processes together.
+
+        :raises OSError:
+        """
+        quota = round(cpus * _PERIOD)
+        for folder in self.folders:
+            if os.path.exists(f'{folder}/cpu.max'):
+                _write(f'{folder}/cpu.max', f'{quota} {_PERIOD}')
+            elif os.path.exists(f'{folder}/cpu.cfs_quota_us'):
+                _write(f'{folder}/cpu.cfs_period_us', _PERIOD)
+                _write(f'{folder}/cpu.cfs_quota_us', quota)
+
     def _delegate(self, folder: str) -> None:
         """Enable the controllers in all parents, as v2 requires."""
         parent = os.path.dirname(folder)
@@ -83,6 +97,19 @@ class Cgroup:
             except FileNotFoundError:
                 pass
         return found
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that all processes have used.
+
+        :raises OSError: the host does not count it.
+        """
+        for folder in self.folders:
+            if os.path.exists(f'{folder}/cpuacct.usage'):
+                with open(f'{folder}/cpuacct.usage') as file:
+                    return int(file.read()) / 1e9
+        with open(f'{self.folders[0]}/cpu.stat') as file:
+            words = file.read().split()
+        return int(words[words.index('usage_usec') + 1]) / 1e6
 
     def kill(self, spare: int = 0) -> None:
         """Kill all processes except ``spare``; wait for it, up to 2 s."""

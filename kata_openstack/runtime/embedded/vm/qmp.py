@@ -15,10 +15,13 @@
 import asyncio
 from collections.abc import Sequence
 import json
+import re
 import socket
 from typing import Any
 
 _MAX_LINE = 1024 * 1024
+_SHUTDOWN = re.compile(
+    rb'(?=.*"event": "SHUTDOWN").*"reason": "([a-z-]{1,40})"')
 
 
 class QmpError(Exception):
@@ -26,13 +29,18 @@ class QmpError(Exception):
 
 
 class Qmp:
-    """Sends one command at a time, and ignores events."""
+    """Sends one command at a time.
+
+    Of the events, only the reason of a shutdown is kept.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self._socket = connection
         self._buffer = b''
         self._lock = asyncio.Lock()
+        self._watched = False
+        self._shutdown = ''
 
     async def open(self) -> None:
         """Wait for the greeting, which QEMU sends when it is set up."""
@@ -66,6 +74,45 @@ class Qmp:
             except OSError as e:
                 raise QmpError(f'{command}: {e}') from e
 
+    def watch(self) -> None:
+        """Read what QEMU still sends; no command may follow.
+
+        A guest causes events. QEMU would keep them in its memory.
+        """
+        self._watched = True
+        asyncio.get_running_loop().add_reader(self._socket, self._drain)
+
+    def shutdown_reason(self) -> str:
+        """Return QEMU's word for the reason of its end, '' if it gave none.
+
+        See ShutdownCause in QEMU's documentation of QMP.
+        """
+        if self._watched:
+            self._drain()
+        return self._shutdown
+
+    def _drain(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b''
+        if not data:
+            self._unwatch()
+            return
+        *lines, rest = (self._buffer + data).split(b'\n')
+        self._buffer = rest[-_MAX_LINE:]
+        for line in lines:
+            found = _SHUTDOWN.search(line)
+            if found:
+                self._shutdown = found[1].decode()
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            asyncio.get_running_loop().remove_reader(self._socket)
+
     async def _line(self) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         while b'\n' not in self._buffer:
@@ -83,4 +130,5 @@ class Qmp:
         return answer
 
     def close(self) -> None:
+        self._unwatch()
         self._socket.close()

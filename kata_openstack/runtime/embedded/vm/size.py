@@ -17,12 +17,17 @@ There are few size classes, because each has a template.
 
 from collections.abc import Mapping
 import dataclasses
+import math
+from typing import Protocol
 
 from kata_openstack.runtime.embedded.common import settings
 
 # Memory, in MiB, that QEMU, virtiofsd and the shim of a pod may use in
 # addition to the VM's own.
 HOST_OVERHEAD_MIB = 192
+# CPUs that QEMU, virtiofsd and the shim of a pod may use in addition to the
+# pod's own.
+HOST_OVERHEAD_CPUS = 0.25
 MIB = 1024 * 1024
 _SMALLEST_MIB = 256
 _STEPS = 4  # classes from one power of two to the next
@@ -47,6 +52,16 @@ class Size:
         return f'{self.memory_mib}m{self.vcpus}c'
 
 
+class Sizes(Protocol):
+    """The options that determine the size of a VM."""
+
+    @property
+    def default_memory_mib(self) -> int: ...
+
+    @property
+    def guest_overhead_mib(self) -> int: ...
+
+
 def choose(annotations: Mapping[str, str],
            config: settings.Settings) -> Size:
     """Return the smallest class that has the resources of the pod.
@@ -57,23 +72,42 @@ def choose(annotations: Mapping[str, str],
 
     :raises TooBig: with both sizes.
     """
-    asked = _number(annotations, _MEMORY)
-    memory = needed = config.default_memory_mib
-    if asked > 0:
-        needed = -(-asked // MIB) + config.guest_overhead_mib
-        memory = _class_of(needed)
-        if memory > config.max_memory_mib >= needed:
-            memory = config.max_memory_mib
+    asked = -(-max(0, _number(annotations, _MEMORY)) // MIB)
+    memory = memory_mib(asked, config, config.max_memory_mib)
     if memory > config.max_memory_mib:
         raise TooBig(
-            f'the sandbox needs {needed} MiB of memory, but this node allows '
+            f'the sandbox needs {memory} MiB of memory, but this node allows '
             f'{config.max_memory_mib} MiB; ask for less, or enlarge '
             '[embedded] max_memory_mib')
     vcpus = config.default_vcpus
-    quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
-    if quota > 0 and period > 0:
-        vcpus = 1 << (-(-quota // period) - 1).bit_length()
+    cpus = _cpus(annotations)
+    if cpus:
+        vcpus = 1 << (math.ceil(cpus) - 1).bit_length()
     return Size(memory, max(1, min(vcpus, config.max_vcpus)))
+
+
+def memory_mib(asked_mib: int, config: Sizes, max_mib: int) -> int:
+    """Return the memory of the VM of a pod, in MiB.
+
+    :param asked_mib: the memory of the pod; 0 if it asked for none.
+    :param max_mib: the largest VM. The result exceeds it only if the pod
+        needs more.
+    """
+    if not asked_mib:
+        return config.default_memory_mib
+    needed = asked_mib + config.guest_overhead_mib
+    return max(needed, min(_class_of(needed), max_mib))
+
+
+def cpu_limit(annotations: Mapping[str, str], size: Size) -> float:
+    """Return the CPUs that all processes of the pod may use on the host."""
+    return (_cpus(annotations) or size.vcpus) + HOST_OVERHEAD_CPUS
+
+
+def _cpus(annotations: Mapping[str, str]) -> float:
+    """Return the CPU limit of the pod, 0 for none."""
+    quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
+    return quota / period if quota > 0 and period > 0 else 0
 
 
 def _class_of(needed: int) -> int:

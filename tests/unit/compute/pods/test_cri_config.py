@@ -24,6 +24,7 @@ from kata_openstack.runtime import node
 
 CHOICE = node.Choice(handler='kata-qemu', hypervisor='qemu',
                      accelerator='kvm', reason='first', overhead_mib=320,
+                     cost_mib=832,
                      overhead_cpus=0.25)
 
 

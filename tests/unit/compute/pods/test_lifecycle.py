@@ -24,6 +24,8 @@ from tests.unit import fake_containerd
 
 from kata_openstack.compute import images
 from kata_openstack.compute.network import plugging
+from kata_openstack.compute.pods import admission
+from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import layers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack import exception
@@ -32,6 +34,7 @@ from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
+from kata_openstack.runtime import pod_memory
 
 _FAILED = (grpc.StatusCode.UNKNOWN, 'injected')
 # Methods that clean up after an error
@@ -47,7 +50,8 @@ class FakeNode:
         self.size = cpus, memory_mib
         return node.Choice(
             handler='kata-embedded', hypervisor='embedded', accelerator='tcg',
-            reason='it is a test', overhead_mib=128, overhead_cpus=0.25)
+            reason='it is a test', overhead_mib=128, overhead_cpus=0.25,
+            cost_mib=(memory_mib or 256) + 128)
 
 
 class Recorder:
@@ -124,11 +128,69 @@ class CreateTest(Case):
 
     def test_memory_beyond_the_host(self):
         pod = self.pod()
-        pod.containers[0].memory_mib = lifecycle.host_memory_mib()
+        self.conf.set_override('pod_memory_mib', 1512, 'kata')
+        pod.containers[0].memory_mib = 873
         error = self.assertRaises(exception.NotEnoughMemory,
                                   self.pods.create, pod)
+        self.assertIn('needs 1001 MiB', str(error))
+        self.assertIn('at most 1000 MiB', str(error))
         self.assertIn('--memory', str(error))
-        self.assertEqual([], self.called('RunPodSandbox'))
+        self.assertEqual([], self.called('RunPodSandbox', 'PullImage'))
+        pod.containers[0].memory_mib = 872
+        self.pods.create(pod)
+
+    def test_all_pods_together_have_a_limit(self):
+        self.conf.set_override('pod_memory_mib', 1512, 'kata')
+        first, second = self.pod(), self.pod()
+        first.containers[0].memory_mib = 500  # costs 628
+        self.pods.create(first)
+        error = self.assertRaises(exception.NodeFull, self.pods.create,
+                                  second)
+        self.assertIn('needs 384 MiB', str(error))
+        self.assertIn('of the 1000 MiB', str(error))
+        self.assertIn('have 628 MiB', str(error))
+        self.assertEqual(1, len(self.called('RunPodSandbox')))
+        # a stopped pod has no VM
+        self.pods.start(first)
+        self.pods.stop(first.uuid, 0)
+        self.pods.create(second)
+        # and gets one only if there is room
+        self.assertRaises(exception.NodeFull, self.pods.start, first)
+        self.assertEqual(2, len(self.called('RunPodSandbox')))
+        self.pods.delete(second.uuid, False)
+        self.pods.start(first)
+
+    def test_a_pod_that_is_being_made_counts(self):
+        self.conf.set_override('pod_memory_mib', 1512, 'kata')
+        admitted = admission.Admission(self.conf, self.pods._client)
+        with admitted.admit('one', 600):
+            self.assertRaises(exception.NodeFull,
+                              admitted.admit('two', 401).__enter__)
+            with admitted.admit('two', 400):
+                pass
+        with admitted.admit('two', 1000):
+            pass
+
+    def test_what_pods_cost_more_than_they_asked_for_is_held_back(self):
+        pod = self.pod()
+        pod.containers[0].memory_mib = 500
+        free = admission.held_back_mib(self.conf, [])
+        self.pods.create(pod)
+        self.pods.create(self.pod())
+        found = self.pods._client.list_pod_sandboxes()
+        self.assertEqual(free + 128 + 384,
+                         admission.held_back_mib(self.conf, found))
+        self.assertEqual(
+            pod_memory.host_mib(),
+            free + pod_memory.for_pods_mib(self.conf))
+
+    def test_a_sandbox_of_an_older_release_counts_as_the_default(self):
+        self.pods.create(self.pod())
+        sandbox, = self.pods._client.list_pod_sandboxes()
+        for key in (labels.COST_MIB, labels.ASKED_MIB):
+            del sandbox.annotations[key]
+        self.assertEqual([admission._UNKNOWN_MIB],
+                         list(admission.used_mib([sandbox]).values()))
 
     def test_the_size_counts_in_the_choice(self):
         pod = self.pod(2)

@@ -109,7 +109,8 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
             patch.start()
             self.addCleanup(patch.stop)
         self.pod = sandbox.Sandbox(
-            None, mock.Mock(folder=str(self.folder), qemu=4711), self.vm,
+            None,
+            mock.Mock(folder=str(self.folder), qemu=4711, cpus=1.0), self.vm,
             'name', self.publisher)
         self.service = service.TaskService(self.pod)
         self.addAsyncCleanup(self.stop, self.pod)

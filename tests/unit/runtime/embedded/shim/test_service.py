@@ -90,26 +90,15 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
             messages.TASK_SERVICE, method,
             taken.encode({'id': 'c', **request})))
 
-    async def pids(self):
-        answer = await self.ask('Pids')
-        return [found['pid'] for found in answer['processes']]
-
     def seconds(self, name, value):
         patch = mock.patch.object(service, name, value)
         patch.start()
         self.addCleanup(patch.stop)
 
-    async def test_pids_are_the_vms_and_the_guests(self):
-        self.agent.answers['pids'] = {'pids': [1, 7]}
-        self.assertEqual([_QEMU, 1, 7], await self.pids())
-
-    async def test_pids_do_not_depend_on_the_guest(self):
-        self.seconds('_PIDS_SECONDS', 0.01)
-        for answer in (None, agent_channel.AgentGone('gone'),
-                       agent_channel.AgentError('no'), {}, {'pids': 7},
-                       {'pids': ['1', -1, 0, 1 << 80, None]}):
-            self.agent.answers['pids'] = answer
-            self.assertEqual([_QEMU], await self.pids(), answer)
+    async def test_the_only_pid_is_qemus(self):
+        answer = await self.ask('Pids')
+        self.assertEqual([_QEMU],
+                         [found['pid'] for found in answer['processes']])
 
     async def test_an_exit_waits_for_the_event_of_its_cause(self):
         delivered = asyncio.Event()

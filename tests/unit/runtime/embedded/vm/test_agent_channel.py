@@ -200,6 +200,41 @@ class TestQmp(unittest.IsolatedAsyncioTestCase):
                 with self.assertRaisesRegex(qmp.QmpError, words):
                     await monitor.execute('device_add', id='x')
 
+    async def test_what_nobody_asked_for_is_read_and_forgotten(self):
+        ours, theirs = socket.socketpair()
+        monitor = qmp.Qmp(ours)
+        self.addCleanup(monitor.close)
+        monitor.watch()
+        with theirs:
+            theirs.settimeout(30)
+            event = b'{"event": "RTC_CHANGE", "data": {"offset": 1}}\n' * 9999
+            await asyncio.to_thread(theirs.sendall, event)
+            self.assertEqual('', monitor.shutdown_reason())
+            await asyncio.to_thread(theirs.sendall, b'x' * 4 * 1024 * 1024)
+            self.assertLessEqual(len(monitor._buffer), qmp._MAX_LINE)
+        async with asyncio.timeout(30):
+            while monitor._watched:
+                await asyncio.sleep(0.001)
+
+    async def test_the_reason_of_a_shutdown(self):
+        for line, reason in (
+                (b'{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", '
+                 b'"data": {"guest": true, "reason": "guest-reset"}}',
+                 'guest-reset'),
+                (b'{"data": {"reason": "guest-panic"}, '
+                 b'"event": "SHUTDOWN"}', 'guest-panic'),
+                (b'{"event": "RESET", "data": {"reason": "guest-reset"}}',
+                 ''),
+                (b'{"event": "SHUTDOWN", "data": {"reason": "<b>"}}', '')):
+            with self.subTest(line=line):
+                ours, theirs = socket.socketpair()
+                monitor = qmp.Qmp(ours)
+                self.addCleanup(monitor.close)
+                monitor.watch()
+                with theirs:
+                    theirs.sendall(line + b'\n')
+                    self.assertEqual(reason, monitor.shutdown_reason())
+
     async def test_qemu_ends(self):
         monitor = await self.talk()
         with self.assertRaises(qmp.QmpError):
