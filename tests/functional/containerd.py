@@ -151,12 +151,22 @@ class Containerd(fixtures.Fixture):
         self.addCleanup(self.client.close)
         self.addCleanup(self.stop)
         self.start()
-        for write in (images.write_busybox, images.write_pause):
+        for name, write in ((images.BUSYBOX, images.write_busybox),
+                            (images.PAUSE, images.write_pause)):
             archive = self.root / 'image.tar'
             write(archive)
-            self.ctr('images', 'import', str(archive))
+            self.import_image(name, archive)
             archive.unlink()
         self.addCleanup(self._remove_pods)
+
+    def import_image(self, name: str, archive: pathlib.Path) -> None:
+        """Import an image; wait until CRI knows it, which is a bit later."""
+        self.ctr('images', 'import', str(archive))
+        deadline = time.monotonic() + 30
+        while not self.client.image_status(name).HasField('image'):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'CRI does not know {name}')
+            time.sleep(0.01)
 
     def _write_config(self) -> None:
         number = config.format_version(binary.version())

@@ -27,7 +27,7 @@ class TestImages(base.EmbeddedTestCase):
             archive, 'registry.test/many:1', images.busybox_entries(), ['sh'],
             more=[[(f'layer-{number}', f'{number}'.encode(), 0o644)]
                   for number in range(LAYERS)])
-        self.containerd.ctr('images', 'import', str(archive))
+        self.containerd.import_image('registry.test/many:1', archive)
         pod = self.pod()
         container = self.client.create_container(pod.id, pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name='many'),
