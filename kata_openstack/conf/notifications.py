@@ -17,17 +17,14 @@ from oslo_config import cfg
 GROUP = cfg.OptGroup('notifications', title='Lifecycle notifications')
 
 OPTS = [
-    cfg.BoolOpt(
-        'enabled',
-        default=True,
-        help='Send versioned notifications about sandboxes and containers. '
-             'The default notification driver is messagingv2; '
-             '[oslo_messaging_notifications] driver overrides it. The '
-             'message broker stores notifications until a consumer reads '
-             'them. Without a consumer, disable notifications or limit the '
-             'queue with a policy of the broker (message-ttl).'),
     cfg.StrOpt(
         'topic',
         default='versioned_notifications',
-        help='Topic to which notifications are sent.'),
+        help='Topic of the versioned notifications about sandboxes and '
+             'containers. They are sent only if '
+             '[oslo_messaging_notifications] driver is set, normally to '
+             'messagingv2. The message broker stores them until a consumer '
+             'reads them. Without a consumer, limit the queue with a policy '
+             'of the broker (message-ttl). Other services, such as Nova, use '
+             'the default topic too.'),
 ]

@@ -70,12 +70,13 @@ OPTS = [
              'The container accepts no other operation during this time.'),
     cfg.StrOpt(
         'forgotten_pods',
-        default='delete',
-        choices=[('delete', 'Log each such pod and delete it.'),
-                 ('log', 'Only log each such pod, every minute.')],
+        default='log',
+        choices=[('log', 'Log each such pod, every minute.'),
+                 ('delete', 'Log each such pod and delete it, at most ten in '
+                            'a minute. Nothing is deleted if the database '
+                            'has a record of no pod of this node.')],
         help='Action for pods on this node that have no record in '
              "Zun's database and are older than ten minutes. No API call can "
-             'stop or delete such a pod. Set this option to "log" before you '
-             'connect zun-compute to another database: "delete" would delete '
-             'every pod whose record is not in it.'),
+             'stop or delete such a pod. With "delete", a database that was '
+             'restored from a backup costs the pods that are newer.'),
 ]

@@ -42,7 +42,9 @@ _LAST_SECONDS = 5.0  # stop() waits this long for the queued notifications
 
 
 class Emitter:
-    """Sends notifications. Threads may share it.
+    """Sends notifications, if the operator has set a driver.
+
+    Threads may share it.
 
     Events before start() are queued, and sent by start().
     """
@@ -56,13 +58,11 @@ class Emitter:
             queue.SimpleQueue())
         self._thread = threading.Thread(target=self._run, name='notify',
                                         daemon=True)
-        if conf.notifications.enabled:
-            transport = transport or messaging.get_notification_transport(
-                conf)
-            driver = conf.oslo_messaging_notifications.driver
+        transport = transport or messaging.get_notification_transport(conf)
+        # without a driver, oslo.messaging would only discard them later
+        if conf.oslo_messaging_notifications.driver:
             self._notifier = messaging.Notifier(
                 transport, publisher_id=f'kata-compute:{conf.host}',
-                driver=None if driver else 'messagingv2',
                 topics=[conf.notifications.topic])
 
     def start(self) -> None:

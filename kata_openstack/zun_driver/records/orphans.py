@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Delete pods that are on the node but unknown to Zun.
+"""Log or delete pods that are on the node but unknown to Zun.
 
 Zun drops the record of a container that is deleted by force while
 kata-compute does not answer, and unsets the host of a container whose create
@@ -34,16 +34,20 @@ from kata_openstack.zun_driver import errors
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
 _MIN_AGE = 600  # seconds; a younger pod may still be under creation
+_MOST = 10  # deletions in one round
 
 
-def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
-    """Delete those of ``pods`` that are unknown to Zun. Never raises.
+def handle(context: Any, pods: Iterable[objects.PodStatus], *,
+           beside_others: bool) -> None:
+    """Log or delete those of ``pods`` that are unknown to Zun. Never raises.
 
-    With [kata_driver] forgotten_pods = log, it only logs them. It skips
-    pods younger than ten minutes, and all pods if it cannot ask Zun's
-    database.
+    [kata_driver] forgotten_pods decides. It skips pods younger than ten
+    minutes, and all pods if it cannot ask Zun's database. It deletes nothing
+    if Zun knows no pod of this node: then the database is probably a wrong or
+    an old one.
 
     :param pods: pods of this node
+    :param beside_others: whether Zun knows other pods of this node
     """
     old = time.time() - _MIN_AGE
     candidates = {pod.uuid: pod for pod in pods
@@ -56,9 +60,19 @@ def delete(context: Any, pods: Iterable[objects.PodStatus]) -> None:
         LOG.warning('Could not check for pods that Zun does not know: %s',
                     errors.text(e))
         return
-    for uuid, pod in candidates.items():
-        if uuid not in kept:
-            _delete(context, pod)
+    forgotten = [pod for uuid, pod in candidates.items() if uuid not in kept]
+    for pod in forgotten:
+        LOG.warning('Found %s %s on this node, but Zun has no record of it',
+                    pod.kind or 'pod', pod.uuid)
+    if not forgotten or CONF.kata_driver.forgotten_pods != 'delete':
+        return
+    if not beside_others and not kept:
+        LOG.error('Zun has a record of no pod of this node, so none is '
+                  "deleted. Check [database] connection of zun-compute. To "
+                  'delete a pod, use: crictl stopp, then crictl rmp')
+        return
+    for pod in forgotten[:_MOST]:
+        _delete(context, pod)
 
 
 def _kept(uuids: list[str]) -> set[str]:
@@ -76,10 +90,6 @@ def _kept(uuids: list[str]) -> set[str]:
 
 
 def _delete(context: Any, pod: objects.PodStatus) -> None:
-    LOG.warning('Found %s %s on this node, but Zun has no record of it',
-                pod.kind or 'pod', pod.uuid)
-    if CONF.kata_driver.forgotten_pods != 'delete':
-        return
     try:
         client.api().delete_pod(client.context(context), CONF.host, pod.uuid,
                                 True)

@@ -147,8 +147,9 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
             with _unless_deleted(record):
                 record.save(context)
     known = {record.uuid for record in local}
-    orphans.delete(context, [pod for pod in found.values()
-                             if pod.uuid not in known])
+    orphans.handle(context, [pod for pod in found.values()
+                             if pod.uuid not in known],
+                   beside_others=bool(known & found.keys()))
 
 
 @contextlib.contextmanager

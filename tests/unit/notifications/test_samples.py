@@ -65,6 +65,9 @@ class SamplesTest(base.TestCase):
         self.useFixture(conffixture.ConfFixture(conf))
         conf([], default_config_files=[], default_config_dirs=[])
         conf.set_override('host', 'compute1')
+        conf.set_override('driver', ['messagingv2'],
+                          'oslo_messaging_notifications')
+        self.conf = conf
         self.sent = []
         self.fake = emitter.Emitter(conf)
         self.notifier = self.fake._notifier
@@ -109,6 +112,14 @@ class SamplesTest(base.TestCase):
         self.assertEqual(['versioned_notifications'],
                          self.notifier._topics)
         self.assertIsInstance(self.notifier, notifier.Notifier)
+
+    def test_without_a_driver_nothing_is_sent(self):
+        self.conf.clear_override('driver', 'oslo_messaging_notifications')
+        quiet = emitter.Emitter(self.conf)
+        quiet.start()
+        quiet.sandbox('sandbox.exit', 1.0, **SANDBOX)
+        self.assertEqual(0, quiet._queue.qsize())
+        quiet.stop()
 
     def test_a_broken_bus_stops_nothing(self):
         def fail(*args):

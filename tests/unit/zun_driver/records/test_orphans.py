@@ -28,6 +28,8 @@ class TestOrphans(base.DriverTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.driver = module.KataContainerDriver()
+        self.config(group='kata_driver', forgotten_pods='delete')
+        self.known = self.pod(self.container(status='Running').uuid)
 
     def pod(self, uuid=None, age=700.0, kind='container'):
         """Add a pod on the node.
@@ -54,7 +56,7 @@ class TestOrphans(base.DriverTestCase):
         for kind in (zun_objects.Container, zun_objects.Capsule):
             self.driver.update_containers_states(
                 self.context, kind.list(self.context), mock.Mock())
-        return set(self.api.pods)
+        return set(self.api.pods) - {self.known}
 
     @property
     def deleted(self):
@@ -68,10 +70,27 @@ class TestOrphans(base.DriverTestCase):
             self.assertEqual([(gone, True)], self.deleted)
         self.assertIn(gone, logs.output[0])
 
-    def test_the_operator_wants_to_see_them_only(self) -> None:
-        self.config(group='kata_driver', forgotten_pods='log')
+    def test_by_default_they_are_logged_only(self) -> None:
+        base.CONF.clear_override('forgotten_pods', 'kata_driver')
         kept = self.pod()
-        self.assertEqual({kept}, self.sync())
+        with self.assertLogs('kata_openstack.zun_driver.records.orphans',
+                             'WARNING') as logs:
+            self.assertEqual({kept}, self.sync())
+        self.assertIn(kept, logs.output[0])
+
+    def test_a_database_without_any_of_this_nodes_pods(self) -> None:
+        kept = {self.pod(), self.pod()}
+        zun_objects.Container.list(self.context)[0].destroy(self.context)
+        with self.assertLogs('kata_openstack.zun_driver.records.orphans',
+                             'ERROR') as logs:
+            self.assertEqual(kept, self.sync())
+        self.assertIn('[database] connection', logs.output[0])
+
+    def test_only_some_are_deleted_in_one_round(self) -> None:
+        for _ in range(23):
+            self.pod()
+        self.assertEqual(3, len(self.sync()))  # two rounds
+        self.assertEqual(set(), self.sync())
 
     def test_forgotten_beside_others(self) -> None:
         gone = {self.pod(), self.pod(kind='capsule')}
@@ -124,8 +143,7 @@ class TestOrphans(base.DriverTestCase):
         self.assertEqual(set(), self.sync())
 
     def test_only_what_is_not_known_is_looked_up(self) -> None:
-        record = self.container(status='Running')
-        self.pod(record.uuid)
+        record = zun_objects.Container.list(self.context)[0]
         with mock.patch.object(zun_objects.Container, 'list',
                                side_effect=AssertionError('asked')) as asked:
             self.driver.update_containers_states(self.context, [record],
