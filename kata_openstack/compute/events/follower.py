@@ -40,7 +40,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
 
-_ORDER = [journal.CREATED, journal.STARTED, journal.EXITED]
 _RECONNECT_PAUSE = 1.0  # seconds after an unexpected error
 _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
@@ -155,13 +154,11 @@ class EventFollower:
 
     def _created(self, record: containers_pb2.Container,
                  when: float) -> None:
-        if record.id in self._journal or labels.POD not in record.labels:
+        if record.id in self._journal:
             return
-        entry = journal.Entry(
-            sandbox=record.labels.get(_KIND) == 'sandbox',
-            labels={k: v for k, v in record.labels.items()
-                    if k.startswith(labels.PREFIX)},
-            image=record.image)
+        entry = _entry(record, record.labels.get(_KIND) == 'sandbox')
+        if entry is None:
+            return
         replacing = self._others(entry)
         self._journal[record.id] = entry
         if not replacing:
@@ -170,7 +167,8 @@ class EventFollower:
     def _reach(self, ident: str, phase: str, when: float,
                exit_code: int | None = None) -> None:
         entry = self._journal.get(ident)
-        if entry is None or _ORDER.index(entry.phase) >= _ORDER.index(phase):
+        order = journal.PHASES.index
+        if entry is None or order(entry.phase) >= order(phase):
             return
         entry.phase = phase
         if phase == journal.STARTED:
@@ -277,7 +275,20 @@ class EventFollower:
                          container.state, journal.EXITED)
         else:  # it is being created: its events will follow
             return
-        self._journal[record.id] = journal.Entry(
-            sandbox=sandbox is not None, image=record.image, phase=phase,
+        entry = _entry(record, sandbox is not None)
+        if entry is not None:
+            entry.phase = phase
+            self._journal[record.id] = entry
+
+
+def _entry(record: containers_pb2.Container,
+           sandbox: bool) -> journal.Entry | None:
+    """Return a new entry; None if the labels do not say whose it is."""
+    try:
+        return journal.Entry(
+            sandbox=sandbox, image=record.image,
             labels={k: v for k, v in record.labels.items()
                     if k.startswith(labels.PREFIX)})
+    except ValueError as e:
+        LOG.debug('Ignoring container %s: %s', record.id, e)
+        return None

@@ -23,7 +23,9 @@ from typing import Any
 
 from oslo_log import log as logging
 
+from kata_openstack.compute.pods import labels
 from kata_openstack.runtime import json_file
+from kata_openstack import stored
 
 LOG = logging.getLogger(__name__)
 
@@ -31,11 +33,17 @@ LOG = logging.getLogger(__name__)
 CREATED = 'created'
 STARTED = 'started'
 EXITED = 'exited'
+PHASES = [CREATED, STARTED, EXITED]
 
 
 @dataclasses.dataclass
 class Entry:
-    """labels: ours, see :mod:`kata_openstack.compute.pods.labels`."""
+    """One sandbox or container.
+
+    :param labels: ours, see :mod:`kata_openstack.compute.pods.labels`.
+    :raises ValueError: labels that identify it are missing, or the phase is
+        unknown.
+    """
 
     sandbox: bool
     labels: dict[str, str]
@@ -43,11 +51,20 @@ class Entry:
     phase: str = CREATED
     oom: bool = False
 
+    def __post_init__(self) -> None:
+        wanted = [labels.POD] if self.sandbox else [labels.POD,
+                                                    labels.CONTAINER]
+        missing = [name for name in wanted if not self.labels.get(name)]
+        if missing:
+            raise ValueError(f'it has no label {missing[0]}')
+        if self.phase not in PHASES:
+            raise ValueError(f'unknown phase {self.phase[:32]!r}')
+
 
 class Journal(dict[str, Entry]):
     """Entries by the ids of containerd's containers.
 
-    ``fresh``: no file was read, and none was written since.
+    ``fresh``: nothing could be read, and nothing was written since.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -56,15 +73,22 @@ class Journal(dict[str, Entry]):
         self.fresh = True
         self._saved: dict[str, Any] | None = None  # the file's content
         try:
-            for ident, fields in json.loads(path.read_text()).items():
-                self[ident] = Entry(**fields)
-            self.fresh = False
+            content = json.loads(path.read_text())
+            if not isinstance(content, dict):
+                raise ValueError('it is not a JSON object')
         except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as e:
+            return
+        except (OSError, ValueError, RecursionError) as e:
             LOG.warning('Could not read %s, starting an empty journal: %s',
                         path, e)
-            self.clear()
+            return
+        for ident, fields in content.items():
+            try:
+                self[ident] = stored.load(Entry, fields)
+            except ValueError as e:
+                LOG.warning('Could not read the entry %s of %s: %s', ident,
+                            path, e)
+        self.fresh = bool(content) and not self
 
     def save(self) -> None:
         """Write the file if something has changed; only log a failure.

@@ -24,6 +24,7 @@ from oslo_config import cfg
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack.runtime import json_file
+from kata_openstack import stored
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def load(file: pathlib.Path, boot: str | None = None) -> dict[str, Record]:
         if (content['format'] != _FORMAT
                 or content['boot_id'] != (boot or boot_id())):
             return {}
-        return {name: Record(**record)
+        return {name: stored.load(Record, record)
                 for name, record in content['handlers'].items()}
     except FileNotFoundError:
         return {}

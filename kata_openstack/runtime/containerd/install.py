@@ -36,6 +36,7 @@ from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd import kata_config
 from kata_openstack.runtime.containerd import mirrors
 from kata_openstack.runtime.hypervisors import base
+from kata_openstack import stored
 
 BACKUP = '.before-kata-openstack'
 _UP = 60.0  # seconds for a restart of containerd
@@ -78,6 +79,19 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What the last run added to containerd's configuration.
+
+    ``handlers`` and ``registry`` are those in the operator's file. ``files``
+    are our own.
+    """
+
+    handlers: list[str] = dataclasses.field(default_factory=list)
+    registry: bool = False
+    files: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
     """The containerd to configure: its files, its program, its version.
 
@@ -112,8 +126,8 @@ def plan(conf: cfg.ConfigOpts, target: Target,
     text = _read(target.config)
     document = edit.parse(text or '', target.config)
     target = dataclasses.replace(target, former=_former(record))
-    bare = edit.without(document, record['handlers'],
-                        {target.own, *target.former}, record['registry'])
+    bare = edit.without(document, record.handlers,
+                        {target.own, *target.former}, record.registry)
     original = bare.unwrap() == document.unwrap()
     bare = edit.with_version(bare, config.format_version(target.version))
     plain = _dumped(target, bare, None)
@@ -147,13 +161,12 @@ def plan(conf: cfg.ConfigOpts, target: Target,
         files[target.own] = own
     if edited.unwrap() != document.unwrap() or text is None:
         files[target.config] = edited.as_string()
-    files[record_path] = json.dumps({
-        'handlers': names if in_main else [],
-        'registry': registry and in_main,
-        'files': sorted(str(f) for f in files
-                        if f not in (target.config, record_path))}) + '\n'
+    files[record_path] = json.dumps(dataclasses.asdict(_Record(
+        handlers=names if in_main else [], registry=registry and in_main,
+        files=sorted(str(f) for f in files
+                     if f not in (target.config, record_path))))) + '\n'
     changes = []
-    for path in map(pathlib.Path, record['files']):
+    for path in map(pathlib.Path, record.files):
         before = _read(path)
         if path in files or before is None:
             continue
@@ -169,10 +182,10 @@ def plan(conf: cfg.ConfigOpts, target: Target,
                 theirs=[h.name for h in handlers if h.name in theirs])
 
 
-def _former(record: Mapping[str, Any]) -> frozenset[pathlib.Path]:
+def _former(record: _Record) -> frozenset[pathlib.Path]:
     """Return our files of earlier runs that the operator did not replace."""
     return frozenset(
-        path for path in map(pathlib.Path, record['files'])
+        path for path in map(pathlib.Path, record.files)
         if (_read(path) or edit.MARK).startswith(edit.MARK))
 
 
@@ -285,12 +298,10 @@ def _text(path: pathlib.Path) -> str:
         return file.read()
 
 
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    """Return the record of our additions in the last run."""
-    record = {'handlers': [], 'registry': False, 'files': []}
+def _read_record(path: pathlib.Path) -> _Record:
     try:
-        return {**record, **json.loads(_read(path) or '{}')}
-    except (ValueError, TypeError) as e:
+        return stored.load(_Record, json.loads(_read(path) or '{}'))
+    except ValueError as e:
         raise exception.InvalidInput(
             field='file', value=str(path), why=e,
             remedy='Remove the file, and remove the handlers of '

@@ -27,6 +27,7 @@ from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime.host import versions
 from kata_openstack.runtime import json_file
+from kata_openstack import stored
 
 LOG = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ def load(cache: pathlib.Path | None, wanted: list[Any],
         known = {str(k): str(v) for k, v in content['versions'].items()}
         if content['key'] != wanted or content['kvm'] is None:
             return None, known
-        values = dict(content['kvm'])
-        values['state'] = facts.KvmState(values['state'])
-        return facts.Kvm(**values), known
+        return stored.load(facts.Kvm, content['kvm']), known
     except FileNotFoundError:
         return None, {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:

@@ -23,6 +23,7 @@ import os
 from typing import Self
 
 from kata_openstack.runtime import json_file
+from kata_openstack import stored
 
 ENVIRONMENT = 'KATA_EMBEDDED_CONFIG'
 DEFAULT_PATH = '/etc/kata-openstack/embedded.json'
@@ -58,10 +59,10 @@ class Settings:
         """Read a configuration file.
 
         :raises OSError: it cannot be read.
-        :raises ValueError, TypeError: it is no JSON, or its keys are wrong.
+        :raises ValueError: it is no JSON, or its fields are wrong.
         """
         with open(path) as file:
-            return cls(**json.load(file))
+            return stored.load(cls, json.load(file))
 
     def save(self, path: str) -> None:
         """:raises OSError:"""

@@ -71,7 +71,7 @@ def start(namespace: str, ident: str, debug: bool,
         read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
     try:
         conf = settings.Settings.load(path)
-    except (OSError, ValueError, TypeError) as e:
+    except (OSError, ValueError) as e:
         raise start_failed.StartFailed(
             f'cannot use the configuration file {path}: {e}. Run '
             '"kata-openstack embedded prepare", and set ConfigPath of the '
@@ -210,5 +210,5 @@ def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
     try:
         cleanup.clean_up(settings.Settings.load(path), ident,
                          pod_cgroup.path_of(config, ident))
-    except (OSError, ValueError, TypeError) as e:
+    except (OSError, ValueError) as e:
         sys.stderr.write(f'{e}\n')

@@ -22,6 +22,7 @@ from typing import Self
 
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime import json_file
+from kata_openstack import stored
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -58,6 +59,6 @@ class State:
         """Return a sandbox's state, None if it is missing or damaged."""
         try:
             with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
-                return cls(**json.load(file))
-        except (OSError, ValueError, TypeError):
+                return stored.load(cls, json.load(file))
+        except (OSError, ValueError):
             return None

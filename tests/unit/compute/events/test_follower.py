@@ -127,6 +127,19 @@ class FollowerTest(base.TestCase):
         self.delete('x')
         self.assertEqual([], self.told())
 
+    def test_a_container_without_our_labels_costs_no_other(self):
+        for fresh in (True, False):
+            self.follower._journal.fresh = fresh
+            self.state.containers['broken'] = pb.Container(
+                id='broken', created_at=1, labels=COMMON)
+            self.container()
+            self.see(stream.CONNECTED)
+            self.exit('broken')
+            self.exit('c', 2)
+            self.assertEqual(('container.exit', 'c'), self.told()[-1])
+            self.assertNotIn('broken', self.follower._journal)
+            self.follower._journal.clear()
+
     def test_out_of_memory(self):
         self.container()
         self.create('c')

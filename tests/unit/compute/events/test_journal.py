@@ -20,6 +20,9 @@ import fixtures
 from tests.unit import base
 
 from kata_openstack.compute.events import journal
+from kata_openstack.compute.pods import labels
+
+LABELS = {labels.POD: 'p', labels.CONTAINER: 'c'}
 
 
 class JournalTest(base.TestCase):
@@ -29,7 +32,7 @@ class JournalTest(base.TestCase):
             [('journal', '{}')], ext='.json')[0])
         one = journal.Journal(path)
         self.assertFalse(one.fresh)
-        one['c'] = journal.Entry(sandbox=False, labels={'a': 'b'},
+        one['c'] = journal.Entry(sandbox=False, labels=LABELS,
                                  phase=journal.STARTED)
         one.save()
         self.assertEqual(one, journal.Journal(path))
@@ -43,7 +46,7 @@ class JournalTest(base.TestCase):
             one.save()
             one.save()
             self.assertEqual(1, replace.call_count)
-            one['c'] = journal.Entry(sandbox=False, labels={})
+            one['c'] = journal.Entry(sandbox=False, labels=LABELS)
             one.save()
             one['c'].phase = journal.STARTED
             one.save()
@@ -64,3 +67,22 @@ class JournalTest(base.TestCase):
             self.assertTrue(found.fresh)
             found.save()
             self.assertEqual({}, json.loads(path.read_text()))
+
+    def test_entries_of_other_releases(self):
+        path = pathlib.Path(self.create_tempfiles([('journal', json.dumps({
+            'newer': {'sandbox': False, 'labels': LABELS, 'image': 'i',
+                      'phase': 'started', 'oom': True, 'new': 1},
+            'older': {'sandbox': True, 'labels': {labels.POD: 'p'}},
+            **{f'broken{number}': fields for number, fields in enumerate((
+                None, {}, {'sandbox': True, 'labels': {}},
+                {'sandbox': False, 'labels': {labels.POD: 'p'}},
+                {'sandbox': True, 'labels': {labels.POD: None}},
+                {'sandbox': False, 'labels': LABELS, 'phase': 'paused'}))}
+        }))], ext='.json')[0])
+        found = journal.Journal(path)
+        self.assertEqual({
+            'newer': journal.Entry(sandbox=False, labels=LABELS, image='i',
+                                   phase=journal.STARTED, oom=True),
+            'older': journal.Entry(sandbox=True,
+                                   labels={labels.POD: 'p'})}, found)
+        self.assertFalse(found.fresh)
