@@ -12,7 +12,9 @@
 
 """What an older release stored on a node is read.
 
-The folder ``stored`` has its files, one folder for each commit.
+The folder ``stored`` has its files, one folder for each commit. There,
+``vifs.json`` is a sandbox's annotation, and ``cni_metadata.json`` belongs to
+a container in Zun's database.
 """
 
 import json
@@ -24,9 +26,11 @@ from oslo_config import cfg
 from kata_openstack.cmd import status
 from kata_openstack.compute.events import journal
 from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import view
 from kata_openstack.conf import opts
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.containerd import install
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.host import cache
@@ -143,6 +147,21 @@ class StoredTest(base.TestCase):
                              (found.handlers, found.registry))
         path.write_text('{}')
         self.assertEqual(install._Record(), install._read_record(path))
+
+    def test_vifs(self):
+        for path in self.variants(
+                'vifs.json', lambda c: c[0], lambda c: c[0]['fixed_ips'][0],
+                lambda c: c[0]['fixed_ips'][0]['routes'][0]):
+            found = view.vifs(pb.PodSandbox(annotations={
+                labels.VIFS: path.read_text()}))
+            self.assertTrue(found.complete)
+            (vif,) = found.readable
+            self.assertEqual({vif.port_id}, found.port_ids)
+            self.assertEqual(
+                ('ovs', 1450, 'br-int', '10.0.0.1', '10.0.0.2'),
+                (vif.vif_type, vif.mtu, vif.details['bridge_name'],
+                 vif.fixed_ips[0].gateway,
+                 vif.fixed_ips[0].routes[0].gateway))
 
     def test_configuration(self):
         """Each option has an effect, by this or by a deprecated name."""

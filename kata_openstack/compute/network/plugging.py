@@ -12,7 +12,6 @@
 
 """Plugs and unplugs the interfaces of pods, for CNI requests."""
 
-from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -30,6 +29,7 @@ from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Network:
         if vifs is None:
             found = self._client.list_pod_sandboxes(
                 {labels.POD: pod_uuid}, sandbox_id)
-            vifs = view.vifs(found[0].annotations) if found else []
+            vifs = view.vifs(found[0]).readable if found else []
         self.unplug([v for v in vifs if link.alias(
             base.device_name(v.port_id)) in ('', sandbox_id)])
 
@@ -142,7 +142,7 @@ class Network:
         """CNI CHECK. :raises NetworkFailed: if an interface is missing"""
         for sandbox in self._client.list_pod_sandboxes(
                 {labels.POD: pod_uuid}, sandbox_id):
-            for vif in view.vifs(sandbox.annotations):
+            for vif in view.vifs(sandbox).readable:
                 if not link.exists(base.device_name(vif.port_id)):
                     raise exception.NetworkFailed(
                         id=vif.port_id, why='its interface is missing',
@@ -164,15 +164,21 @@ class Network:
                             vif.port_id, e)
                 self._unclean = True
 
-    def release(self, pod_uuid: str, sandbox_ids: Collection[str],
+    def release(self, pod_uuid: str, sandboxes: Sequence[pb.PodSandbox],
                 vifs: Sequence[objects.Vif]) -> None:
         """Unplug the ports of a pod that is being deleted. Never raises.
 
         A port that another pod may use by now is left alone.
 
-        :param sandbox_ids: the IDs of the pod's sandboxes
+        :param vifs: VIFs besides those of the sandboxes
         """
-        for vif in vifs:
+        plugged = {vif.port_id: vif for vif in vifs}
+        for found in map(view.vifs, sandboxes):
+            plugged.update((vif.port_id, vif) for vif in found.readable)
+            if not found.complete:
+                self._unclean = True
+        sandbox_ids = {sandbox.id for sandbox in sandboxes}
+        for vif in plugged.values():
             owner = link.alias(base.device_name(vif.port_id))
             if owner in sandbox_ids or (
                     not owner and self._is_free(vif, pod_uuid)):
@@ -200,10 +206,10 @@ class Network:
         with self._lock:
             ports = {vif.port_id for pod_uuid, vifs in self._expected.items()
                      for vif in vifs if pod_uuid != but}
-        return ports | {vif.port_id
-                        for pod in view.read_all(self._client).values()
-                        for sandbox in pod.sandboxes if pod.uuid != but
-                        for vif in view.vifs(sandbox.annotations)}
+        return ports.union(*(
+            view.vifs(sandbox).port_ids
+            for pod in view.read_all(self._client).values()
+            for sandbox in pod.sandboxes if pod.uuid != but))
 
     def traffic(self, vifs: Sequence[objects.Vif]) -> tuple[int, int]:
         """Return the bytes (received, sent) by a pod since its last start."""
@@ -227,6 +233,10 @@ class Network:
             except exception.KataError as e:
                 self._unclean = True
                 LOG.info('Could not reconcile VIF type %s: %s', name, e)
+            except Exception:  # one plugin must not keep us from starting
+                self._unclean = True
+                LOG.exception('Unexpected error in the reconciliation of VIF '
+                              'type %s', name)
 
 
 def _load_failure(manager: Any, entry_point: Any,

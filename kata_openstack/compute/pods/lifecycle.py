@@ -351,10 +351,8 @@ class Pods:
                 force: bool = True) -> None:
         """:param vifs: VIFs to unplug besides those of the sandboxes"""
         found = view.read(self._client, pod_uuid)
-        plugged = {v.port_id: v for v in vifs}
-        for sandbox in found.sandboxes if found else []:
-            plugged.update({v.port_id: v
-                            for v in view.vifs(sandbox.annotations)})
+        sandboxes = found.sandboxes if found else []
+        for sandbox in sandboxes:
             try:
                 # kills all its containers without a grace period
                 self._client.stop_pod_sandbox(sandbox.id)
@@ -364,9 +362,7 @@ class Pods:
                 LOG.warning('Removing sandbox %s of pod %s although it '
                             'cannot be stopped: %s', sandbox.id, pod_uuid, e)
             self._client.remove_pod_sandbox(sandbox.id)
-        self._network.release(
-            pod_uuid, {s.id for s in found.sandboxes} if found else set(),
-            list(plugged.values()))
+        self._network.release(pod_uuid, sandboxes, vifs)
         shutil.rmtree(log_folder(self._conf, pod_uuid), ignore_errors=True)
         LOG.info('Deleted pod %s', pod_uuid)
 

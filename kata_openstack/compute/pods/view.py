@@ -13,17 +13,23 @@
 """Reads one pod, or all pods, from containerd. Nothing is cached."""
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import json
+import re
+
+from oslo_log import log as logging
 
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack import stored
 
+LOG = logging.getLogger(__name__)
+
+_UUID = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _STATES = {pb.CONTAINER_CREATED: 'created', pb.CONTAINER_RUNNING: 'running',
            pb.CONTAINER_EXITED: 'exited'}
 
@@ -64,9 +70,45 @@ class PodView:
         return list(newest.values())
 
 
-def vifs(annotations: Mapping[str, str]) -> list[objects.Vif]:
-    data = json.loads(annotations.get(labels.VIFS) or '[]')
-    return [objects.Vif.from_dict(v) for v in data]
+@dataclasses.dataclass(frozen=True)
+class Vifs:
+    """The VIFs of a sandbox, from its annotation.
+
+    ``readable``: those that this release can read. ``port_ids``: the port of
+    each VIF, also of those that are not readable; it may have other UUIDs.
+    """
+
+    readable: list[objects.Vif]
+    port_ids: set[str]
+    complete: bool
+
+
+def vifs(sandbox: pb.PodSandbox) -> Vifs:
+    """Read the VIFs of a sandbox. Never raises.
+
+    Another release may have written the annotation. A pod whose VIFs cannot
+    be read must still be deleted, and must not affect other pods.
+    """
+    text = sandbox.annotations.get(labels.VIFS) or '[]'
+    readable, errors = [], []
+    try:
+        items = json.loads(text)
+        if not isinstance(items, list):
+            raise ValueError('it is not a list')
+    except (ValueError, RecursionError) as e:
+        items, errors = [], [e]
+    for item in items:
+        try:
+            readable.append(stored.load(objects.Vif, item))
+        except ValueError as e:
+            errors.append(e)
+    port_ids = {vif.port_id for vif in readable}
+    if errors:
+        LOG.warning('Cannot read all network interfaces of pod %s from its '
+                    'sandbox %s: %s', sandbox.labels.get(labels.POD),
+                    sandbox.id, '; '.join(map(str, errors)))
+        port_ids.update(_UUID.findall(text))
+    return Vifs(readable, port_ids, not errors)
 
 
 def read(client: cri.CriClient, pod_uuid: str) -> PodView | None:
@@ -116,6 +158,10 @@ def container_status(client: cri.CriClient, container: pb.Container
     try:
         full = client.container_status(container.id).status
     except exception.NotFound:  # deleted since it was listed
+        return dataclasses.replace(status, state='unknown')
+    except exception.RuntimeFailed as e:  # the other pods must be listed
+        LOG.warning('Cannot read the state of container %s: %s',
+                    status.uuid, e)
         return dataclasses.replace(status, state='unknown')
     status.state = _STATES.get(full.state, 'unknown')
     status.started_at = _seconds(full.started_at)

@@ -11,6 +11,7 @@
 # under the License.
 
 import json
+import uuid
 
 import fixtures
 import grpc
@@ -159,19 +160,19 @@ class NetworkTest(Case):
 
     def test_release_leaves_what_another_sandbox_has(self):
         self.aliases(a='s', b='other')
-        self.network.release('pod', {'s'}, [
+        self.network.release('pod', [pb.PodSandbox(id='s')], [
             make_vif('a'), make_vif('b'), make_vif('c')])
         self.assertEqual([('unplug', 'a'), ('unplug', 'c')],
                          self.plugin.calls)
         self.network._unclean = False
-        self.network.release('pod', {'s'}, [make_vif('b')])
+        self.network.release('pod', [pb.PodSandbox(id='s')], [make_vif('b')])
         self.assertTrue(self.network._unclean)  # reconcile decides later
 
     def test_release_leaves_what_another_pod_waits_for(self):
         self.sandbox('s', 'pod', make_vif('a'))
         self.sandbox('t', 'stopped', make_vif('b'))
         with self.network.expect('made', [make_vif('c')]):
-            self.network.release('pod', {'s'}, [
+            self.network.release('pod', [pb.PodSandbox(id='s')], [
                 make_vif('a'), make_vif('b'), make_vif('c')])
         self.assertEqual([('unplug', 'a')], self.plugin.calls)
 
@@ -180,8 +181,52 @@ class NetworkTest(Case):
         self.fake.state.fail['ListPodSandbox'] = (
             grpc.StatusCode.UNAVAILABLE, 'injected')
         self.network._unclean = False
-        self.network.release('pod', {'s'}, [make_vif('a')])
+        self.network.release('pod', [pb.PodSandbox(id='s')], [make_vif('a')])
         self.assertEqual([], self.plugin.calls)
+        self.assertTrue(self.network._unclean)
+
+    def unreadable(self, *ports):
+        """Annotations of other releases, or damaged: they name the ports."""
+        items = [{'port_id': port, 'colour': 'red'} for port in ports]
+        return [json.dumps(items), json.dumps(items)[:-1],
+                json.dumps({'list': items}), json.dumps(items[0]),
+                json.dumps([*ports]), json.dumps(' '.join(ports)),
+                '[' * 100000 + ports[0]]
+
+    def test_ports_that_cannot_be_read_are_spared(self):
+        port = str(uuid.uuid4())
+        self.sandbox('ok', 'other', make_vif('a'))
+        for text in self.unreadable(port):
+            self.fake.state.sandboxes['s'] = pb.PodSandbox(
+                id='s', labels={labels.POD: 'pod'},
+                annotations={labels.VIFS: text})
+            self.network._unclean = True
+            self.network.reconcile()
+            method, known = self.plugin.calls.pop()
+            self.assertEqual(('reconcile', {'a'}), (method, known & {'a'}))
+            self.assertIn(port, known)
+            self.assertFalse(self.network._unclean)
+
+    def test_release_of_ports_that_cannot_be_read(self):
+        """The next reconciliation finds what they left."""
+        for text in self.unreadable(str(uuid.uuid4())):
+            self.network._unclean = False
+            self.network.release('pod', [pb.PodSandbox(
+                id='s', annotations={labels.VIFS: text})], [])
+            self.assertTrue(self.network._unclean)
+
+    def test_one_unreadable_port_costs_no_other(self):
+        self.fake.state.sandboxes['s'] = sandbox = pb.PodSandbox(
+            id='s', labels={labels.POD: 'pod'}, annotations={
+                labels.VIFS: json.dumps([{'port_id': 'a'}, make_vif(
+                    'b').to_dict()])})
+        self.network.delete('pod', 's')
+        self.network.release('pod', [sandbox], [])
+        self.assertEqual([('unplug', 'b')] * 2, self.plugin.calls)
+
+    def test_a_plugin_that_fails_does_not_stop_the_service(self):
+        self.plugin.reconcile = lambda port_ids: {}['surprise']
+        self.network.reconcile()
         self.assertTrue(self.network._unclean)
 
     def test_reconcile_while_containerd_is_down(self):

@@ -57,6 +57,14 @@ class KillTest(base.TestCase):
         self.assertIn('uuid is not running', str(error))
 
 
+class NumberTest(base.TestCase):
+
+    def test_of_an_annotation(self):
+        for text, number in (('512', 512), ('0', 0), ('', 0), ('-1', 0),
+                             ('1.5', 0), ('x', 0), ('9' * 5000, 0)):
+            self.assertEqual(number, containers._number(text))
+
+
 class CpuMeterTest(base.TestCase):
 
     @staticmethod

@@ -478,6 +478,36 @@ class StopDeleteTest(Case):
         self.pods.delete(two.uuid, False)
         self.assertEqual([('unplug', 'lo-port')], plugin.calls)
 
+    def test_broken_annotations_cost_no_pod(self):
+        pods = [self.pod(), self.pod()]
+        for pod in pods:
+            self.pods.create(pod)
+            self.pods.start(pod)
+        for sandbox in self.state.sandboxes.values():
+            if sandbox.labels[labels.POD] == pods[0].uuid:
+                for name in list(sandbox.annotations):
+                    sandbox.annotations[name] = '{'
+        self.assertEqual(2, len(self.pods.list()))
+        self.pods.stop(pods[0].uuid, 0)
+        self.pods.start(pods[0])
+        self.pods.stop(pods[1].uuid, 0)
+        for pod in pods:
+            self.pods.delete(pod.uuid, False)
+        self.assert_nothing_left()
+
+    def test_a_container_without_a_state_costs_no_pod(self):
+        pods = [self.pod(), self.pod()]
+        for pod in pods:
+            self.pods.create(pod)
+        self.pods.start(pods[0])
+        self.state.fail = {'ContainerStatus': _FAILED}
+        self.assertEqual(
+            {pods[0].uuid: 'unknown', pods[1].uuid: 'created'},
+            {p.uuid: p.containers[0].state for p in self.pods.list()})
+        self.state.fail = {'ContainerStatus': (
+            grpc.StatusCode.UNAVAILABLE, 'injected')}
+        self.assertRaises(exception.ContainerdUnavailable, self.pods.list)
+
     def test_free_if_ended(self):
         pod = self.pod(2)
         self.pods.create(pod)
