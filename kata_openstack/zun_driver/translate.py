@@ -16,6 +16,7 @@ The VIFs and the full image name of a container stay in the record's
 ``cni_metadata``, so that a later start needs no request to Neutron.
 """
 
+import dataclasses
 import re
 from typing import Any
 
@@ -25,11 +26,22 @@ import zun.conf
 from kata_openstack import exception
 from kata_openstack import needs
 from kata_openstack import objects
+from kata_openstack import stored
 from kata_openstack.zun_driver.network import ports
 
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
 _KEPT = 'kata'  # our key in cni_metadata
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Kept:
+    """The value of our key, which another release may have written."""
+
+    image: str
+    vifs: list[objects.Vif]
+    nameservers: list[str] = dataclasses.field(default_factory=list)
+    image_labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def keep(record: Any, attachment: ports.Attachment, image: str,
@@ -39,22 +51,27 @@ def keep(record: Any, attachment: ports.Attachment, image: str,
     :param image: full reference of the pulled image.
     :param details: the image's details as the node reports them.
     """
-    record.cni_metadata = {_KEPT: {
-        'vifs': [vif.to_dict() for vif in attachment.vifs],
-        'nameservers': attachment.nameservers,
-        'image': image,
-        'image_labels': details.get('labels') or {}}}
+    record.cni_metadata = {_KEPT: dataclasses.asdict(_Kept(
+        image=image, vifs=attachment.vifs,
+        nameservers=attachment.nameservers,
+        image_labels=details.get('labels') or {}))}
 
 
 def forget(record: Any) -> None:
     record.cni_metadata = None
 
 
-def _kept(record: Any) -> dict[str, Any]:
+def _kept(record: Any) -> _Kept:
     kept = (record.cni_metadata or {}).get(_KEPT)
     if not kept:
         raise exception.NotFound(kind=kind(record), id=record.uuid)
-    return kept
+    try:
+        return stored.load(_Kept, kept)
+    except ValueError as e:
+        raise exception.InvalidInput(
+            field='cni_metadata of container', value=record.uuid, why=e,
+            remedy='Rebuild the container, or delete it and create it '
+                   'again.') from e
 
 
 def kind(record: Any) -> str:
@@ -145,11 +162,11 @@ def pod(record: Any) -> objects.Pod:
     """Return the pod of a Zun container that was created before.
 
     :raises NotFound: if the container was not created.
+    :raises InvalidInput: if the stored data cannot be read.
     """
     kept = _kept(record)
-    return _pod(record, [container(record, kept['image'])],
-                [kept.get('image_labels') or {}], kept['vifs'],
-                kept['nameservers'])
+    return _pod(record, [container(record, kept.image)],
+                [kept.image_labels], kept.vifs, kept.nameservers)
 
 
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],

@@ -141,6 +141,8 @@ def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
     if not capsule.task_state or forced:
         if 'running' in states:
             new = consts.RUNNING
+        elif 'unknown' in states:
+            new = consts.UNKNOWN
         elif 'created' in states:
             new = consts.CREATED
         else:

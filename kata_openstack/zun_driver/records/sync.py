@@ -37,18 +37,29 @@ LOG = logging.getLogger(__name__)
 _UNSTABLE = (consts.CREATING, consts.DELETING, consts.DELETED)
 
 
-def pods(context: Any) -> dict[str, objects.PodStatus] | None:
+# None: the node has the pod, but its state cannot be read.
+_Pods = dict[str, objects.PodStatus | None]
+
+
+def pods(context: Any) -> _Pods | None:
     """Return the pods of this node by UUID, None if it does not answer.
 
     Never raises: an error would keep zun-compute from starting.
     """
     try:
         found = client.api().list_pods(client.context(context), CONF.host)
-        return {pod['uuid']: objects.PodStatus.from_dict(pod)
-                for pod in found}
+        return {pod['uuid']: _read(pod) for pod in found}
     except Exception as e:
         LOG.warning('Could not read the states of the containers: %s',
                     errors.text(e))
+        return None
+
+
+def _read(pod: dict[str, Any]) -> objects.PodStatus | None:
+    try:
+        return objects.PodStatus.from_dict(pod)
+    except exception.InvalidInput as e:  # the others must still be updated
+        LOG.warning('Could not read the state of pod %s: %s', pod['uuid'], e)
         return None
 
 
@@ -109,13 +120,15 @@ def containers(context: Any, local: Iterable[Any]) -> list[Any]:
 
 
 def _containers(context: Any, local: Iterable[Any],
-                found: dict[str, objects.PodStatus]) -> list[Any]:
+                found: _Pods) -> list[Any]:
     lost = []
     for record in local:
         if record.status in _UNSTABLE:
             continue
         if record.uuid in found:
-            container(context, record, found[record.uuid])
+            pod = found[record.uuid]
+            if pod is not None:
+                container(context, record, pod)
         elif record.container_id:
             lost.append(record)
     return lost
@@ -148,7 +161,7 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
                 record.save(context)
     known = {record.uuid for record in local}
     orphans.handle(context, [pod for pod in found.values()
-                             if pod.uuid not in known],
+                             if pod is not None and pod.uuid not in known],
                    beside_others=bool(known & found.keys()))
 
 
@@ -164,13 +177,14 @@ def _unless_deleted(record: Any) -> Iterator[None]:
         LOG.debug('%s was deleted during the sync', record.uuid)
 
 
-def _capsules(context: Any, capsules: list[Any],
-              found: dict[str, objects.PodStatus]) -> None:
+def _capsules(context: Any, capsules: list[Any], found: _Pods) -> None:
     for capsule in capsules:
         if capsule.status in _UNSTABLE or capsule.task_state:
             continue
         if capsule.uuid in found:
-            changed = status.apply_capsule(capsule, found[capsule.uuid])
+            pod = found[capsule.uuid]
+            changed = [] if pod is None else status.apply_capsule(capsule,
+                                                                  pod)
         else:
             if not capsule.container_id:
                 continue

@@ -10,7 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import copy
 import inspect
+import json
 from unittest import mock
 
 from neutronclient.common import exceptions as neutron_exc
@@ -24,6 +26,7 @@ from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack.zun_driver import container as module
 from kata_openstack.zun_driver.network import ports
+from tests.unit import test_old_releases
 from tests.unit.zun_driver import base
 from tests.unit.zun_driver import fakes
 
@@ -232,6 +235,47 @@ class TestLife(ContainerTestCase):
                                    self.context, record)
         self.assertIn('Delete the container and create it again',
                       str(raised))
+
+    def test_data_of_another_release_is_read(self) -> None:
+        old = json.loads((test_old_releases.STORED / 'cni_metadata.json')
+                         .read_text())
+        newer = copy.deepcopy(old)
+        for place in (newer, newer['kata'], newer['kata']['vifs'][0],
+                      newer['kata']['vifs'][0]['fixed_ips'][0]):
+            place['later'] = {'a': [1]}
+        older = copy.deepcopy(old)
+        del older['kata']['image_labels'], older['kata']['nameservers']
+        del older['kata']['vifs'][0]['mtu']
+        for stored, nameservers, mtu in ((old, ['10.0.0.2'], 1450),
+                                         (newer, ['10.0.0.2'], 1450),
+                                         (older, [], 1500)):
+            record = self.create()
+            record.cni_metadata = stored
+            self.driver.start(self.context, record)
+            pod = self.api.calls[-1][-1]
+            self.assertEqual('registry.example/app:1',
+                             pod.containers[0].image)
+            self.assertEqual((nameservers, mtu),
+                             (pod.nameservers, pod.vifs[0].mtu))
+
+    def test_data_that_cannot_be_read(self) -> None:
+        for stored in ({'kata': [1]}, {'kata': {'image': 'i'}},
+                       {'kata': {'image': 'i', 'vifs': [{}]}},
+                       {'kata': {'image': None, 'vifs': []}}):
+            record = self.create()
+            record.cni_metadata = stored
+            record.status = 'Stopped'
+            record.save(self.context)
+            raised = self.assertRaises(zun_exc.Invalid, self.driver.start,
+                                       self.context, record)
+            self.assertIn('Rebuild the container', str(raised))
+            self.api.set_state(record.uuid, 'running', started_at=1000.0)
+            self.assertEqual('Running', self.driver.show(
+                self.context, record).status)
+            self.driver.stop(self.context, record)
+            self.driver.delete(self.context, record, False)
+        self.assertEqual({}, self.api.pods)
+        self.assertEqual({}, self.neutron.ports)
 
     def test_first_start_without_an_answer_keeps_the_container(self) -> None:
         for error in (exception.NodeUnavailable(host='h', why='no answer'),

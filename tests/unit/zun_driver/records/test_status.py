@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+from unittest import mock
+
 from kata_openstack import objects
 from kata_openstack.zun_driver.records import status as module
 from tests.unit import base
@@ -42,6 +44,23 @@ class TestDetail(base.TestCase):
                 (container('exited'), 'Exited(?) some time ago'),
                 (container('unknown'), '')):
             self.assertEqual(words, module.detail(status, 180.0))
+
+    def test_a_capsule_of_unknown_state(self) -> None:
+        for states, status in ((('running', 'unknown'), 'Running'),
+                               (('exited', 'unknown'), 'Unknown'),
+                               (('exited', 'exited'), 'Stopped')):
+            members = [mock.Mock(uuid=f'u{n}', status='Running',
+                                 task_state=None)
+                       for n, _ in enumerate(states)]
+            capsule = mock.Mock(status='Running', task_state=None,
+                                containers=members)
+            module.apply_capsule(capsule, objects.PodStatus(
+                uuid='u', kind='capsule', sandbox_id='s', ready=True,
+                handler='h', containers=[
+                    objects.ContainerStatus(
+                        uuid=f'u{n}', name='', container_id='c', state=state)
+                    for n, state in enumerate(states)]))
+            self.assertEqual(status, capsule.status)
 
     def test_fits_the_column(self) -> None:
         text = module.detail(container(

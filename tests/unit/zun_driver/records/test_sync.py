@@ -12,6 +12,7 @@
 
 from unittest import mock
 
+import fixtures
 from zun import objects as zun_objects
 
 from kata_openstack import exception
@@ -51,6 +52,20 @@ class TestSync(base.DriverTestCase):
         self.api.fail['list_pods'] = exception.NodeUnavailable(host='h',
                                                                why='x')
         self.assertEqual(['Running'], self.sync(record))
+
+    def test_a_pod_that_cannot_be_read_costs_no_other(self) -> None:
+        broken = self.run_container(auto_heal=True)
+        other = self.run_container()
+        self.api.set_state(other.uuid, 'exited', exit_code=0)
+        for change in ({'ready': None}, {'later': 1}, {'containers': 'x'}):
+            self.useFixture(fixtures.MockPatchObject(
+                self.api.pods[broken.uuid], 'to_dict',
+                lambda change=change: {'uuid': broken.uuid, **change}))
+            self.assertEqual(['Running', 'Stopped'],
+                             self.sync(broken, other))
+            _, lost = self.driver.list(self.context)
+            self.assertEqual([], lost)
+        self.manager.container_rebuild.assert_not_called()
 
     def test_missing(self) -> None:
         record = self.run_container()
