@@ -64,9 +64,9 @@ class Settings:
         with open(path) as file:
             return stored.load(cls, json.load(file))
 
-    def save(self, path: str) -> None:
+    def save(self, path: str, *, durable: bool = True) -> None:
         """:raises OSError:"""
-        json_file.replace(path, dataclasses.asdict(self), durable=True,
+        json_file.replace(path, dataclasses.asdict(self), durable=durable,
                           mode=0o644)
 
     @property

@@ -41,7 +41,10 @@ from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import users
 from kata_openstack.runtime.embedded.vm import vm_memory
 
-_CONFIG = 'kata-embedded'  # file in the bundle: the path of settings
+# Files in the bundle: the path of the settings, which is all that the first
+# releases wrote and read, and a copy of them.
+_CONFIG = 'kata-embedded'
+_SETTINGS = 'kata-embedded.json'
 _SOCKET_LIMIT = 107
 
 
@@ -82,6 +85,7 @@ def start(namespace: str, ident: str, debug: bool,
             '"kata-openstack embedded prepare"')
     with open(_CONFIG, 'w') as file:
         file.write(path)
+    conf.save(_SETTINGS, durable=False)
     group = pod_cgroup.path_of(config, ident)
     try:
         size = sizes.choose(grouping.annotations(config), conf)
@@ -203,12 +207,26 @@ def _launch(conf: settings.Settings, record: state.State,
 def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
     """Remove everything of a sandbox whose shim is gone."""
     try:
+        cleanup.clean_up(_settings_of(bundle), ident,
+                         pod_cgroup.path_of(config, ident))
+    except (OSError, ValueError) as e:
+        sys.stderr.write(f'could not clean up after sandbox {ident}: {e}\n')
+
+
+def _settings_of(bundle: str) -> settings.Settings:
+    """Return the settings with which a sandbox was started.
+
+    The installed settings may have other paths by now, or be unreadable.
+
+    :raises OSError, ValueError: there are none that can be read.
+    """
+    try:
+        return settings.Settings.load(f'{bundle}/{_SETTINGS}')
+    except (OSError, ValueError):
+        pass
+    try:
         with open(f'{bundle}/{_CONFIG}') as file:
             path = file.read()
     except OSError:
         path = settings.locate()
-    try:
-        cleanup.clean_up(settings.Settings.load(path), ident,
-                         pod_cgroup.path_of(config, ident))
-    except (OSError, ValueError) as e:
-        sys.stderr.write(f'{e}\n')
+    return settings.Settings.load(path)
