@@ -24,6 +24,8 @@ import sys
 
 from oslo_config import cfg
 
+from kata_openstack.runtime.embedded.common import protocol
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import report as hosts
@@ -58,10 +60,26 @@ class Embedded(base.Hypervisor):
               capabilities: Mapping[str, caps.Capability],
               conf: cfg.ConfigOpts) -> base.Verdict:
         verdict = super().judge(handler, host, capabilities, conf)
-        if verdict.usable and not config_path(conf).exists():
+        if not verdict.usable:
+            return verdict
+        path = config_path(conf)
+        command = ('kata-openstack embedded prepare --accelerator '
+                   f'{verdict.accelerator}')
+        if not path.exists():
             return dataclasses.replace(
-                verdict, remedy='Build its guest: kata-openstack embedded '
-                f'prepare --accelerator {verdict.accelerator}.')
+                verdict, remedy=f'Build its guest: {command}.')
+        try:
+            built = settings.Settings.load(str(path)).protocol
+        except (OSError, ValueError) as e:
+            return dataclasses.replace(
+                verdict, usable=False, reason=f'cannot read {path}: {e}',
+                remedy=f'Write the file again: {command}.')
+        if built != protocol.VERSION:
+            return dataclasses.replace(
+                verdict, usable=False,
+                reason='another release of kata-openstack built its guest '
+                       'image',
+                remedy=f'Build it again: {command}.')
         return verdict
 
     def files(self, handler: base.Handler, host: hosts.Host,
