@@ -16,6 +16,7 @@ Real clients connect to it through a real socket; only the VMs are missing.
 tests/functional tests containerd itself.
 """
 
+from collections.abc import Callable
 from concurrent import futures
 import hashlib
 import json
@@ -59,6 +60,8 @@ class State:
     fail: method name -> (status code, details); its calls fail with these;
     fail_after: method name -> entries that its next call adds to ``fail``;
     calls: (method, request) of every call; images: reference -> image ID;
+    image_labels: by image ID; registry: reference -> image ID, what a pull
+    finds; during_pull: called with each pull request, before its answer;
     metadata: of the last call.
     """
 
@@ -72,9 +75,13 @@ class State:
         self.containers: dict[str, pb.Container] = {}
         self.exits: dict[str, int] = {}
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
+        self.image_labels: dict[str, dict[str, str]] = {}
+        self.registry: dict[str, str] = {}
+        self.during_pull: Callable[[pb.PullImageRequest], None] = (
+            lambda request: None)
         self.blobs: dict[str, bytes] = {}
         self.records: dict[str, str] = {}
-        self.leases: set[str] = set()
+        self.leases: dict[str, dict[str, str]] = {}
         self.cri_is_blind = False
         self.canary_says = 'boot-id-of-a-guest'
         self.canary_exit = 0
@@ -225,17 +232,32 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
     def __init__(self, state: State) -> None:
         self.state = state
 
+    def _image(self, ident):
+        names = [n for n, i in self.state.images.items() if i == ident]
+        return pb.Image(
+            id=ident, repo_tags=[n for n in names if '@' not in n],
+            repo_digests=[n for n in names if '@' in n])
+
     def ImageStatus(self, request, context):
         self.state.enter('ImageStatus', request, context)
-        ident = self.state.images.get(request.image.image)
-        if ident is None:
+        name = request.image.image
+        ident = self.state.images.get(name, name)
+        if ident not in self.state.images.values():
             return pb.ImageStatusResponse()
-        return pb.ImageStatusResponse(image=pb.Image(id=ident))
+        return pb.ImageStatusResponse(image=self._image(ident))
+
+    def ListImages(self, request, context):
+        self.state.enter('ListImages', request, context)
+        return pb.ListImagesResponse(images=[
+            self._image(i) for i in sorted(set(self.state.images.values()))])
 
     def PullImage(self, request, context):
         self.state.enter('PullImage', request, context)
-        self.state.images[request.image.image] = 'sha256:2'
-        return pb.PullImageResponse(image_ref='sha256:2')
+        name = request.image.image
+        ident = self.state.registry.get(name, 'sha256:2')
+        self.state.images[name] = ident
+        self.state.during_pull(request)
+        return pb.PullImageResponse(image_ref=ident)
 
 
 class Content(content_pb2_grpc.ContentServicer):
@@ -273,6 +295,33 @@ class ImageRecords(images_pb2_grpc.ImagesServicer):
             self.state.images[image.name] = manifest['config']['digest']
         return images_pb2.CreateImageResponse(image=image)
 
+    def Get(self, request, context):
+        self.state.enter('Get', request, context)
+        self._require(request.name, context)
+        return images_pb2.GetImageResponse(image=images_pb2.Image(
+            name=request.name,
+            labels=self.state.image_labels.get(request.name, {}),
+            target=types_pb2.Descriptor(digest='sha256:of-the-manifest')))
+
+    def Update(self, request, context):
+        self.state.enter('Update', request, context)
+        image = request.image
+        self._require(image.name, context)
+        if not image.HasField('target'):  # containerd crashes
+            context.abort(grpc.StatusCode.UNAVAILABLE, 'Socket closed')
+        labels = self.state.image_labels.setdefault(image.name, {})
+        for path in request.update_mask.paths:
+            key = path.removeprefix('labels.')
+            labels[key] = image.labels[key]
+            if not labels[key]:  # as containerd does
+                del labels[key]
+        return images_pb2.UpdateImageResponse(image=image)
+
+    def _require(self, image_id, context):
+        """The CRI plugin keeps a record for each image ID."""
+        if image_id not in self.state.images.values():
+            context.abort(grpc.StatusCode.NOT_FOUND, image_id)
+
     def Delete(self, request, context):
         self.state.enter('Delete', request, context)
         del self.state.records[request.name]
@@ -285,13 +334,21 @@ class Leases(leases_pb2_grpc.LeasesServicer):
         self.state = state
 
     def Create(self, request, context):
-        self.state.leases.add(request.id)
+        self.state.leases[request.id] = dict(request.labels)
         return leases_pb2.CreateResponse(lease=leases_pb2.Lease(
             id=request.id, labels=request.labels))
 
     def Delete(self, request, context):
-        self.state.leases.remove(request.id)
+        self.state.enter('LeaseDelete', request, context)
+        del self.state.leases[request.id]
         return empty_pb2.Empty()
+
+    def List(self, request, context):
+        (wanted,) = request.filters
+        return leases_pb2.ListResponse(leases=[
+            leases_pb2.Lease(id=ident, labels=labels)
+            for ident, labels in self.state.leases.items()
+            if wanted in {f'labels."{key}"' for key in labels}])
 
 
 class Containers(containers_pb2_grpc.ContainersServicer):

@@ -209,6 +209,10 @@ class CriClient:
                                   verbose=verbose),
             kind='Image', ident=reference)
 
+    def list_images(self) -> Sequence[pb.Image]:
+        return self._call(self._images.ListImages, pb.ListImagesRequest(),
+                          kind='Image').images
+
     def remove_image(self, reference: str) -> None:
         """Remove an image; an unknown one is no error."""
         self._call(self._images.RemoveImage,

@@ -15,16 +15,22 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
+import uuid
 
 from google.protobuf import empty_pb2
+from google.protobuf import field_mask_pb2
 import grpc
 from oslo_config import cfg
 
 from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import containers_pb2
 from kata_openstack.runtime.containerd.protos import containers_pb2_grpc
+from kata_openstack.runtime.containerd.protos import images_pb2
+from kata_openstack.runtime.containerd.protos import images_pb2_grpc
 from kata_openstack.runtime.containerd.protos import introspection_pb2
 from kata_openstack.runtime.containerd.protos import introspection_pb2_grpc
+from kata_openstack.runtime.containerd.protos import leases_pb2
+from kata_openstack.runtime.containerd.protos import leases_pb2_grpc
 from kata_openstack.runtime.containerd.protos import snapshots_pb2
 from kata_openstack.runtime.containerd.protos import snapshots_pb2_grpc
 from kata_openstack.runtime.containerd.protos import tasks_pb2
@@ -45,18 +51,20 @@ class NativeClient:
         self._tasks = tasks_pb2_grpc.TasksStub(channel)
         self._snapshots = snapshots_pb2_grpc.SnapshotsStub(channel)
         self._containers = containers_pb2_grpc.ContainersStub(channel)
+        self._images = images_pb2_grpc.ImagesStub(channel)
+        self._leases = leases_pb2_grpc.LeasesStub(channel)
         self._version = version_pb2_grpc.VersionStub(channel)
         self._introspection = introspection_pb2_grpc.IntrospectionStub(
             channel)
 
     def _call(self, method: Callable[..., Any], request: Any, operation: str,
-              ident: str = '') -> Any:
+              ident: str = '', kind: str = 'Container') -> Any:
         try:
             return method(request, timeout=self._timeout,
                           metadata=self._metadata)
         except grpc.RpcError as e:
             raise grpc_errors.translate(e, operation, self._conf.address,
-                                   'Container', ident) from e
+                                   kind, ident) from e
 
     def version(self) -> str:
         """Return containerd's version, such as '1.6.20~ds1'."""
@@ -105,3 +113,46 @@ class NativeClient:
             snapshots_pb2.MountsRequest(snapshotter=record.snapshotter,
                                         key=record.snapshot_key),
             'Mounts', container_id).mounts
+
+    def image(self, name: str) -> images_pb2.Image:
+        """Return an image record.
+
+        :param name: of the record: the image's name or its ID
+        :raises NotFound: there is none
+        """
+        return self._call(
+            self._images.Get, images_pb2.GetImageRequest(name=name), 'Get',
+            name, 'Image').image
+
+    def set_image_label(self, name: str, key: str, value: str) -> None:
+        """Set one label of an image record; '' removes the label.
+
+        :raises NotFound: there is no such record
+        """
+        # containerd ignores the target, but 1.7 and 2.1 crash without it
+        self._call(
+            self._images.Update, images_pb2.UpdateImageRequest(
+                image=images_pb2.Image(name=name, labels={key: value},
+                                       target=self.image(name).target),
+                update_mask=field_mask_pb2.FieldMask(
+                    paths=[f'labels.{key}'])), 'Update', name, 'Image')
+
+    def add_lease(self, labels: dict[str, str]) -> str:
+        """Create a lease that does not expire.
+
+        :returns: its ID
+        """
+        ident = f'kata-openstack-{uuid.uuid4()}'
+        self._call(self._leases.Create, leases_pb2.CreateRequest(
+            id=ident, labels=labels), 'Create', ident, 'Lease')
+        return ident
+
+    def leases(self, label: str) -> dict[str, dict[str, str]]:
+        """Return the labels of the leases that have ``label``, by ID."""
+        found = self._call(self._leases.List, leases_pb2.ListRequest(
+            filters=[f'labels."{label}"']), 'List', kind='Lease').leases
+        return {lease.id: dict(lease.labels) for lease in found}
+
+    def remove_lease(self, ident: str) -> None:
+        self._call(self._leases.Delete, leases_pb2.DeleteRequest(id=ident),
+                   'Delete', ident, 'Lease')

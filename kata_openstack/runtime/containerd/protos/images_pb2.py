@@ -13,10 +13,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from kata_openstack.runtime.containerd.protos import types_pb2 as kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5kata_openstack/runtime/containerd/protos/images.proto\x12\x1d\x63ontainerd.services.images.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x34kata_openstack/runtime/containerd/protos/types.proto\"\xb4\x01\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.containerd.services.images.v1.Image.LabelsEntry\x12,\n\x06target\x18\x03 \x01(\x0b\x32\x1c.containerd.types.Descriptor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x10GetImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"I\n\x12\x43reateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13\x43reateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"0\n\x12\x44\x65leteImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04sync\x18\x02 \x01(\x08\x32\xb6\x02\n\x06Images\x12\x66\n\x03Get\x12..containerd.services.images.v1.GetImageRequest\x1a/.containerd.services.images.v1.GetImageResponse\x12o\n\x06\x43reate\x12\x31.containerd.services.images.v1.CreateImageRequest\x1a\x32.containerd.services.images.v1.CreateImageResponse\x12S\n\x06\x44\x65lete\x12\x31.containerd.services.images.v1.DeleteImageRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5kata_openstack/runtime/containerd/protos/images.proto\x12\x1d\x63ontainerd.services.images.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x34kata_openstack/runtime/containerd/protos/types.proto\"\xb4\x01\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.containerd.services.images.v1.Image.LabelsEntry\x12,\n\x06target\x18\x03 \x01(\x0b\x32\x1c.containerd.types.Descriptor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x10GetImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"I\n\x12\x43reateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13\x43reateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"z\n\x12UpdateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"J\n\x13UpdateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"0\n\x12\x44\x65leteImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04sync\x18\x02 \x01(\x08\x32\xa7\x03\n\x06Images\x12\x66\n\x03Get\x12..containerd.services.images.v1.GetImageRequest\x1a/.containerd.services.images.v1.GetImageResponse\x12o\n\x06\x43reate\x12\x31.containerd.services.images.v1.CreateImageRequest\x1a\x32.containerd.services.images.v1.CreateImageResponse\x12o\n\x06Update\x12\x31.containerd.services.images.v1.UpdateImageRequest\x1a\x32.containerd.services.images.v1.UpdateImageResponse\x12S\n\x06\x44\x65lete\x12\x31.containerd.services.images.v1.DeleteImageRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,20 +26,24 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_IMAGE_LABELSENTRY']._options = None
   _globals['_IMAGE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_IMAGE']._serialized_start=172
-  _globals['_IMAGE']._serialized_end=352
-  _globals['_IMAGE_LABELSENTRY']._serialized_start=307
-  _globals['_IMAGE_LABELSENTRY']._serialized_end=352
-  _globals['_GETIMAGEREQUEST']._serialized_start=354
-  _globals['_GETIMAGEREQUEST']._serialized_end=385
-  _globals['_GETIMAGERESPONSE']._serialized_start=387
-  _globals['_GETIMAGERESPONSE']._serialized_end=458
-  _globals['_CREATEIMAGEREQUEST']._serialized_start=460
-  _globals['_CREATEIMAGEREQUEST']._serialized_end=533
-  _globals['_CREATEIMAGERESPONSE']._serialized_start=535
-  _globals['_CREATEIMAGERESPONSE']._serialized_end=609
-  _globals['_DELETEIMAGEREQUEST']._serialized_start=611
-  _globals['_DELETEIMAGEREQUEST']._serialized_end=659
-  _globals['_IMAGES']._serialized_start=662
-  _globals['_IMAGES']._serialized_end=972
+  _globals['_IMAGE']._serialized_start=206
+  _globals['_IMAGE']._serialized_end=386
+  _globals['_IMAGE_LABELSENTRY']._serialized_start=341
+  _globals['_IMAGE_LABELSENTRY']._serialized_end=386
+  _globals['_GETIMAGEREQUEST']._serialized_start=388
+  _globals['_GETIMAGEREQUEST']._serialized_end=419
+  _globals['_GETIMAGERESPONSE']._serialized_start=421
+  _globals['_GETIMAGERESPONSE']._serialized_end=492
+  _globals['_CREATEIMAGEREQUEST']._serialized_start=494
+  _globals['_CREATEIMAGEREQUEST']._serialized_end=567
+  _globals['_CREATEIMAGERESPONSE']._serialized_start=569
+  _globals['_CREATEIMAGERESPONSE']._serialized_end=643
+  _globals['_UPDATEIMAGEREQUEST']._serialized_start=645
+  _globals['_UPDATEIMAGEREQUEST']._serialized_end=767
+  _globals['_UPDATEIMAGERESPONSE']._serialized_start=769
+  _globals['_UPDATEIMAGERESPONSE']._serialized_end=843
+  _globals['_DELETEIMAGEREQUEST']._serialized_start=845
+  _globals['_DELETEIMAGEREQUEST']._serialized_end=893
+  _globals['_IMAGES']._serialized_start=896
+  _globals['_IMAGES']._serialized_end=1319
 # @@protoc_insertion_point(module_scope)

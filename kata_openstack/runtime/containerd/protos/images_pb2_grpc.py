@@ -25,6 +25,11 @@ class ImagesStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageResponse.FromString,
                 )
+        self.Update = channel.unary_unary(
+                '/containerd.services.images.v1.Images/Update',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageResponse.FromString,
+                )
         self.Delete = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Delete',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.DeleteImageRequest.SerializeToString,
@@ -42,6 +47,12 @@ class ImagesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Update(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +76,11 @@ def add_ImagesServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageResponse.SerializeToString,
+            ),
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageResponse.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -112,6 +128,23 @@ class Images(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.images.v1.Images/Create',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.CreateImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.images.v1.Images/Update',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_images__pb2.UpdateImageResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

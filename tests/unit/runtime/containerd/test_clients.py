@@ -145,6 +145,24 @@ class NativeTest(_Case):
         client = native.NativeClient(self.fake.conf, self.client.channel)
         self.assertRaises(exception.NotFound, client.container, 'c')
 
+    def test_labels_of_images(self):
+        client = native.NativeClient(self.fake.conf, self.client.channel)
+        client.set_image_label('sha256:1', 'a/b', 'c')
+        client.set_image_label('sha256:1', 'd', 'e')
+        client.set_image_label('sha256:1', 'd', '')
+        self.assertEqual({'a/b': 'c'}, dict(client.image('sha256:1').labels))
+        error = self.assertRaises(exception.NotFound, client.set_image_label,
+                                  'sha256:none', 'a', 'b')
+        self.assertIn('Image sha256:none', str(error))
+
+    def test_leases(self):
+        client = native.NativeClient(self.fake.conf, self.client.channel)
+        client.add_lease({'other': 'x'})
+        ident = client.add_lease({'a/b': 'c'})
+        self.assertEqual({ident: {'a/b': 'c'}}, client.leases('a/b'))
+        client.remove_lease(ident)
+        self.assertEqual({}, client.leases('a/b'))
+
     def test_only_snapshotters_that_loaded(self):
         client = native.NativeClient(self.fake.conf, self.client.channel)
         self.assertEqual(['native', 'overlayfs'], client.snapshotters())

@@ -51,7 +51,7 @@ class ImporterTest(base.TestCase):
         *_, (_, written) = self.calls('Write')
         self.assertEqual({manifest['config']['digest'], layer['digest']},
                          set(written.labels.values()))
-        self.assertEqual(set(), self.state.leases)
+        self.assertEqual({}, self.state.leases)
 
     def test_once(self):
         self.importer.ensure(IMAGE)
@@ -70,7 +70,7 @@ class ImporterTest(base.TestCase):
         error = self.assertRaises(exception.RuntimeFailed,
                                   self.importer.ensure, IMAGE)
         self.assertIn('disk full', str(error))
-        self.assertEqual(set(), self.state.leases)
+        self.assertEqual({}, self.state.leases)
 
     def test_cri_does_not_see_it(self):
         self.useFixture(fixtures.MonkeyPatch(
