@@ -12,7 +12,7 @@
 
 """The RPC endpoint: unpacks arguments, calls the parts, packs results.
 
-The work is done in pods/, images.py and inventory.py.
+The work is done in pods/, images/ and inventory.py.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from typing import Any
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
-from kata_openstack.compute import images
+from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import lifecycle
@@ -78,7 +78,7 @@ class ComputeManager:
 
     def __init__(self, pods_: lifecycle.Pods,
                  containers_: containers.Containers,
-                 images_: images.Images,
+                 images_: store.Images,
                  inventory_: inventory.Inventory) -> None:
         self._pods = pods_
         self._containers = containers_

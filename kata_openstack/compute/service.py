@@ -22,7 +22,7 @@ import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute.events import follower
-from kata_openstack.compute import images
+from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
 from kata_openstack.compute.logs import rotation
 from kata_openstack.compute import manager
@@ -56,7 +56,7 @@ class Service:
             conf, containerd=native.NativeClient(
                 conf, self.client.channel, containerd_api.TIMEOUT))
         self.network = plugging.Network(conf, self.client)
-        self.images = images.Images(self.client)
+        self.images = store.Images(self.client)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
         self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,
                                    self.images, self.network, tell)

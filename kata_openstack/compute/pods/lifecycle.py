@@ -28,7 +28,7 @@ from oslo_concurrency import lockutils
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from kata_openstack.compute import images
+from kata_openstack.compute.images import store
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
@@ -56,7 +56,7 @@ class Pods:
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient, node_: node.Node,
-                 images_: images.Images, network_: plugging.Network,
+                 images_: store.Images, network_: plugging.Network,
                  emitter_: emitter.Emitter) -> None:
         self._conf = conf
         self._client = client

@@ -26,9 +26,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 
 IMAGE = {'id': 'sha256:1', 'reference': 'registry.example/app:1',
-         'digest': 'sha256:2', 'size': 100, 'tags': [],
-         'entrypoint': ['/entry'], 'command': ['serve'],
-         'environment': ['PATH'], 'workdir': '/', 'user': '',
+         'size': 100, 'entrypoint': ['/entry'], 'command': ['serve'],
          'exposed_ports': ['80/tcp'], 'labels': {}}
 INFO = {'runtimes': ['kata', 'kata-embedded'], 'handlers': [],
         'traits': {'CUSTOM_KATA_EMBEDDED': True},
@@ -77,6 +75,7 @@ class ComputeAPI:
 
     def pull_image(self, ctxt, host, reference, policy, auth):
         self._called('pull_image', ctxt, host, reference, policy, auth)
+        self.pulled_for = ctxt['project_id']
         return IMAGE | {'reference': reference,
                         'labels': self.labels.get(reference, {})}
 

@@ -22,7 +22,7 @@ from tests.unit import base
 from tests.unit.compute.network import test_plugging
 from tests.unit import fake_containerd
 
-from kata_openstack.compute import images
+from kata_openstack.compute.images import store
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import labels
@@ -75,11 +75,11 @@ class Case(base.TestCase):
         self.addCleanup(client.close)
         self.recorder = Recorder()
         self.node = FakeNode()
+        native_ = native.NativeClient(fake.conf, client.channel)
         self.pods = lifecycle.Pods(
-            fake.conf, client,
-            native.NativeClient(fake.conf, client.channel), self.node,
-            images.Images(client), plugging.Network(fake.conf, client),
-            self.recorder)
+            fake.conf, client, native_, self.node,
+            store.Images(client),
+            plugging.Network(fake.conf, client), self.recorder)
 
     def pod(self, count=1, **fields):
         idents = [str(uuid.uuid4()) for _ in range(count)]

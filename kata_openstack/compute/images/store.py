@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Images in containerd: names, pulls and metadata."""
+"""The images of this node: pulls and metadata."""
 
 from collections.abc import Callable
 from concurrent import futures
@@ -22,6 +22,7 @@ from typing import Any
 from oslo_log import log as logging
 
 from kata_openstack import exception
+from kata_openstack import image_names
 from kata_openstack import needs
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -29,15 +30,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 POLICIES = ('always', 'ifnotpresent', 'never')
-
-# The grammar of Docker's references: [domain/]path[:tag][@digest]
-_REFERENCE = re.compile(
-    r'(?P<path>[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*'
-    r'(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*)'
-    r'(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?',
-    re.ASCII)
-_DOMAIN = re.compile(r'(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?')
-_IMAGE_ID = re.compile(r'(sha256:)?[0-9a-f]{64}')
 
 _DENIED = re.compile(
     r'\b401\b|403 forbidden|unauthorized|authorization failed|access denied|'
@@ -52,34 +44,6 @@ _UNREACHABLE = re.compile(
     r'tls: |x509: |HTTPS client|network is unreachable|no route to host|'
     r'context deadline exceeded|longer than the limit|EOF$|'
     r'\b50[0-4] |proxyconnect', re.IGNORECASE)
-
-
-def normalise(reference: str) -> str:
-    """Return the full name of an image, which containerd expects.
-
-    ``busybox`` becomes ``docker.io/library/busybox:latest``. An image ID
-    is returned unchanged.
-
-    :raises InvalidInput: if it is not a valid image reference
-    """
-    if _IMAGE_ID.fullmatch(reference):
-        return reference
-    domain, slash, rest = reference.partition('/')
-    if not slash or not (set('.:') & set(domain) or domain == 'localhost'):
-        domain, rest = 'docker.io', reference
-    if domain == 'index.docker.io':
-        domain = 'docker.io'
-    match = _REFERENCE.fullmatch(rest)
-    if not match or not _DOMAIN.fullmatch(domain) or len(reference) > 512:
-        raise exception.InvalidInput(
-            field='image', value=reference[:64],
-            why='not a valid image reference',
-            remedy='Use [registry/]name[:tag], with the name in lower case.')
-    if domain == 'docker.io' and '/' not in match['path']:
-        rest = f'library/{rest}'
-    if not match['tag'] and not match['digest']:
-        rest += ':latest'
-    return f'{domain}/{rest}'
 
 
 def pull_error(reference: str, error: exception.KataError
@@ -117,7 +81,7 @@ class Images:
     def __init__(self, client: cri.CriClient) -> None:
         self._client = client
         self._lock = threading.Lock()
-        self._pulls: dict[Any, futures.Future[None]] = {}
+        self._pulls: dict[Any, futures.Future[str]] = {}
 
     def pull(self, reference: str, policy: str,
              auth: dict[str, str] | None) -> dict[str, Any]:
@@ -130,7 +94,7 @@ class Images:
         :raises RegistryDenied: credentials missing or wrong
         :raises ImagePullFailed: anything else
         """
-        name = normalise(reference)
+        name = image_names.parse(reference)
         if policy not in POLICIES:
             raise exception.InvalidInput(
                 field='image_pull_policy', value=policy,
@@ -138,17 +102,18 @@ class Images:
                 remedy=f'Use one of: {", ".join(POLICIES)}.')
         if policy != 'always':
             try:
-                return self.inspect(name)
+                return _details(self._status(str(name), name), name)
             except exception.ImageNotFound:
                 if policy == 'never':
                     raise
         # Join only pulls with equal credentials: otherwise a tenant could
         # get an image with the credentials of another.
-        key = (name, *sorted((auth or {}).items()))
-        self._join(key, lambda: self._pull(name, auth))
-        return self.inspect(name)
+        key = (str(name), *sorted((auth or {}).items()))
+        image_id = self._join(key, lambda: self._pull(name, auth))
+        # by its ID: another pull may have moved the tag meanwhile
+        return _details(self._status(image_id, name), name)
 
-    def _join(self, key: Any, work: Callable[[], None]) -> None:
+    def _join(self, key: Any, work: Callable[[], str]) -> str:
         """Run ``work``, or wait for the thread that already runs it."""
         with self._lock:
             future = self._pulls.get(key)
@@ -157,70 +122,73 @@ class Images:
                 future = self._pulls[key] = futures.Future()
         if mine:
             try:
-                work()
-                future.set_result(None)
+                future.set_result(work())
             except BaseException as e:
                 future.set_exception(e)
             finally:
                 with self._lock:
                     del self._pulls[key]
-        future.result()
+        return future.result()
 
-    def _pull(self, name: str, auth: dict[str, str] | None) -> None:
+    def _pull(self, name: image_names.Name, auth: dict[str, str] | None
+              ) -> str:
         config = pb.AuthConfig(
             username=auth.get('username') or '',
             password=auth.get('password') or '',
             server_address=auth.get('server') or '') if auth else None
         try:
-            self._client.pull_image(name, config)
+            image_id = self._client.pull_image(str(name), config)
         except exception.KataError as e:
             # no exception chain: its traceback could show the credentials
-            raise pull_error(name, e) from None
+            raise pull_error(str(name), e) from None
         LOG.info('Pulled %s', name)
+        return image_id
+
+    def _status(self, name_or_id: str, name: image_names.Name
+                ) -> pb.ImageStatusResponse:
+        """:raises ImageNotFound: if it is not on this node"""
+        status = self._client.image_status(name_or_id, verbose=True)
+        if not status.HasField('image'):
+            raise exception.ImageNotFound(image=str(name))
+        return status
 
     def resolve(self, reference: str) -> str:
         """Return the ID of an image of this node.
 
         :raises ImageNotFound: if it is not on this node
         """
-        name = normalise(reference)
-        status = self._client.image_status(name)
-        if not status.HasField('image'):
-            raise exception.ImageNotFound(image=name)
-        return status.image.id
+        name = image_names.parse(reference)
+        return self._status(str(name), name).image.id
 
     def inspect(self, reference: str) -> dict[str, Any]:
-        """:raises ImageNotFound: if it is not on this node"""
-        name = normalise(reference)
-        status = self._client.image_status(name, verbose=True)
-        if not status.HasField('image'):
-            raise exception.ImageNotFound(image=name)
-        info = json.loads(status.info.get('info') or '{}')
-        config = (info.get('imageSpec') or {}).get('config') or {}
-        return {
-            **_summary(status.image, name),
-            'entrypoint': config.get('Entrypoint') or [],
-            'command': config.get('Cmd') or [],
-            # names only: values may be secrets that the image contains
-            'environment': [pair.partition('=')[0]
-                            for pair in config.get('Env') or []],
-            'workdir': config.get('WorkingDir') or '',
-            'user': config.get('User') or '',
-            'exposed_ports': sorted(config.get('ExposedPorts') or {}),
-            # one character more than allowed is enough for needs.py to
-            # refuse a label that is too long
-            'labels': {key: value[:needs.LONGEST + 1]
-                       for key, value in (config.get('Labels') or {}).items()
-                       if key in needs.IMAGE_KEYS},
-        }
+        """Return the details of an image of this node.
+
+        :raises ImageNotFound: if it is not on this node
+        """
+        name = image_names.parse(reference)
+        return _details(self._status(str(name), name), name)
 
     def delete(self, image_id: str) -> None:
         """Remove an image; an unknown image is not an error."""
-        self._client.remove_image(normalise(image_id))
+        self._client.remove_image(
+            image_id if image_names.is_id(image_id)
+            else str(image_names.parse(image_id)))
 
 
-def _summary(image: pb.Image, reference: str) -> dict[str, Any]:
-    digests = [d.rpartition('@')[2] for d in image.repo_digests]
-    return {'id': image.id, 'reference': reference,
-            'digest': digests[0] if digests else '', 'size': image.size,
-            'tags': list(image.repo_tags)}
+def _details(status: pb.ImageStatusResponse, name: image_names.Name
+             ) -> dict[str, Any]:
+    info = json.loads(status.info.get('info') or '{}')
+    config = (info.get('imageSpec') or {}).get('config') or {}
+    return {
+        'id': status.image.id,
+        'reference': str(name),
+        'size': status.image.size,
+        'entrypoint': config.get('Entrypoint') or [],
+        'command': config.get('Cmd') or [],
+        'exposed_ports': sorted(config.get('ExposedPorts') or {}),
+        # one character more than allowed is enough for needs.py to refuse a
+        # label that is too long
+        'labels': {key: value[:needs.LONGEST + 1]
+                   for key, value in (config.get('Labels') or {}).items()
+                   if key in needs.IMAGE_KEYS},
+    }
