@@ -71,15 +71,17 @@ class Conflict(KataError):
 
 class ImageNotFound(KataError):
     msg_fmt = 'Image %(image)s was not found.'
-    remedy_fmt = ('Check the name and the tag, and that the registry has the '
-                  "image for the node's architecture. With the pull policy "
-                  '"never", the node must already have the image.')
+    remedy_fmt = ('Check the name, the tag or digest, and that the registry '
+                  "has the image for the node's architecture. With the pull "
+                  'policy "never", the node must already have the image.')
 
 
 class RegistryUnreachable(KataError):
-    msg_fmt = 'The registry of image %(image)s cannot be reached: %(why)s.'
+    msg_fmt = ('The registry of image %(image)s cannot be reached, or does '
+               'not answer as a registry.')
     remedy_fmt = ('Check the registry host in the image name, and the '
-                  "compute node's routes, proxy and registry mirrors.")
+                  "compute node's routes, proxy and registry mirrors. The "
+                  "cause is in kata-compute's log on the node.")
 
 
 class RegistryDenied(KataError):
@@ -91,7 +93,7 @@ class RegistryDenied(KataError):
 
 class ImagePullFailed(KataError):
     msg_fmt = 'Cannot pull image %(image)s: %(why)s.'
-    remedy_fmt = "Find the cause in containerd's log on the node."
+    remedy_fmt = "Find the cause in kata-compute's log on the node."
 
 
 class NoHandler(KataError):

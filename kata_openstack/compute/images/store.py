@@ -15,12 +15,12 @@
 from collections.abc import Callable
 from concurrent import futures
 import json
-import re
 import threading
 from typing import Any
 
 from oslo_log import log as logging
 
+from kata_openstack.compute.images import pull_error
 from kata_openstack import exception
 from kata_openstack import image_names
 from kata_openstack import needs
@@ -30,49 +30,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 POLICIES = ('always', 'ifnotpresent', 'never')
-
-_DENIED = re.compile(
-    r'\b401\b|403 forbidden|unauthorized|authorization failed|access denied|'
-    r'authentication required|no basic auth credentials|'
-    r'insufficient_scope|failed to fetch (anonymous|oauth) token',
-    re.IGNORECASE)
-_MISSING = re.compile(
-    r'not found$|\b404\b|manifest unknown|name unknown|no match for platform|'
-    r'repository does not exist', re.IGNORECASE)
-_UNREACHABLE = re.compile(
-    r'dial tcp|no such host|connection re(fused|set)|i/o timeout|'
-    r'tls: |x509: |HTTPS client|network is unreachable|no route to host|'
-    r'context deadline exceeded|longer than the limit|EOF$|'
-    r'\b50[0-4] |proxyconnect', re.IGNORECASE)
-
-
-def pull_error(reference: str, error: exception.KataError
-               ) -> exception.KataError:
-    """Return the specific error for a failed pull, from containerd's text."""
-    if isinstance(error, exception.NotFound):
-        return exception.ImageNotFound(image=reference)
-    if not isinstance(error, exception.RuntimeFailed):
-        return error
-    why = str(error.kwargs.get('why', error))
-    # Check for a denial first: a registry that requires a login answers
-    # "denied" also for images that it does not have. The registry's own
-    # text is at the end of containerd's error chain.
-    if _DENIED.search(why):
-        return exception.RegistryDenied(image=reference)
-    if _UNREACHABLE.search(why):
-        return exception.RegistryUnreachable(
-            image=reference, why=_last_words(why))
-    if _MISSING.search(why):
-        return exception.ImageNotFound(image=reference)
-    return exception.ImagePullFailed(image=reference, why=why)
-
-
-def _last_words(why: str) -> str:
-    """Return the text after 'failed to do request: ', all without it.
-
-    An example: 'failed to do request: Head "https://...": dial tcp...'.
-    """
-    return why.rpartition('failed to do request: ')[2] or why
 
 
 class Images:
@@ -139,8 +96,9 @@ class Images:
         try:
             image_id = self._client.pull_image(str(name), config)
         except exception.KataError as e:
+            LOG.warning('Could not pull %s: %s', name, pull_error.detail(e))
             # no exception chain: its traceback could show the credentials
-            raise pull_error(str(name), e) from None
+            raise pull_error.translate(str(name), e) from None
         LOG.info('Pulled %s', name)
         return image_id
 

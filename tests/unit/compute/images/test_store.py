@@ -100,6 +100,16 @@ class PullTest(Case):
         self.assertIsNone(error.__cause__)
         self.assertNotIn('s3cret', str(error) + self.log.output)
 
+    def test_the_cause_is_in_the_log_only(self):
+        self.state.fail['PullImage'] = (
+            grpc.StatusCode.UNKNOWN, 'failed to do request: Head "https://'
+            '10.0.0.5:22/v2/": dial tcp 10.0.0.5:22: connection refused')
+        error = self.assertRaises(
+            exception.RegistryUnreachable, self.images.pull,
+            '10.0.0.5:22/a', 'always', None)
+        self.assertNotIn('refused', str(error))
+        self.assertIn('10.0.0.5:22: connection refused', self.log.output)
+
 
 class JoinTest(Case):
     """Pulls of one image at the same time."""
