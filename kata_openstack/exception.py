@@ -73,7 +73,9 @@ class ImageNotFound(KataError):
     msg_fmt = 'Image %(image)s was not found.'
     remedy_fmt = ('Check the name, the tag or digest, and that the registry '
                   "has the image for the node's architecture. With the pull "
-                  'policy "never", the node must already have the image.')
+                  'policy "never", the node must already have the image; if '
+                  'it is not public, your project must have pulled it to '
+                  'this node before.')
 
 
 class RegistryUnreachable(KataError):

@@ -42,8 +42,8 @@ PASSED=0 FAILED=0 SKIPPED=0
 # Debian's suites with newer releases of containerd (1.7, 2.1), and the tests
 # that run with those
 OTHER_SUITES=(trixie forky)
-OTHER_CONTAINERDS='functional\.(node|compute\.(pods|test_canaries)|'
-OTHER_CONTAINERDS+='embedded\.(test_faults|test_containers\.TestProcesses))'
+OTHER_CONTAINERDS='functional\.(node|compute\.(pods|test_canaries|'
+OTHER_CONTAINERDS+='test_images)|embedded\.(test_faults|test_containers\.TestProcesses))'
 
 # count FILE: add what a stestr run printed last
 count() {

@@ -92,7 +92,8 @@ class ComputeManager:
     @_method
     def pull_image(self, ctxt: Dict, reference: str, policy: str,
                    auth: Dict | None) -> Dict:
-        return self._images.pull(reference, policy, auth)
+        return self._images.pull(reference, policy, auth,
+                                 ctxt.get('project_id'))
 
     @_method
     def inspect_image(self, ctxt: Dict, reference: str) -> Dict:

@@ -103,7 +103,10 @@ class ComputeAPI:
     def pull_image(self, ctxt: Dict, host: str, reference: str, policy: str,
                    auth: Dict | None = None) -> Dict:
         """:param policy: 'always', 'ifnotpresent' or 'never'
-        :param auth: {'server', 'username', 'password'}
+        :param auth: {'server', 'username', 'password', 'shared'}; shared
+            is True for credentials of the operator, which serve all
+            projects. An image that was pulled with other credentials is
+            bound to the project in ``ctxt``.
         """
         return self._call(ctxt, host, 'pull_image', long=True,
                           reference=reference, policy=policy, auth=auth)

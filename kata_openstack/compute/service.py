@@ -56,7 +56,7 @@ class Service:
             conf, containerd=native.NativeClient(
                 conf, self.client.channel, containerd_api.TIMEOUT))
         self.network = plugging.Network(conf, self.client)
-        self.images = store.Images(self.client)
+        self.images = store.Images(conf, self.client, self.native)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
         self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,
                                    self.images, self.network, tell)

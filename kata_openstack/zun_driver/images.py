@@ -14,44 +14,47 @@
 
 from typing import Any
 
-from zun.common.docker_image import reference
 from zun.common import exception as zun_exc
 from zun.common import utils as zun_utils
 import zun.conf
 
 from kata_openstack import exception
+from kata_openstack import image_names
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
 
 CONF = zun.conf.CONF
 DETAILS = 'kata'  # our key in the dictionary that Zun passes to create()
-_POLICIES = ('always', 'ifnotpresent', 'never')
 
 
 def name(repo: str, tag: str | None) -> str:
     return f'{repo}:{tag}' if tag else repo
 
 
-def auth(repo: str, registry: Any) -> dict[str, str] | None:
-    """Return credentials for ``repo``, of the given or the default registry.
+def auth(image: str, registry: Any) -> dict[str, Any] | None:
+    """Return credentials for ``image``, of the given or the default registry.
 
     They go only to their own registry. Without this check, an image name
     that contains another registry would send them there.
 
-    :returns: None if no credentials apply.
+    :returns: None if no credentials apply. ``shared``: they are the
+        operator's.
+    :raises InvalidInput: for an invalid name.
     """
-    domain, _ = reference.Reference.parse(repo).split_hostname()
+    domain = image_names.parse(image).repository.partition('/')[0]
     if (registry is not None and registry.username
-            and domain in ('', None, registry.domain)):
+            and domain == image_names.canonical(registry.domain)):
         return {'server': _server(registry.domain),
                 'username': registry.username,
-                'password': registry.password or ''}
+                'password': registry.password or '',
+                'shared': False}
     docker = CONF.docker
-    if (docker.default_registry and domain == docker.default_registry
-            and docker.default_registry_username):
+    if (docker.default_registry and docker.default_registry_username
+            and domain == image_names.canonical(docker.default_registry)):
         return {'server': _server(docker.default_registry),
                 'username': docker.default_registry_username,
-                'password': docker.default_registry_password or ''}
+                'password': docker.default_registry_password or '',
+                'shared': True}
     return None
 
 
@@ -85,13 +88,19 @@ def pull(context: Any, host: str, repo: str, tag: str | None,
     :returns: the dictionary that Zun passes to create(). Its key
         ``DETAILS`` has the image's details as the node reports them.
     :raises Unsupported: for an image in Glance.
+    :raises InvalidInput: for an invalid name.
     """
     refuse_glance(driver)
-    policy = (policy or 'always').lower()
+    reference = name(repo, tag)
+    ctxt = client.context(context)
+    if registry is not None:
+        # the node binds the image to the owner of the credentials; the
+        # request may be an administrator's
+        ctxt['project_id'] = registry.project_id or ctxt['project_id']
     image: dict[str, Any] = {'image': repo, 'path': None, 'driver': 'docker'}
     image[DETAILS] = client.api().pull_image(
-        client.context(context), host, name(repo, tag),
-        policy if policy in _POLICIES else 'always', auth(repo, registry))
+        ctxt, host, reference, (policy or 'always').lower(),
+        auth(reference, registry))
     return image
 
 

@@ -21,8 +21,10 @@ import bcrypt
 import fixtures
 
 from tests.e2e import base
+from tools.quickstart import identity
 from tools.quickstart import images
 from tools.quickstart import process
+from tools.quickstart import readiness
 from tools.quickstart import services
 
 USER, PASSWORD = 'reader', 'not-a-secret-of-anyone'
@@ -66,6 +68,45 @@ class Registry(fixtures.Fixture):
                     folder / 'auth.json')
 
 
+class Project(fixtures.Fixture):
+    """A second project with a network, and a client of Zun for it."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._name = name
+
+    def _setUp(self):
+        admin = base.cloud().identity
+        project = admin.create_project(name=self._name, domain_id='default')
+        self.addCleanup(admin.delete_project, project.id)
+        for role in ('admin', 'member'):
+            admin.assign_project_role_to_user(
+                project, admin.find_user('admin'), admin.find_role(role))
+        cloud = identity.connect(base.stack(), OS_PROJECT_NAME=self._name)
+        self._zun = readiness.containers(base.stack(), cloud)
+        network = cloud.network.create_network(name=self._name)
+        self.addCleanup(cloud.network.delete_network, network.id)
+        cloud.network.create_subnet(
+            name=self._name, network_id=network.id, ip_version=4,
+            cidr='10.78.0.0/24', gateway_ip=None, enable_dhcp=False)
+
+    def run(self, **arguments):
+        """Run a container that fails.
+
+        :returns: the reason
+        """
+        containers = self._zun.containers
+        uuid = containers.run(name=self._name, command=base.SLEEP,
+                              **arguments).uuid
+        failed = base.wait_until('the container is in Error', lambda: (
+            (found := containers.get(uuid)).status == 'Error'
+            and found.task_state is None and found))
+        containers.delete(uuid, force=True)
+        base.wait_until('the container is deleted', lambda: not any(
+            c.uuid == uuid for c in containers.list()))
+        return failed.status_reason
+
+
 class RegistryTest(base.TestCase):
 
     def setUp(self):
@@ -107,5 +148,19 @@ class RegistryTest(base.TestCase):
         self.assert_refused(registry=self.credentials('wrong'))
 
     def test_no_credentials(self):
-        # another user's pull must not give access to the image
         self.assert_refused(image_pull_policy='always')
+
+    def test_another_project(self):
+        """A pull by one project does not give others access to the image."""
+        self.run_container(image=self.registry.image,
+                           registry=self.credentials(PASSWORD))
+        other = self.useFixture(Project(self.name()))
+        for policy, words in (('never', 'was not found'),
+                              ('ifnotpresent', 'refused access'),
+                              ('always', 'refused access')):
+            self.assertIn(words, other.run(
+                image=self.registry.image, image_pull_policy=policy))
+        # its own project may use it without the registry
+        for policy in ('never', 'ifnotpresent'):
+            self.run_container(image=self.registry.image,
+                               image_pull_policy=policy)

@@ -45,8 +45,8 @@ def free_port() -> int:
 class Registry(fixtures.Fixture):
     """A running registry.
 
-    Attribute: ``address``, such as 127.0.0.1:4711. containerd uses plain HTTP
-    for it.
+    Attributes: ``address``, such as 127.0.0.1:4711, for which containerd uses
+    plain HTTP; ``digest`` of the image that was pushed last.
     """
 
     def __init__(self, password: bool = False) -> None:
@@ -57,6 +57,7 @@ class Registry(fixtures.Fixture):
         root = pathlib.Path(tempfile.mkdtemp(prefix='kt-', dir='/tmp'))
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
         self._root = root
+        self.digest = ''
         port = free_port()
         self.address = f'127.0.0.1:{port}'
         text = _CONFIG + (_AUTH if self._password else '')
@@ -90,7 +91,9 @@ class Registry(fixtures.Fixture):
         subprocess.run(
             ['skopeo', '--insecure-policy', 'copy', '--quiet',
              '--dest-tls-verify=false', *credentials,
+             f'--digestfile={self._root}/digest',
              f'docker-archive:{archive}', f'docker://{reference}'],
             check=True, capture_output=True,
             env={**os.environ, **images.skopeo_environment(self._root)})
+        self.digest = (self._root / 'digest').read_text().strip()
         return reference

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The images of this node: pulls and metadata."""
+"""The images of this node: pulls, rights and metadata."""
 
 from collections.abc import Callable
 from concurrent import futures
@@ -18,13 +18,16 @@ import json
 import threading
 from typing import Any
 
+from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import pull_error
+from kata_openstack.compute.images import rights
 from kata_openstack import exception
 from kata_openstack import image_names
 from kata_openstack import needs
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
@@ -35,18 +38,29 @@ POLICIES = ('always', 'ifnotpresent', 'never')
 class Images:
     """The images of this node. Thread-safe."""
 
-    def __init__(self, client: cri.CriClient) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+                 native_: native.NativeClient) -> None:
         self._client = client
+        self._rights = rights.Rights(client, native_,
+                                     conf.containerd.pull_timeout)
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}
 
     def pull(self, reference: str, policy: str,
-             auth: dict[str, str] | None) -> dict[str, Any]:
+             auth: dict[str, Any] | None, project: str | None
+             ) -> dict[str, Any]:
         """Pull an image as ``policy`` says; concurrent equal pulls join.
 
+        An image that is on the node already is pulled again if the project
+        has no right to it: containerd then only asks the registry.
+
+        :param auth: see :meth:`ComputeAPI.pull_image
+            <kata_openstack.compute.rpcapi.ComputeAPI.pull_image>`
+        :param project: the project that asks
         :returns: see :meth:`inspect`
+        :raises InvalidInput: if it is not a name
         :raises ImageNotFound: also if the policy is 'never' and this node
-            does not have the image
+            does not have the image, or the project has no right to it
         :raises RegistryUnreachable: name, route or TLS
         :raises RegistryDenied: credentials missing or wrong
         :raises ImagePullFailed: anything else
@@ -59,14 +73,22 @@ class Images:
                 remedy=f'Use one of: {", ".join(POLICIES)}.')
         if policy != 'always':
             try:
-                return _details(self._status(str(name), name), name)
+                return _details(self._find(name, project), name)
             except exception.ImageNotFound:
                 if policy == 'never':
                     raise
-        # Join only pulls with equal credentials: otherwise a tenant could
-        # get an image with the credentials of another.
-        key = (str(name), *sorted((auth or {}).items()))
-        image_id = self._join(key, lambda: self._pull(name, auth))
+
+        def work() -> str:
+            # Join only pulls with equal credentials: otherwise a tenant
+            # could get an image with the credentials of another.
+            return self._join((str(name), *sorted((auth or {}).items())),
+                              lambda: self._pull(name, auth))
+
+        if auth and not auth.get('shared'):
+            image_id = self._rights.bind(project, name.repository, work)
+        else:
+            image_id = work()
+            self._rights.open(name.repository, image_id)
         # by its ID: another pull may have moved the tag meanwhile
         return _details(self._status(image_id, name), name)
 
@@ -87,7 +109,7 @@ class Images:
                     del self._pulls[key]
         return future.result()
 
-    def _pull(self, name: image_names.Name, auth: dict[str, str] | None
+    def _pull(self, name: image_names.Name, auth: dict[str, Any] | None
               ) -> str:
         config = pb.AuthConfig(
             username=auth.get('username') or '',
@@ -102,6 +124,21 @@ class Images:
         LOG.info('Pulled %s', name)
         return image_id
 
+    def _find(self, name: image_names.Name, project: str | None
+              ) -> pb.ImageStatusResponse:
+        """Return an image of this node that the project may use.
+
+        :raises ImageNotFound: also if it has no right to it: it must not
+            learn whether the node has the image.
+        """
+        found = self._status(str(name), name)
+        if not self._rights.may_use(project, name.repository,
+                                    found.image.id):
+            LOG.info('Project %s has no right to the image %s of this node',
+                     project, name)
+            raise exception.ImageNotFound(image=str(name))
+        return found
+
     def _status(self, name_or_id: str, name: image_names.Name
                 ) -> pb.ImageStatusResponse:
         """:raises ImageNotFound: if it is not on this node"""
@@ -110,16 +147,16 @@ class Images:
             raise exception.ImageNotFound(image=str(name))
         return status
 
-    def resolve(self, reference: str) -> str:
-        """Return the ID of an image of this node.
+    def resolve(self, reference: str, project: str | None) -> str:
+        """Return the ID of an image that the project may use.
 
-        :raises ImageNotFound: if it is not on this node
+        :raises InvalidInput: if it is not a name
+        :raises ImageNotFound: not on this node, or no right to it
         """
-        name = image_names.parse(reference)
-        return self._status(str(name), name).image.id
+        return self._find(image_names.parse(reference), project).image.id
 
     def inspect(self, reference: str) -> dict[str, Any]:
-        """Return the details of an image of this node.
+        """Return the details of an image of this node, for an operator.
 
         :raises ImageNotFound: if it is not on this node
         """

@@ -105,8 +105,9 @@ class Pods:
             try:
                 choice = self._choose(pod)
                 with self._admission.admit(pod.uuid, choice.cost_mib):
-                    image_ids = {c.uuid: self._images.resolve(c.image)
-                                 for c in pod.containers}
+                    image_ids = {
+                        c.uuid: self._images.resolve(c.image, pod.project_id)
+                        for c in pod.containers}
                     self._create(pod, choice, image_ids)
             except BaseException as e:
                 self._give_up(pod)

@@ -15,6 +15,7 @@
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import copy
 from typing import Any
 
 from oslo_log import log as logging
@@ -210,6 +211,8 @@ def _heal(context: Any, record: Any, manager: Any) -> bool:
     if record.status not in zun_utils.VALID_STATES['rebuild']:
         return False
     run = record.status == consts.RUNNING
+    # a copy: the rebuild begins later, when others may have used the context
+    context = copy.copy(context)
     context.project_id = record.project_id
     zun_objects.ContainerAction.action_start(
         context, record.uuid, container_actions.REBUILD, want_result=False)

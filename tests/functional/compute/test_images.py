@@ -14,6 +14,8 @@
 
 from concurrent import futures
 import pathlib
+import socketserver
+import threading
 
 import fixtures
 from tests.functional import containerd
@@ -23,37 +25,53 @@ from tests.unit import base
 
 from kata_openstack.compute.images import store
 from kata_openstack import exception
+from kata_openstack.runtime.containerd import native
 
 RIGHT = {'server': '', 'username': registry.USER,
          'password': registry.PASSWORD}
+WRONG = {**RIGHT, 'password': 'wrong-password'}
 
 
-class ImagesTest(base.TestCase):
+class Case(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.images = store.Images(
-            self.useFixture(containerd.Containerd()).client)
+        self.containerd = self.useFixture(containerd.Containerd())
+        self.images = self.new()
         self.archive = pathlib.Path(
             self.useFixture(fixtures.TempDir()).join('busybox.tar'))
-        test_images.write(
-            self.archive, 'x:1', test_images.busybox_entries(),
-            command=['httpd'], entrypoint=['/bin/sh', '-c'],
-            labels={'kata-openstack.io/needs': 'vm-template',
-                    'io.katacontainers.config.hypervisor.path': '/x'})
+        self.write(command=['httpd'])
 
-    def test_pull_inspect_list_delete(self):
+    def new(self):
+        """As after a restart of kata-compute."""
+        running = self.containerd
+        return store.Images(running.conf, running.client, native.NativeClient(
+            running.conf, running.client.channel))
+
+    def write(self, **image):
+        test_images.write(self.archive, 'x:1', test_images.busybox_entries(),
+                          **image)
+
+
+class ImagesTest(Case):
+
+    def test_pull_inspect_delete(self):
+        self.write(command=['httpd'], entrypoint=['/bin/sh', '-c'], labels={
+            'kata-openstack.io/needs': 'vm-template',
+            'io.katacontainers.config.hypervisor.path': '/x'})
         reference = self.useFixture(registry.Registry()).push(
             self.archive, 'a/b:1')
         self.assertRaises(exception.ImageNotFound, self.images.pull,
-                          reference, 'never', None)
-        image = self.images.pull(reference, 'ifnotpresent', None)
+                          reference, 'never', None, 'p')
+        image = self.images.pull(reference, 'ifnotpresent', None, 'p')
+        self.assertEqual(reference, image['reference'])
         self.assertEqual(['/bin/sh', '-c'], image['entrypoint'])
         self.assertEqual(['httpd'], image['command'])
         self.assertEqual({'kata-openstack.io/needs': 'vm-template'},
                          image['labels'])
-        self.assertEqual(image, self.images.pull(reference, 'never', None))
-        self.assertEqual(image['id'], self.images.inspect(reference)['id'])
+        self.assertEqual(image,
+                         self.images.pull(reference, 'never', None, 'p'))
+        self.assertEqual(image, self.images.inspect(reference))
         self.images.delete(image['id'])
         self.images.delete(image['id'])
         self.assertRaises(exception.ImageNotFound, self.images.inspect,
@@ -62,43 +80,145 @@ class ImagesTest(base.TestCase):
     def test_always_follows_a_moved_tag(self):
         server = self.useFixture(registry.Registry())
         reference = server.push(self.archive, 'b:1')
-        first = self.images.pull(reference, 'ifnotpresent', None)
-        test_images.write(self.archive, 'x:1', test_images.busybox_entries(),
-                          command=['other'])
+        first = self.images.pull(reference, 'ifnotpresent', None, 'p')
+        self.write(command=['other'])
         server.push(self.archive, 'b:1')
         self.assertEqual(first, self.images.pull(
-            reference, 'ifnotpresent', None))
+            reference, 'ifnotpresent', None, 'p'))
         self.assertEqual(['other'], self.images.pull(
-            reference, 'always', None)['command'])
-
-    def test_credentials(self):
-        reference = self.useFixture(registry.Registry(password=True)).push(
-            self.archive, 'b:1')
-        for auth in (None, {**RIGHT, 'password': 'wrong-password'}):
-            error = self.assertRaises(
-                exception.RegistryDenied, self.images.pull, reference,
-                'always', auth)
-            self.assertIn(reference, str(error))
-            self.assertNotIn('wrong-password', str(error))
-        self.images.pull(reference, 'always', RIGHT)
+            reference, 'always', None, 'p')['command'])
 
     def test_unknown_image_and_registry(self):
         server = self.useFixture(registry.Registry())
-        self.assertRaises(exception.ImageNotFound, self.images.pull,
-                          f'{server.address}/none:1', 'always', None)
         reference = server.push(self.archive, 'b:1')
-        self.assertRaises(exception.ImageNotFound, self.images.pull,
-                          reference.replace(':1', ':2'), 'always', None)
-        closed = f'127.0.0.1:{registry.free_port()}'
-        for host in (closed, 'no-such-host.invalid'):
-            self.assertRaises(exception.RegistryUnreachable,
-                              self.images.pull, f'{host}/b:1', 'always', None)
+        digest = f'sha256:{"0" * 64}'
+        for unknown in (f'{server.address}/none:1', f'{reference}2',
+                        f'{server.address}/b@{digest}'):
+            error = self.assertRaises(
+                exception.ImageNotFound, self.images.pull, unknown, 'always',
+                None, 'p')
+            self.assertIn(unknown, str(error))
+
+    def test_a_tenant_cannot_scan_ports(self):
+        """A closed port, another service and no host look the same."""
+        class Greeter(socketserver.BaseRequestHandler):
+            def handle(self):
+                self.request.sendall(b'SSH-2.0-OpenSSH_9.2p1\r\n')
+        server = socketserver.TCPServer(('127.0.0.1', 0), Greeter)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+        answers = set()
+        for host in (f'127.0.0.1:{registry.free_port()}',
+                     f'127.0.0.1:{server.server_address[1]}',
+                     'no-such-host.invalid'):
+            error = self.assertRaises(
+                exception.RegistryUnreachable, self.images.pull,
+                f'{host}/b:1', 'always', None, 'p')
+            answers.add(str(error).replace(host, 'HOST'))
+        self.assertEqual(1, len(answers), answers)
 
     def test_concurrent_pulls(self):
         reference = self.useFixture(registry.Registry()).push(
             self.archive, 'b:1')
         with futures.ThreadPoolExecutor(8) as pool:
             found = list(pool.map(
-                lambda _: self.images.pull(reference, 'always', None),
+                lambda _: self.images.pull(reference, 'always', None, 'p'),
                 range(8)))
         self.assertEqual(1, len({image['id'] for image in found}))
+
+    def test_the_digest_decides(self):
+        server = self.useFixture(registry.Registry())
+        reference = server.push(self.archive, 'pin:1')
+        first = server.digest
+        self.write(command=['second'])
+        server.push(self.archive, 'pin:1')
+        for name in (f'{server.address}/pin@{first}',
+                     f'{server.address}/pin:1@{first}'):
+            for policy in ('ifnotpresent', 'always', 'never'):
+                found = self.images.pull(name, policy, None, 'p')
+                self.assertEqual(['httpd'], found['command'])
+                self.assertEqual(found['id'], self.images.resolve(name, 'p'))
+        self.assertEqual(['second'], self.images.pull(
+            reference, 'always', None, 'p')['command'])
+        self.assertEqual(['httpd'], self.images.pull(
+            f'{server.address}/pin@{first}', 'never', None, 'p')['command'])
+
+
+class RightsTest(Case):
+    """Two projects, and an image that only one of them may pull."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.useFixture(registry.Registry(password=True))
+        self.private = self.server.push(self.archive, 'private:1')
+        self.pinned = f'{self.server.address}/private@{self.server.digest}'
+
+    def assert_no_access(self, project):
+        for name in (self.private, self.pinned):
+            for auth in (None, WRONG):
+                for policy, error in (
+                        ('never', exception.ImageNotFound),
+                        ('ifnotpresent', exception.RegistryDenied),
+                        ('always', exception.RegistryDenied)):
+                    raised = self.assertRaises(
+                        error, self.images.pull, name, policy, auth, project)
+                    self.assertIn(name, str(raised))
+                    self.assertNotIn('wrong-password', str(raised))
+            self.assertRaises(exception.ImageNotFound, self.images.resolve,
+                              name, project)
+
+    def assert_access(self, project):
+        for name in (self.private, self.pinned):
+            for policy in ('never', 'ifnotpresent'):
+                self.images.pull(name, policy, None, project)
+            self.images.resolve(name, project)
+
+    def test_each_policy(self):
+        self.assert_no_access('a')
+        self.images.pull(self.private, 'ifnotpresent', RIGHT, 'a')
+        self.assert_access('a')
+        self.assert_no_access('b')
+        self.images = self.new()
+        self.assert_access('a')
+        self.assert_no_access('b')
+        self.images.pull(self.private, 'ifnotpresent', RIGHT, 'b')
+        self.assert_access('b')
+        self.assert_access('a')
+        self.assert_no_access('c')
+
+    def test_each_kind_of_pull_keeps_the_rights(self):
+        """A pull replaces the labels of the name that it pulls."""
+        for name in (self.private, self.pinned, self.private):
+            self.images.pull(name, 'always', RIGHT, 'a')
+            self.assert_access('a')
+            self.assert_no_access('b')
+        self.containerd.stop()
+        self.containerd.start()
+        self.assert_no_access('b')
+        self.assert_access('a')
+
+    def test_the_same_image_in_a_public_registry(self):
+        server = self.useFixture(registry.Registry())
+        public = server.push(self.archive, 'public:1')
+        self.images.pull(self.private, 'always', RIGHT, 'a')
+        found = self.images.pull(public, 'ifnotpresent', None, 'b')
+        self.assertEqual(self.images.resolve(self.private, 'a'), found['id'])
+        self.images.pull(public, 'never', None, 'c')
+        self.assert_no_access('b')
+        self.assert_access('a')
+
+    def test_removed_and_imported_by_the_operator(self):
+        image = self.images.pull(self.private, 'always', RIGHT, 'a')
+        self.images.delete(image['id'])
+        self.assert_no_access('b')
+        test_images.write(self.archive, self.private,
+                          test_images.busybox_entries(), command=['httpd'])
+        self.containerd.import_image(self.private, self.archive)
+        self.assertEqual(image['id'],
+                         self.images.resolve(self.private, 'b'))
+        # nor does a pull with credentials take it from others
+        self.images.pull(self.private, 'always', RIGHT, 'a')
+        self.images.resolve(self.private, 'b')

@@ -24,16 +24,17 @@ class TestAuth(base.DriverTestCase):
     def test_registry_object(self) -> None:
         self.assertEqual(
             {'server': 'https://r.example:5000', 'username': 'u',
-             'password': 'secret'},
+             'password': 'secret', 'shared': False},
             module.auth('r.example:5000/app', self.REGISTRY))
 
     def test_never_sent_to_another_registry(self) -> None:
         self.assertIsNone(module.auth('evil.example/app', self.REGISTRY))
 
-    def test_docker_hub_goes_by_another_name(self) -> None:
-        found = module.auth('docker.io/me/app', SimpleNamespace(
-            domain='docker.io', username='u', password='secret'))
-        self.assertEqual('https://registry-1.docker.io', found['server'])
+    def test_docker_hub_goes_by_other_names(self) -> None:
+        for domain in ('docker.io', 'index.docker.io'):
+            found = module.auth(f'{domain}/me/app', SimpleNamespace(
+                domain=domain, username='u', password='secret'))
+            self.assertEqual('https://registry-1.docker.io', found['server'])
 
     def test_anonymous(self) -> None:
         self.assertIsNone(module.auth('r.example/app', None))
@@ -44,7 +45,8 @@ class TestAuth(base.DriverTestCase):
         self.config('docker', default_registry='r.example',
                     default_registry_username='op',
                     default_registry_password='secret')
-        self.assertEqual('op', module.auth('r.example/app', None)['username'])
+        found = module.auth('r.example/app', None)
+        self.assertEqual(('op', True), (found['username'], found['shared']))
         self.assertIsNone(module.auth('docker.io/app', None))
 
 
@@ -56,6 +58,17 @@ class TestImages(base.DriverTestCase):
         self.assertEqual(('docker', None), (image['driver'], image['path']))
         self.assertEqual(('pull_image', base.HOST, 'r.example/app:1',
                           'ifnotpresent', None), self.api.calls[-1])
+
+    def test_the_owner_of_the_credentials_asks(self) -> None:
+        """An administrator may rebuild a container of another project."""
+        registry = SimpleNamespace(domain='r.example', username='u',
+                                   password='secret', project_id='owner')
+        module.pull(self.context, base.HOST, 'r.example/app', '1', 'always',
+                    'docker', registry)
+        self.assertEqual('owner', self.api.pulled_for)
+        module.pull(self.context, base.HOST, 'r.example/app', '1', 'always',
+                    'docker', None)
+        self.assertEqual('p1', self.api.pulled_for)
 
     def test_inspect(self) -> None:
         found = module.inspect(None, base.HOST, 'r.example/app:1')

@@ -78,7 +78,7 @@ class Case(base.TestCase):
         native_ = native.NativeClient(fake.conf, client.channel)
         self.pods = lifecycle.Pods(
             fake.conf, client, native_, self.node,
-            store.Images(client),
+            store.Images(fake.conf, client, native_),
             plugging.Network(fake.conf, client), self.recorder)
 
     def pod(self, count=1, **fields):

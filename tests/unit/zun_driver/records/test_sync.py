@@ -109,6 +109,18 @@ class TestSync(base.DriverTestCase):
         self.assertEqual(record.uuid, call.args[1].uuid)
         self.assertTrue(call.kwargs['run'])
 
+    def test_auto_heal_in_the_project_of_each_container(self) -> None:
+        """The rebuilds begin after the sync."""
+        self.context.is_admin = self.context.all_projects = True
+        records = [self.run_container(auto_heal=True, project_id=project)
+                   for project in ('p1', 'p2')]
+        self.api.pods.clear()
+        self.sync(*records)
+        self.assertEqual({record.uuid: record.project_id
+                          for record in records}, {
+            call.args[1].uuid: call.args[0].project_id
+            for call in self.manager.container_rebuild.call_args_list})
+
     def test_auto_heal_does_not_disturb_a_task(self) -> None:
         record = self.run_container(auto_heal=True)
         record.task_state = 'container_rebuilding'
