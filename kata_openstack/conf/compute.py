@@ -23,6 +23,16 @@ OPTS = [
         help='Allow privileged containers. Such a container has full control '
              'over the guest kernel of its sandbox, but no access to the '
              'devices of the host.'),
+    cfg.ListOpt(
+        'allowed_registries',
+        default=[],
+        sample_default='docker.io/library,registry.example:5000',
+        help='Registries, or paths in registries, whose images the node '
+             'takes, as a list of REGISTRY[:PORT][/PATH]. An image of any '
+             'other registry is refused by its name; the node opens no '
+             'connection to that registry. An empty list allows all: users '
+             'can then make the node connect to any host and port that it '
+             'can reach.'),
     cfg.IntOpt(
         'max_log_size_mib',
         default=4, min=1, max=64,

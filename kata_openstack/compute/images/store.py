@@ -22,6 +22,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import pull_error
+from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
 from kata_openstack import exception
 from kata_openstack import image_names
@@ -40,7 +41,10 @@ class Images:
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient) -> None:
+        """:raises InvalidInput: for [compute] allowed_registries"""
         self._client = client
+        self._registries = registries.AllowedRegistries(
+            conf.compute.allowed_registries)
         self._rights = rights.Rights(client, native_,
                                      conf.containerd.pull_timeout)
         self._lock = threading.Lock()
@@ -58,14 +62,14 @@ class Images:
             <kata_openstack.compute.rpcapi.ComputeAPI.pull_image>`
         :param project: the project that asks
         :returns: see :meth:`inspect`
-        :raises InvalidInput: if it is not a name
+        :raises InvalidInput: not a name, or its registry is not allowed
         :raises ImageNotFound: also if the policy is 'never' and this node
             does not have the image, or the project has no right to it
         :raises RegistryUnreachable: name, route or TLS
         :raises RegistryDenied: credentials missing or wrong
         :raises ImagePullFailed: anything else
         """
-        name = image_names.parse(reference)
+        name = self._parse(reference)
         if policy not in POLICIES:
             raise exception.InvalidInput(
                 field='image_pull_policy', value=policy,
@@ -91,6 +95,12 @@ class Images:
             self._rights.open(name.repository, image_id)
         # by its ID: another pull may have moved the tag meanwhile
         return _details(self._status(image_id, name), name)
+
+    def _parse(self, reference: str) -> image_names.Name:
+        """:raises InvalidInput: not a name, or its registry is not allowed"""
+        name = image_names.parse(reference)
+        self._registries.check(name)
+        return name
 
     def _join(self, key: Any, work: Callable[[], str]) -> str:
         """Run ``work``, or wait for the thread that already runs it."""
@@ -150,10 +160,10 @@ class Images:
     def resolve(self, reference: str, project: str | None) -> str:
         """Return the ID of an image that the project may use.
 
-        :raises InvalidInput: if it is not a name
+        :raises InvalidInput: not a name, or its registry is not allowed
         :raises ImageNotFound: not on this node, or no right to it
         """
-        return self._find(image_names.parse(reference), project).image.id
+        return self._find(self._parse(reference), project).image.id
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """Return the details of an image of this node, for an operator.

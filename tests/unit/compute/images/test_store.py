@@ -191,6 +191,20 @@ class RightsTest(Case):
         self.images.resolve(NAME, 'b')
 
 
+class AllowedRegistriesTest(Case):
+
+    def test_refused_before_anything_is_dialled(self):
+        self.conf.set_override('allowed_registries', ['r.test'], 'compute')
+        self.images = self.new()
+        for policy in store.POLICIES:
+            self.assertRaises(exception.InvalidInput, self.images.pull, HERE,
+                              policy, None, 'a')
+        self.assertRaises(exception.InvalidInput, self.images.resolve, HERE,
+                          'a')
+        self.assertEqual([], self.state.calls)
+        self.images.pull(NAME, 'always', None, 'a')
+
+
 class JoinTest(Case):
     """Pulls of one image at the same time."""
 
