@@ -16,7 +16,6 @@ from typing import Any
 
 from oslo_log import log as logging
 from zun.common import consts
-from zun.common import utils as zun_utils
 import zun.conf
 from zun.container import driver
 
@@ -104,8 +103,8 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         :returns: its full reference, and its details as the node reports
             them.
         """
-        repo, tag = zun_utils.parse_image_name(
-            record.image, record.image_driver, registry=record.registry)
+        repo, tag = images.parse_image_name(
+            record.image, record.image_driver, record.registry)
         pulled = images.pull(context, self._host(capsule), repo, tag,
                              record.image_pull_policy, record.image_driver,
                              record.registry)

@@ -67,6 +67,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     def __init__(self) -> None:
         super().__init__()
+        images.replace_zuns_parser()
         self._execs: collections.OrderedDict[str, _Exec] = (
             collections.OrderedDict())
         self._sweeper = placement.Sweeper()

@@ -20,6 +20,7 @@ import threading
 import fixtures
 from tests.functional import containerd
 from tests.functional import images as test_images
+from tests.functional import kata
 from tests.functional import registry
 from tests.unit import base
 
@@ -222,3 +223,23 @@ class RightsTest(Case):
         # nor does a pull with credentials take it from others
         self.images.pull(self.private, 'always', RIGHT, 'a')
         self.images.resolve(self.private, 'b')
+
+
+class PodTest(base.TestCase):
+
+    def test_run_by_digest(self):
+        node = self.useFixture(kata.Node())
+        server = self.useFixture(registry.Registry())
+        archive = pathlib.Path(self.useFixture(fixtures.TempDir()).join('a'))
+        digests = []
+        for number in ('first', 'second'):
+            test_images.write(archive, 'x:1', [
+                *test_images.busybox_entries(),
+                ('etc/version', number.encode(), 0o644)], command=['sh'])
+            reference = server.push(archive, 'pin:1')
+            digests.append(server.digest)
+        name = f'{server.address}/pin@{digests[0]}'
+        node.call('pull_image', reference, 'always')
+        node.call('pull_image', name, 'always')
+        pod = node.run(container={'image': name})
+        self.assertEqual('first', node.execute(pod, 'cat', '/etc/version'))

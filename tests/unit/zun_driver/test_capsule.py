@@ -71,6 +71,26 @@ class TestCapsule(base.DriverTestCase):
             self.assertEqual('c0' + member.uuid, member.container_id)
             self.assertEqual(base.HOST, member.host)
 
+    def test_digest(self) -> None:
+        capsule = self.capsule(count=1)
+        (member,) = capsule.containers
+        member.image = f'r.example/pin:1@sha256:{"1" * 64}'
+        self.create(capsule)
+        name = f'r.example/pin@sha256:{"1" * 64}'
+        self.assertEqual(
+            ([name], [name]),
+            ([call[2] for call in self.api.calls
+              if call[0] == 'pull_image'],
+             [c.image for c in self.api.requests[capsule.uuid].containers]))
+
+    def test_a_malformed_digest_leaves_nothing(self) -> None:
+        capsule = self.capsule(count=1)
+        (member,) = capsule.containers
+        member.image = 'r.example/pin@sha256:12'
+        self.assertRaises(zun_exc.Invalid, self.create, capsule)
+        self.assertIn('its digest is not', member.status_reason)
+        self.assertEqual([], self.api.calls)
+
     def test_annotation_chooses_the_runtime(self) -> None:
         capsule = self.capsule(
             annotations={'kata-openstack.io/runtime': 'kata-clh'})

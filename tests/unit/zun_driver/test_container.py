@@ -200,6 +200,85 @@ class TestCreate(ContainerTestCase):
         self.assertIn('Push the image to a registry', str(raised))
 
 
+class TestImageName(ContainerTestCase):
+    """The name of the image on its way through Zun's own manager."""
+
+    DIGEST = f'sha256:{"1" * 64}'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.manager = manager.Manager.__new__(manager.Manager)
+        self.manager.driver = self.driver
+
+    def create_by_manager(self, image, **values):
+        record = self.container(image=image, **values)
+        return record, self.manager._do_container_create_base(
+            self.context, record, self.requested(), {})
+
+    def asked(self):
+        """The names by which the node was asked to pull and to create."""
+        return ([call[2] for call in self.api.calls
+                 if call[0] == 'pull_image'],
+                [pod.containers[0].image
+                 for pod in self.api.requests.values()])
+
+    def test_digest(self) -> None:
+        for image in (f'r.example/pin@{self.DIGEST}',
+                      f'r.example/pin:1@{self.DIGEST}'):
+            self.api.calls.clear()
+            self.api.requests.clear()
+            record, _ = self.create_by_manager(image)
+            name = f'r.example/pin@{self.DIGEST}'
+            self.assertEqual(([name], [name]), self.asked())
+            self.driver.start(self.context, self.reload(record))
+
+    def test_tag(self) -> None:
+        for image, name in (('r.example/a', 'r.example/a:latest'),
+                            ('r.example/a:2', 'r.example/a:2')):
+            self.api.calls.clear()
+            self.api.requests.clear()
+            self.create_by_manager(image)
+            self.assertEqual(([name], [name]), self.asked())
+
+    def test_the_registry_is_added(self) -> None:
+        self.config('docker', default_registry='r.example:5000')
+        self.create_by_manager(f'pin@{self.DIGEST}')
+        name = f'r.example:5000/pin@{self.DIGEST}'
+        self.assertEqual(([name], [name]), self.asked())
+
+    def test_rebuild(self) -> None:
+        record = self.run_container()
+        record.image = f'r.example/pin@{self.DIGEST}'
+        (port,) = self.neutron.ports
+        self.manager._get_network_info = lambda *_: self.requested(port=port)
+        with mock.patch('zun.common.utils.FinishAction'), mock.patch(
+                'zun.common.utils.EventReporter'):
+            self.manager._do_container_rebuild(self.context, record, False)
+        self.assertEqual(f'r.example/pin@{self.DIGEST}', self.api.requests[
+            record.uuid].containers[0].image)
+
+    def test_invalid_names_are_refused_with_a_reason(self) -> None:
+        """Zun's parser would leave the first ones in Creating.
+
+        The last one would keep it busy for months.
+        """
+        for image, words in (
+                ('r.example/pin@sha256:12', 'its digest is not'),
+                (f'r.example/pin@sha512:{"1" * 128}', 'its digest is not'),
+                ('Upper/case', 'not a valid image reference'),
+                (self.DIGEST, 'the ID of an image'),
+                ('a' * 100 + '!', 'not a valid image reference')):
+            record = self.container(image=image)
+            self.assertRaises(
+                zun_exc.Invalid, self.manager._do_container_create_base,
+                self.context, record, self.requested(), {})
+            saved = self.reload(record)
+            self.assertEqual('Error', saved.status)
+            self.assertIn(words, saved.status_reason)
+        self.assertEqual([], self.api.calls)
+        self.assertEqual({}, self.neutron.ports)
+
+
 class TestLife(ContainerTestCase):
 
     def test_run(self) -> None:

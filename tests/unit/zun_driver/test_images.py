@@ -50,6 +50,30 @@ class TestAuth(base.DriverTestCase):
         self.assertIsNone(module.auth('docker.io/app', None))
 
 
+class TestParse(base.DriverTestCase):
+
+    DIGEST = f'sha256:{"1" * 64}'
+
+    def test_table(self) -> None:
+        registry = SimpleNamespace(domain='r.example:5000')
+        for image, name in (
+                ('app', 'r.example:5000/app:latest'),
+                ('a/app:1', 'r.example:5000/a/app:1'),
+                ('other.example/app:1', 'other.example/app:1'),
+                (f'app@{self.DIGEST}', f'r.example:5000/app@{self.DIGEST}'),
+                (f'app:1@{self.DIGEST}', f'r.example:5000/app@{self.DIGEST}'),
+                ('[2001:db8::1]/app', '[2001:db8::1]/app'),
+                ('not valid', 'not valid')):
+            self.assertEqual(name, module.name(*module.parse_image_name(
+                image, 'docker', registry)))
+        self.assertEqual('app:latest',
+                         module.name(*module.parse_image_name('app')))
+
+    def test_glance(self) -> None:
+        self.assertEqual(('app', ''), module.parse_image_name(
+            f'app@{self.DIGEST}', 'glance'))
+
+
 class TestImages(base.DriverTestCase):
 
     def test_pull(self) -> None:
