@@ -52,14 +52,18 @@ require_place() {
     rm -f "$probe"
 }
 
-# packages PROFILE...: print the Debian packages that bindep.txt lists for
-# all and for these profiles, one a line.
+# packages PROFILE...: print the packages that bindep.txt lists for this
+# distribution, for all and for these profiles, one a line.
 packages() {
-    awk -v wanted=" $* " '/^[a-z0-9].*platform:dpkg/ {
+    local codename
+    codename=$(. /etc/os-release && echo "$ID-${VERSION_CODENAME:-}")
+    awk -v wanted=" platform:dpkg platform:$codename $* " '/^[a-z0-9]/ {
         gsub(/[][]/, "")
-        for (i = 2; i <= NF; i++)
-            if ($i !~ /^platform:/ && !index(wanted, " " $i " "))
+        for (i = 2; i <= NF; i++) {
+            not = sub(/^!/, "", $i)
+            if (!index(wanted, " " $i " ") != not)
                 next
+        }
         print $1
     }' "$REPOSITORY/bindep.txt"
 }
@@ -79,7 +83,7 @@ install_packages() {
     local missing log=$1 policy=/usr/sbin/policy-rc.d
     shift
     command -v apt-get >/dev/null ||
-        die "apt-get is missing: this needs Debian 12 or a relative of it." \
+        die "apt-get is missing: this needs Debian 12 or 13." \
             "bindep.txt lists the packages."
     mapfile -t missing < <(missing_packages "$@")
     [[ ${#missing[@]} -gt 0 ]] || return 0

@@ -19,14 +19,16 @@ GROUP = cfg.OptGroup('embedded', title='Embedded runtime')
 OPTS = [
     cfg.StrOpt(
         'qemu_path',
-        default='/usr/bin/qemu-system-x86_64',
-        help='Path of the QEMU program (Debian package: qemu-system-x86).'),
+        default='',
+        help='Path of the QEMU program. Empty: search PATH for '
+             'qemu-system-x86_64, which is in the package qemu-system-x86 '
+             'of Debian and Ubuntu.'),
     cfg.StrOpt(
         'virtiofsd_path',
-        default='/usr/lib/qemu/virtiofsd',
-        help='Path of the virtiofsd program. Debian 12: the default, from the '
-             'package qemu-system-common. Debian 13: /usr/libexec/virtiofsd, '
-             'from the package virtiofsd.'),
+        default='',
+        help='Path of the virtiofsd program. Empty: search PATH, '
+             '/usr/libexec and /usr/lib/qemu. It is in the package virtiofsd; '
+             'in Debian 12, in qemu-system-common.'),
     cfg.StrOpt(
         'kernel_package',
         default='',

@@ -114,12 +114,8 @@ class Node:
 
         :param measure: also measure KVM again instead of using the cache.
         """
-        embedded = self._conf.embedded
         self._host = probe.probe(
-            host_roots.Roots(
-                kata=pathlib.Path(self._conf.kata.kata_root),
-                qemu=pathlib.Path(embedded.qemu_path),
-                virtiofsd=pathlib.Path(embedded.virtiofsd_path)),
+            host_roots.Roots.configured(self._conf),
             cache=pathlib.Path(self._conf.run_path) / 'kvm.json',
             refresh=measure, containerd_client=self._containerd,
             metadata=(instance.ask_metadata

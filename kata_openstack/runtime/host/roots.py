@@ -18,6 +18,9 @@ import errno
 import os
 import pathlib
 import shutil
+from typing import Self
+
+from oslo_config import cfg
 
 # Errors that mean "it does not exist". Any other error is reported.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
@@ -35,16 +38,19 @@ class Roots:
     """The folders and programs that the checks read.
 
     ``path`` is searched for programs, in the form of the environment
-    variable PATH. ``qemu`` and ``virtiofsd`` are the paths that the operator
-    configured; if unset, the programs are searched for. ``statvfs`` returns
-    the size of a file system. ``unreadable`` collects one line for each file
-    that exists but cannot be read.
+    variable PATH, before folders below ``usr``. ``qemu`` and ``virtiofsd``
+    are the paths that the operator configured; if unset, the programs are
+    searched for. ``statvfs`` returns the size of a file system.
+    ``unreadable`` collects one line for each file that exists but cannot be
+    read.
     """
 
     proc: pathlib.Path = pathlib.Path('/proc')
     sys: pathlib.Path = pathlib.Path('/sys')
     dev: pathlib.Path = pathlib.Path('/dev')
     run: pathlib.Path = pathlib.Path('/run')
+    etc: pathlib.Path = pathlib.Path('/etc')
+    usr: pathlib.Path = pathlib.Path('/usr')
     kata: pathlib.Path = pathlib.Path('/opt/kata')
     qemu: pathlib.Path | None = None
     virtiofsd: pathlib.Path | None = None
@@ -53,12 +59,21 @@ class Roots:
     unreadable: list[str] = dataclasses.field(
         default_factory=list, compare=False, repr=False)
 
+    @classmethod
+    def configured(cls, conf: cfg.ConfigOpts) -> Self:
+        """Return the roots of this host, with the paths that are options."""
+        def optional(path: str) -> pathlib.Path | None:
+            return pathlib.Path(path) if path else None
+        return cls(kata=pathlib.Path(conf.kata.kata_root),
+                   qemu=optional(conf.embedded.qemu_path),
+                   virtiofsd=optional(conf.embedded.virtiofsd_path))
+
     def program(self, *names: str) -> pathlib.Path | None:
         """Return the path of the first program that is installed."""
         for name in names:
             found = shutil.which(name, path=self.path)
             if found:
-                return pathlib.Path(found)
+                return pathlib.Path(found).absolute()
         return None
 
     def read(self, path: pathlib.Path) -> str:

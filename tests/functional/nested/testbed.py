@@ -42,11 +42,13 @@ import unittest
 
 from kata_openstack.runtime.embedded.image import cpio
 from kata_openstack.runtime.embedded.image import kernel as guest_kernel
+from kata_openstack.runtime.host.checks import programs
+from kata_openstack.runtime.host import roots
 
 STATE = pathlib.Path(os.environ.get(
     'KATA_TEST_STATE', '/var/tmp/kata-openstack-test')) / 'testbed'
 BUSYBOX = pathlib.Path('/bin/busybox')
-VIRTIOFSD = pathlib.Path('/usr/lib/qemu/virtiofsd')
+VIRTIOFSD = programs.virtiofsd(roots.Roots()).path
 LOG_TAIL = 4000
 # An L1 that uses less than this share of one CPU for so long waits for
 # something that will not come.
@@ -139,8 +141,9 @@ def skip_unless_possible() -> None:
     """:raises unittest.SkipTest: if something for an L1 is missing."""
     if os.geteuid() != 0:
         raise unittest.SkipTest('virtiofsd needs root')
-    for program in ('qemu-system-x86_64', VIRTIOFSD, BUSYBOX):
-        if shutil.which(program) is None:
+    for program, path in (('qemu-system-x86_64', 'qemu-system-x86_64'),
+                          ('virtiofsd', VIRTIOFSD), (BUSYBOX, BUSYBOX)):
+        if path is None or shutil.which(path) is None:
             raise unittest.SkipTest(f'{program} is not installed')
 
 

@@ -14,11 +14,17 @@
 
 import itertools
 
+from oslo_config import cfg
+
+from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack import needs as pod_needs
 from kata_openstack.runtime.hypervisors import loader
+from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
 from tests.unit import base
+from tests.unit.runtime.host import hosts
+from tests.unit.runtime.host import library
 
 # Columns in this order; x: the handler offers the need.
 COLUMNS = (
@@ -105,3 +111,19 @@ class TestMatrix(base.TestCase):
                 'kata', [need], first).handler)
         self.assertEqual('kata-fc', selection.choose(
             'kata', ['block-volume'], first).handler)
+
+    def test_the_packages_of_each_distribution_suffice(self):
+        conf = cfg.ConfigOpts()
+        opts.register_opts(conf)
+        conf([], default_config_files=[])
+        for name, known in library.DISTRIBUTIONS.items():
+            here = node.Node(
+                conf, host=hosts.recorded(self, **known.host).probe())
+            for at, need in enumerate(COLUMNS):
+                with self.subTest(f'{name}: {need}'):
+                    if MATRIX['kata-embedded'][at] == 'x':
+                        self.assertEqual('kata-embedded', here.choose(
+                            'kata', [need]).handler)
+                    else:
+                        self.assertRaises(exception.NoHandler, here.choose,
+                                          'kata', [need])

@@ -18,6 +18,7 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
+from kata_openstack.runtime.host import roots
 from kata_openstack.runtime.hypervisors import upstream
 from kata_openstack.runtime import node
 from tests.unit import base
@@ -39,6 +40,38 @@ class NodeTestCase(base.TestCase):
         self.config.config(group='kata', allow_emulation=emulation)
         return node.Node(self.conf,
                          host=hosts.recorded(self, **kwargs).probe())
+
+
+class TestPrograms(NodeTestCase):
+    def host(self, record):
+        """Probe a recorded host as this one, with the options' paths."""
+        configured = roots.Roots.configured(self.conf)
+        with mock.patch.object(roots.Roots, 'configured', lambda conf:
+                               dataclasses.replace(
+                                   record.roots, qemu=configured.qemu,
+                                   virtiofsd=configured.virtiofsd)):
+            return node.Node(self.conf).host
+
+    def test_without_options_they_are_searched_for(self):
+        record = hosts.recorded(self, programs=(
+            'qemu-system-x86_64', 'usr/libexec/virtiofsd'))
+        self.config.config(run_path=str(record.root))
+        host = self.host(record)
+        self.assertEqual(record.root / 'bin/qemu-system-x86_64',
+                         host.qemu.path)
+        self.assertEqual(record.root / 'usr/libexec/virtiofsd',
+                         host.virtiofsd.path)
+
+    def test_the_paths_of_the_options_count(self):
+        record = hosts.recorded(self, programs=(
+            'qemu-system-x86_64', 'mine/virtiofsd'))
+        self.config.config(run_path=str(record.root))
+        self.config.config(
+            group='embedded', qemu_path=str(record.root / 'mine/qemu'),
+            virtiofsd_path=str(record.root / 'mine/virtiofsd'))
+        host = self.host(record)
+        self.assertIsNone(host.qemu.path)
+        self.assertEqual(record.root / 'mine/virtiofsd', host.virtiofsd.path)
 
 
 class TestHandlers(NodeTestCase):

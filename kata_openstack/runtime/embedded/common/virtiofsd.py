@@ -12,8 +12,8 @@
 
 """The two programs that are named virtiofsd, with different options.
 
-QEMU had one of its own, in C, up to release 7.2 (Debian 12). Later releases
-of the distributions package the one in Rust, with versions of its own.
+QEMU had one of its own, in C, up to release 7.2, which Debian 12 has. Debian
+13 and Ubuntu 24.04 have the one in Rust, which has versions of its own.
 """
 
 import os

@@ -20,12 +20,20 @@ class ToolMissing(exception.KataError):
     remedy_fmt = 'Install it: apt-get install %(package)s'
 
 
+class ProgramMissing(exception.KataError):
+    """QEMU or virtiofsd is not where it should be."""
+
+    msg_fmt = '%(why)s.'
+    remedy_fmt = '%(remedy)s'
+
+
 class KernelMissing(exception.KataError):
     """The embedded runtime has no guest kernel."""
 
     msg_fmt = 'No usable kernel package for the guest: %(why)s.'
     remedy_fmt = ('Run apt-get update, or set [embedded] kernel_package to a '
-                  'linux-image-*-cloud-*.deb file.')
+                  'linux-image-*-cloud-*.deb file of Debian. Other '
+                  'distributions, such as Ubuntu, have no such package.')
 
 
 class GuestImageFailed(exception.KataError):

@@ -32,6 +32,8 @@ from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm.templates import make_template
 from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import vm_memory
+from kata_openstack.runtime.host.checks import programs
+from kata_openstack.runtime.host import roots as host_roots
 from kata_openstack.runtime import pod_memory
 
 _NEEDED_MIB = 256  # the smallest VM
@@ -44,15 +46,12 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
     :param accelerator: 'kvm' or 'tcg'.
     :param progress: called with a short description of each step.
     :returns: the path for ConfigPath of containerd's handler.
-    :raises ToolMissing, KernelMissing, GuestImageFailed, NoSpace,
-        TemplateFailed:
+    :raises ProgramMissing, ToolMissing, KernelMissing, GuestImageFailed,
+        NoSpace, TemplateFailed:
     """
     opts.register_opts(conf, 'DEFAULT', 'embedded', 'kata')
     group = conf.embedded
-    for tool, package in ((group.qemu_path, 'qemu-system-x86'),
-                          (group.virtiofsd_path, 'qemu-system-common')):
-        if not os.access(tool, os.X_OK):
-            raise errors.ToolMissing(tool=tool, package=package)
+    qemu, virtiofsd = _programs(conf)
     state = pathlib.Path(conf.state_path).absolute() / 'embedded'
     state.mkdir(parents=True, exist_ok=True)
     # no other user may take the lock, or read which VMs there are
@@ -75,7 +74,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
         accelerator=accelerator,
         run_path=str(pathlib.Path(conf.run_path).absolute() / 'embedded'),
         state_path=str(state),
-        qemu=group.qemu_path, virtiofsd=group.virtiofsd_path,
+        qemu=qemu, virtiofsd=virtiofsd,
         kernel=str(kernel.image), initrd=str(initrd),
         kernel_release=kernel.release, image_key=key,
         default_memory_mib=group.default_memory_mib,
@@ -91,6 +90,21 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
     _make_template(wanted, progress)
     wanted.save(str(path))
     return path
+
+
+def _programs(conf: cfg.ConfigOpts) -> list[str]:
+    """Return the paths of QEMU and virtiofsd, as the host check finds them.
+
+    :raises ProgramMissing:
+    """
+    roots = host_roots.Roots.configured(conf)
+    found = (programs.qemu(roots, platform.machine()),
+             programs.virtiofsd(roots))
+    for program in found:
+        if program.path is None:
+            raise errors.ProgramMissing(why=program.reason,
+                                        remedy=program.remedy)
+    return [str(program.path) for program in found]
 
 
 def _forget_former_memory(path: pathlib.Path) -> None:

@@ -14,7 +14,7 @@
 
 from collections.abc import Sequence
 import dataclasses
-import pathlib
+import re
 
 from kata_openstack.runtime.host import facts
 from kata_openstack.runtime.host import roots as host_roots
@@ -25,21 +25,31 @@ _QEMU_PACKAGES = {'x86_64': 'qemu-system-x86', 'aarch64': 'qemu-system-arm',
                   's390x': 'qemu-system-misc', 'ppc64le': 'qemu-system-ppc'}
 _QEMU_NAMES = {'ppc64le': 'ppc64'}
 
+# The folders of virtiofsd below /usr, which are not in PATH. The second one
+# is QEMU's; the one in Rust is in the first and, in Debian, a link in both.
+_VIRTIOFSD_FOLDERS = ('libexec', 'lib/qemu')
+# The last releases whose QEMU, older than 8.0, has a virtiofsd of its own.
+_LAST_OF_QEMU = {'debian': 12.0, 'ubuntu': 23.04}
 
-# Debian 12 has virtiofsd in QEMU's folder, later releases in /usr/libexec.
-# Neither is in PATH.
-_VIRTIOFSD = ('/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd')
 
+def _program(roots: host_roots.Roots, name: str, option: str,
+             folders: Sequence[str], remedy: str) -> facts.Program:
+    """Find a program.
 
-def _program(roots: host_roots.Roots, name: str,
-             configured: pathlib.Path | None, others: tuple[str, ...],
-             remedy: str) -> facts.Program:
+    :param option: the option, and the field of ``roots``, with its path;
+        without that, PATH and then ``folders`` below /usr are searched.
+    """
+    configured = getattr(roots, option)
     if configured:
         path = roots.program(str(configured))
         missing = f'{configured} does not exist or is not executable'
+        remedy = (f'Correct [embedded] {option}_path, or remove the option: '
+                  'then the program is searched for.')
     else:
-        path = roots.program(name, *others)
-        missing = f'{name} is not installed'
+        places = [roots.usr / folder for folder in folders]
+        path = roots.program(name, *(str(place / name) for place in places))
+        missing = f'{name} is not installed: it is not in ' + ', '.join(
+            ('PATH', *map(str, places)))
     return facts.Program(
         name=name, path=path,
         reason=f'{path} is installed' if path else missing,
@@ -50,16 +60,27 @@ def qemu(roots: host_roots.Roots, architecture: str) -> facts.Program:
     """Find QEMU's system emulator for this architecture."""
     name = f'qemu-system-{_QEMU_NAMES.get(architecture, architecture)}'
     package = _QEMU_PACKAGES.get(architecture, 'qemu-system')
-    return _program(roots, name, roots.qemu, (),
-                    f'Install it (apt-get install {package}) and check that '
-                    '[embedded] qemu_path is its path.')
+    return _program(roots, name, 'qemu', (),
+                    f'Install it: apt-get install {package}')
 
 
 def virtiofsd(roots: host_roots.Roots) -> facts.Program:
-    return _program(roots, 'virtiofsd', roots.virtiofsd, _VIRTIOFSD,
-                    'Install it (apt-get install virtiofsd; on Debian 12: '
-                    'qemu-system-common) and check that [embedded] '
-                    'virtiofsd_path is its path.')
+    return _program(roots, 'virtiofsd', 'virtiofsd', _VIRTIOFSD_FOLDERS,
+                    f'Install it: apt-get install {_virtiofsd_package(roots)}')
+
+
+def _virtiofsd_package(roots: host_roots.Roots) -> str:
+    text = (roots.read(roots.etc / 'os-release')
+            or roots.read(roots.usr / 'lib/os-release'))
+    told = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    last = _LAST_OF_QEMU.get(told.get('ID', ''))
+    if last is None:
+        return ('virtiofsd, or qemu-system-common where QEMU is older than '
+                '8.0')
+    version = told.get('VERSION_ID', '')
+    # Debian's testing and unstable have no version
+    old = re.fullmatch(r'\d+(\.\d+)?', version) and float(version) <= last
+    return 'qemu-system-common' if old else 'virtiofsd'
 
 
 def with_versions(found: Sequence[facts.Program], known: versions.Known,

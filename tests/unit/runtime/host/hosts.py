@@ -70,7 +70,7 @@ class RecordedHost:
 
     :param measured: the answer of the test guest on this host.
     :param devices: device nodes (plain files here) below /dev.
-    :param programs: programs in PATH.
+    :param programs: programs in PATH, and others with their folder.
     :param kata: files below the root of Kata. Configuration files get
         upstream's settings, and the files that they name are created.
     :param shm_mib: size of /dev/shm; None if it does not exist.
@@ -107,7 +107,8 @@ class RecordedHost:
         for node in devices:
             self._write(f'dev/{node}')
         for name in programs:
-            self._write(f'bin/{name}').chmod(0o755)
+            path = name if '/' in name else f'bin/{name}'
+            self._write(path).chmod(0o755)
         for name in kata:
             self._write(f'kata/{name}')
             if name.endswith('.toml'):
@@ -164,9 +165,8 @@ class RecordedHost:
         root = self.root
         return host_roots.Roots(
             proc=root / 'proc', sys=root / 'sys', dev=root / 'dev',
-            kata=root / 'kata', qemu=self.qemu,
-            virtiofsd=root / 'bin/virtiofsd',
-            run=root / 'run', path=str(root / 'bin'),
+            kata=root / 'kata', qemu=self.qemu, run=root / 'run',
+            etc=root / 'etc', usr=root / 'usr', path=str(root / 'bin'),
             statvfs=self.statvfs)
 
     def statvfs(self, path: pathlib.Path) -> os.statvfs_result:

@@ -13,9 +13,10 @@
 """Recorded hosts, and the handlers that are usable on each.
 
 All programs are installed on all hosts (QEMU, virtiofsd, each handler of
-upstream Kata), so that the verdicts depend on the host only. ``usable`` names
-the usable handlers without ``kata-``; ``against`` has parts of the reason
-against some of the others.
+upstream Kata), so that the verdicts depend on the host only. The hosts in
+DISTRIBUTIONS have what the packages of a distribution install, and no upstream
+Kata. ``usable`` names the usable handlers without ``kata-``; ``against`` has
+parts of the reason against some of the others.
 """
 
 import dataclasses
@@ -66,7 +67,39 @@ class Known:
     against: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+def distribution(virtiofsd: str, **release: str) -> Known:
+    """A host with KVM and the packages of bindep.txt.
+
+    :param virtiofsd: the path that virtiofsd's package has.
+    :param release: lines of /etc/os-release.
+    """
+    return Known(
+        host={'flags': 'lm vmx ept vpid', 'devices': ALL_DEVICES, 'kata': (),
+              'programs': ('qemu-system-x86_64', virtiofsd),
+              'files': {**module('kvm_intel', nested='Y', ept='Y'),
+                        'etc/os-release': ''.join(
+                            f'{name}={text}\n'
+                            for name, text in release.items())}},
+        kvm='hardware', usable={'embedded'})
+
+
+# Debian's were read on such hosts; Ubuntu's file list is from the web page of
+# its package, and its os-release from a report in public.
+DISTRIBUTIONS = {
+    'debian-12': distribution(
+        'usr/lib/qemu/virtiofsd', PRETTY_NAME='"Debian GNU/Linux 12"',
+        VERSION_ID='"12"', VERSION_CODENAME='bookworm', ID='debian'),
+    'debian-13': distribution(
+        'usr/libexec/virtiofsd', PRETTY_NAME='"Debian GNU/Linux 13"',
+        VERSION_ID='"13"', VERSION_CODENAME='trixie', ID='debian'),
+    'ubuntu-24.04': distribution(
+        'usr/libexec/virtiofsd', PRETTY_NAME='"Ubuntu 24.04.1 LTS"',
+        VERSION_ID='"24.04"', VERSION_CODENAME='noble', ID='ubuntu',
+        ID_LIKE='debian'),
+}
+
 HOSTS = {
+    **DISTRIBUTIONS,
     'bare-metal-intel': Known(
         host={'flags': 'lm vmx ept vpid', 'devices': (
             *ALL_DEVICES, 'vfio/vfio'),

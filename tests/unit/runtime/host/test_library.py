@@ -74,6 +74,22 @@ class TestLibrary(base.TestCase):
                 self.assertIn(words, ' '.join(
                     f.remedy for f in self.host(name).findings()))
 
+    def test_each_distribution_has_its_own_package_of_virtiofsd(self):
+        self.assertEqual(
+            {'debian-12': ('usr/lib/qemu/virtiofsd', 'qemu-system-common'),
+             'debian-13': ('usr/libexec/virtiofsd', 'virtiofsd'),
+             'ubuntu-24.04': ('usr/libexec/virtiofsd', 'virtiofsd')},
+            {name: self.virtiofsd(name) for name in library.DISTRIBUTIONS})
+
+    def virtiofsd(self, name):
+        """Where it is found, and the package to install if it is not."""
+        record = hosts.recorded(self, **library.HOSTS[name].host)
+        path = record.probe().virtiofsd.path
+        path.unlink()
+        remedy = record.probe().virtiofsd.remedy
+        return (str(path.relative_to(record.root)),
+                remedy.removeprefix('Install it: apt-get install '))
+
     def test_a_nova_instance_with_nesting_needs_nothing(self):
         self.assertEqual('', self.host('nested-with-ept').instance.remedy)
 

@@ -185,9 +185,34 @@ class TestHost(base.TestCase):
         record.qemu = record.root / 'bin/virtiofsd'  # any program
         self.assertEqual(record.qemu, record.probe().qemu.path)
 
+        self.assertEqual('', record.probe().qemu.remedy)
+
+    def test_the_remedy_for_a_wrong_path_is_the_option(self):
+        record = hosts.recorded(self, **hosts.QEMU)
+        record.qemu = record.root / 'bin/my-qemu'
+        remedy = record.probe().qemu.remedy
+        self.assertIn('[embedded] qemu_path', remedy)
+        self.assertNotIn('apt-get', remedy)
+
     def test_a_missing_program_names_its_package(self):
         self.assertIn('qemu-system-arm', hosts.recorded(
             self, architecture='aarch64').probe().qemu.remedy)
+
+    def test_the_package_of_virtiofsd_depends_on_the_release(self):
+        for release, package in (
+                ('ID=debian\nVERSION_ID="11"\n', 'qemu-system-common'),
+                ('ID=debian\n', 'virtiofsd'),  # unstable
+                ('ID=ubuntu\nVERSION_ID="22.04"\n', 'qemu-system-common'),
+                ('ID=mint\n', 'virtiofsd, or qemu-system-common where QEMU '
+                 'is older than 8.0'),
+                ('', 'virtiofsd, or qemu-system-common where QEMU is older '
+                 'than 8.0')):
+            for place in ('etc', 'usr/lib'):
+                found = hosts.recorded(self, files={
+                    f'{place}/os-release': release}).probe().virtiofsd
+                self.assertEqual(f'Install it: apt-get install {package}',
+                                 found.remedy)
+                self.assertRegex(found.reason, 'PATH, .*/usr/libexec, ')
 
     def test_kata(self):
         record = hosts.recorded(self, kata=hosts.KATA_GO + hosts.KATA_RUST)
