@@ -52,12 +52,10 @@ require_place() {
     rm -f "$probe"
 }
 
-# packages PROFILE...: print the packages that bindep.txt lists for this
-# distribution, for all and for these profiles, one a line.
-packages() {
-    local codename
-    codename=$(. /etc/os-release && echo "$ID-${VERSION_CODENAME:-}")
-    awk -v wanted=" platform:dpkg platform:$codename $* " '/^[a-z0-9]/ {
+# packages_for RELEASE PROFILE...: print the packages that bindep.txt lists
+# for a release, such as debian-bookworm, for all and for these profiles.
+packages_for() {
+    awk -v wanted=" platform:dpkg platform:$* " '/^[a-z0-9]/ {
         gsub(/[][]/, "")
         for (i = 2; i <= NF; i++) {
             not = sub(/^!/, "", $i)
@@ -69,8 +67,9 @@ packages() {
 }
 
 missing_packages() {
-    local name state
-    for name in $(packages "$@"); do
+    local name state release
+    release=$(. /etc/os-release && echo "$ID-${VERSION_CODENAME:-}")
+    for name in $(packages_for "$release" "$@"); do
         state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) ||
             state=
         [[ $state == installed ]] || echo "$name"
@@ -133,19 +132,34 @@ fetch_kernel() {
         $'\n'"$(tail -n 5 "$log")"
 }
 
+DEBIAN_KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Print the address of the mirror from which apt gets this machine's Debian.
+debian_mirror() {
+    local codename mirror attempt
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    for attempt in 1 2; do
+        # apt may never have looked
+        [[ $attempt -eq 1 ]] || apt-get update >&2
+        # shellcheck disable=SC2016
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+            'Created-By: Packages' 'Origin: Debian' "Codename: $codename" |
+            head -n 1)
+        [[ -z $mirror ]] || break
+    done
+    echo "$mirror"
+}
+
 # fetch_containerd SUITE FOLDER LOG: print the folder with the programs of the
 # containerd of another Debian suite, unpacked below FOLDER, not installed.
 # Fails if it can't be had from the machine's own mirror, or doesn't run here.
 fetch_containerd() {
-    local suite=$1 folder=$2/$1 log=$3 mirror apt
-    local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    local suite=$1 folder=$2/$1 log=$3 apt
     if [[ ! -d $folder ]]; then
-        # shellcheck disable=SC2016
-        mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-            'Created-By: Packages' 'Origin: Debian' 2>>"$log" | head -n 1)
         apt=$(mktemp -d)
         mkdir -p "$apt/lists/partial" "$apt/root"
-        echo "deb [signed-by=$keys] $mirror $suite main" >"$apt/sources.list"
+        echo "deb [signed-by=$DEBIAN_KEYS] $(debian_mirror) $suite main" \
+            >"$apt/sources.list"
         if ! (
             # nothing of this reaches the machine's own apt
             options=(-o Dir::Etc::SourceList="$apt/sources.list"

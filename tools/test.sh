@@ -12,7 +12,8 @@
 # under the License.
 
 # Everything that CI runs, or one tier: unit, functional (real containerd),
-# e2e (the real OpenStack of quickstart.sh, in a namespace of its own).
+# e2e (the real OpenStack of quickstart.sh, in a namespace of its own),
+# distribution (the core of the last two on the other Debian release).
 # The last line is "N passed, N failed, N skipped".
 
 set -euo pipefail
@@ -28,6 +29,7 @@ usage: test.sh [TIER] [REGEX]
   unit         style, types and unit tests
   functional   tests with a real containerd and real VMs
   e2e          tests with a real OpenStack
+  distribution the quickstart and functional tests on the other Debian, 12 or 13
 
 Without a tier: all of them. REGEX picks tests of a tier.
 END
@@ -39,11 +41,11 @@ KATA_TEST_STATE=${KATA_TEST_STATE:-}
 # A Unix socket's path has at most 107 bytes; the shim's is 32 below this.
 MAX_STATE=75
 PASSED=0 FAILED=0 SKIPPED=0
-# Debian's suites with newer releases of containerd (1.7, 2.1), and the tests
-# that run with those
-OTHER_SUITES=(trixie forky)
-OTHER_CONTAINERDS='functional\.(node|compute\.(pods|test_canaries|'
-OTHER_CONTAINERDS+='test_images)|embedded\.(test_faults|test_containers\.TestProcesses))'
+# KATA_TEST_SUITES: Debian's suites with other releases of containerd (1.6,
+# 1.7, 2.1), and the tests that run with those
+read -ra OTHER_SUITES <<<"${KATA_TEST_SUITES-bookworm trixie forky}"
+OTHER_CONTAINERDS='functional\.(node|compute\.(pods|test_canaries|test_images)|'
+OTHER_CONTAINERDS+='embedded\.(test_faults|test_containers\.TestProcesses))'
 
 # count FILE: add what a stestr run printed last
 count() {
@@ -132,6 +134,8 @@ run_functional() {
     stestr_run functional --serial "$@"
     local suite programs
     for suite in "${OTHER_SUITES[@]}"; do
+        [[ $suite != $(. /etc/os-release && echo "$VERSION_CODENAME") ]] ||
+            continue
         if ! programs=$(fetch_containerd "$suite" \
             "$REPOSITORY/.cache/containerd" "$logs/containerd.log"); then
             say "not tested with the containerd of Debian $suite:" \
@@ -191,6 +195,22 @@ e2e_in_namespace() {
     fi
 }
 
+run_distribution() {
+    local output passed failed skipped
+    output=$(mktemp)
+    "$REPOSITORY/tools/other-debian.sh" test "$@" 2>&1 | tee "$output" || true
+    if read -r passed failed skipped < <(sed -n \
+        's/^\(.*\) passed, \(.*\) failed, \(.*\) skipped$/\1 \2 \3/p' \
+        "$output"); then
+        PASSED=$((PASSED + passed))
+        FAILED=$((FAILED + failed))
+        SKIPPED=$((SKIPPED + skipped))
+    else
+        FAILED=$((FAILED + 1))
+    fi
+    rm -f "$output"
+}
+
 summary() {
     local line="$PASSED passed, $FAILED failed, $SKIPPED skipped"
     if [[ -n ${KATA_TEST_COUNTS:-} ]]; then
@@ -202,7 +222,7 @@ summary() {
 }
 
 case ${1:-all} in
-    all | unit | functional | e2e) ;;
+    all | unit | functional | e2e | distribution) ;;
     -h | --help | help) usage; exit ;;
     *) usage >&2; exit 2 ;;
 esac
@@ -222,9 +242,9 @@ finish() {
 
 # What would stop a later tier stops all of them now.
 if [[ $tier != unit && $EUID -ne 0 ]]; then
-    echo "test.sh: the tiers functional and e2e need root, for network" \
-        "namespaces, mounts and containerd: run it as root or with sudo." \
-        "The tier unit does not: ./tools/test.sh unit" >&2
+    echo "test.sh: only the tier unit needs no root: ./tools/test.sh unit." \
+        "The others need it for network namespaces, mounts and containerd:" \
+        "run it as root or with sudo." >&2
     exit 2
 fi
 require_place "$REPOSITORY" "move the checkout to another file system"
@@ -260,9 +280,10 @@ export PYTHONWARNINGS=ignore
 # what a test logs and prints is shown when it fails
 export OS_LOG_CAPTURE=1 OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
 if [[ $tier == all ]]; then
-    run_tier unit 1 3 "$@"
-    run_tier functional 2 3 "$@"
-    run_tier e2e 3 3 "$@"
+    run_tier unit 1 4 "$@"
+    run_tier functional 2 4 "$@"
+    run_tier e2e 3 4 "$@"
+    run_tier distribution 4 4 "$@"
 else
     run_tier "$tier" 1 1 "$@"
 fi
