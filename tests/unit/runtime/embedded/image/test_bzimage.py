@@ -44,6 +44,25 @@ class TestBzImage(base.TestCase):
                    + packed.raw[:size] + struct.pack('<I', 8008))
         self.assertEqual(self.KERNEL, bzimage.unpack(self.image(payload)))
 
+    def zstd(self):
+        library = ctypes.CDLL('libzstd.so.1')
+        packed = ctypes.create_string_buffer(2 * len(self.KERNEL))
+        size = library.ZSTD_compress(
+            packed, len(packed), self.KERNEL, len(self.KERNEL), 3)
+        return packed.raw[:size]
+
+    def test_zstd(self):
+        self.assertEqual(self.KERNEL, bzimage.unpack(self.image(
+            self.zstd() + struct.pack('<I', len(self.KERNEL)))))
+
+    def test_damaged_zstd(self):
+        for payload in (self.zstd()[:30], self.zstd() + b'siz',
+                        self.zstd() + struct.pack('<I', 1 << 30),
+                        self.zstd() + struct.pack('<I', 8000),
+                        self.zstd() + struct.pack('<I', 8002)):
+            self.assertRaises(bzimage.NotUnpacked, bzimage.unpack,
+                              self.image(payload))
+
     def test_what_cannot_be_booted_is_refused(self):
         for image in (b'', bytes(2048), self.image(b'\x28\xb5\x2f\xfd'),
                       self.image(lzma.compress(b'\x7fELF without a note')),
