@@ -74,8 +74,7 @@ class Machine:
                 self.config, self.size, self.uid, self._folder,
                 {jail.RAM: self.ram_path},
                 qemu.restore(virtiofs.fileno(), self.network.nics),
-                [virtiofs.fileno(), self.state_fd,
-                 *(nic.tap for nic in self.network.nics)])
+                [virtiofs.fileno(), *(nic.tap for nic in self.network.nics)])
         self.network.close()
         self._copied = threading.Thread(
             target=self._copy, args=(origin.ram, target), daemon=True)

@@ -41,7 +41,8 @@ async def restore(vm: machine.Machine, hostname: str,
         {'capability': 'x-ignore-shared', 'state': True}])
     vm.wait_for_ram()
     step('RAM is copied')
-    await monitor.execute('migrate-incoming', uri=f'fd:{vm.state_fd}')
+    await monitor.execute('migrate-incoming',
+                          uri=await monitor.pass_file(vm.state_fd))
     os.close(vm.state_fd)
     while (await monitor.execute('query-status'))['status'] == 'inmigrate':
         await asyncio.sleep(0.002)

@@ -132,8 +132,7 @@ async def _save(monitor: qmp.Qmp, path: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
                  0o600)
     try:
-        await monitor.execute('getfd', fds=[fd], fdname='state')
-        await monitor.execute('migrate', uri='fd:state')
+        await monitor.execute('migrate', uri=await monitor.pass_file(fd))
         while True:
             answer = await monitor.execute('query-migrate')
             if answer.get('status') == 'completed':

@@ -80,7 +80,8 @@ EARLY_SIGNS = {
     **SIGNS,
     'the monitor is gone': lambda vm: vm.monitor_end.close(),
     'the monitor refuses': lambda vm: vm.monitor_end.send(
-        b'{"QMP": {}}\n{"error": {"desc": "no such capability"}}\n'),
+        b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2}}}}\n'
+        b'{"error": {"desc": "no such capability"}}\n'),
 }
 
 

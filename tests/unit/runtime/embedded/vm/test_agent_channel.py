@@ -14,6 +14,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import tempfile
 import threading
@@ -166,16 +167,23 @@ class TestLastWords(unittest.TestCase):
 
 
 class TestQmp(unittest.IsolatedAsyncioTestCase):
-    async def talk(self, *answers):
+    async def talk(self, *answers, version=(7, 2)):
         """Serve a monitor that gives one answer for each command."""
         ours, theirs = socket.socketpair()
+        greeting = {'QMP': {'version': {'qemu': {
+            'major': version[0], 'minor': version[1], 'micro': 0}}}}
+        self.asked = []
 
         def serve():
             with theirs:
-                theirs.sendall(b'{"QMP": {}}\n')
+                theirs.sendall(json.dumps(greeting).encode() + b'\n')
                 for answer in (b'{"return": {}}', *answers):
-                    if not theirs.recv(65536):
+                    asked, fds, _, _ = socket.recv_fds(theirs, 65536, 1)
+                    if not asked:
                         return
+                    self.asked.append((asked, len(fds)))
+                    for fd in fds:
+                        os.close(fd)
                     theirs.sendall(answer + b'\n')
         thread = threading.Thread(target=serve)
         thread.start()
@@ -234,6 +242,28 @@ class TestQmp(unittest.IsolatedAsyncioTestCase):
                 with theirs:
                     theirs.sendall(line + b'\n')
                     self.assertEqual(reason, monitor.shutdown_reason())
+
+    async def test_a_file_is_passed_without_a_warning(self):
+        with open('/dev/null') as file:
+            for version, uri, command in (
+                    ((7, 2), 'fd:state', b'getfd'),
+                    ((9, 0), 'fd:state', b'getfd'),
+                    ((9, 1), 'file:/dev/fdset/0', b'add-fd'),
+                    ((10, 0), 'file:/dev/fdset/0', b'add-fd')):
+                monitor = await self.talk(b'{"return": {}}', version=version)
+                self.assertEqual(uri, await monitor.pass_file(file.fileno()))
+                asked, fds = self.asked[-1]
+                self.assertIn(command, asked)
+                self.assertEqual(1, fds)
+
+    async def test_a_greeting_without_a_version(self):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.sendall(b'{"QMP": {}}\n')
+            monitor = qmp.Qmp(ours)
+            self.addCleanup(monitor.close)
+            with self.assertRaisesRegex(qmp.QmpError, 'its version'):
+                await monitor.open()
 
     async def test_qemu_ends(self):
         monitor = await self.talk()
