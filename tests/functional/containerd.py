@@ -37,6 +37,7 @@ from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.hypervisors import base
 from tests.functional import images
 
@@ -223,6 +224,14 @@ class Containerd(fixtures.Fixture):
         if done.returncode:
             raise RuntimeError(f'ctr {args}: {done.stderr}')
         return done.stdout
+
+    def network_namespace(self, sandbox: str) -> str:
+        """Path of a sandbox's network namespace on the host."""
+        status = self.client._runtime.PodSandboxStatus(
+            pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=True))
+        spec = json.loads(status.info['info'])['runtimeSpec']
+        return next(n['path'] for n in spec['linux']['namespaces']
+                    if n['type'] == 'network')
 
     def _remove_pods(self) -> None:
         if self._process is None:

@@ -107,17 +107,19 @@ class Node(fixtures.Fixture):
     """kata-compute in this process, with a real containerd.
 
     :param options: values of options, by (group, option)
+    :param own: a containerd that runs; by default, one is started
 
     Attributes: ``containerd``, ``conf``, ``service``, ``api``.
     """
 
-    def __init__(self, options: dict[tuple[str, str], Any] | None = None
-                 ) -> None:
+    def __init__(self, options: dict[tuple[str, str], Any] | None = None,
+                 own: containerd.Containerd | None = None) -> None:
         super().__init__()
         self._options = options or {}
+        self._own = own
 
     def _setUp(self) -> None:
-        self.containerd = self.useFixture(Containerd())
+        self.containerd = self._own or self.useFixture(Containerd())
         self.conf = self.containerd.conf
         self.useFixture(conffixture.ConfFixture(self.conf))
         self.conf.set_override('control_exchange', rpcapi.EXCHANGE)
@@ -151,8 +153,9 @@ class Node(fixtures.Fixture):
         for pod in self.call('list_pods'):
             self.call('delete_pod', pod['uuid'])
         self.service.stop()
-        shutil.rmtree(STATE / 'lib' / 'logs', ignore_errors=True)
-        (STATE / 'lib' / 'events.json').unlink(missing_ok=True)
+        state = pathlib.Path(self.conf.state_path)
+        shutil.rmtree(state / 'logs', ignore_errors=True)
+        (state / 'events.json').unlink(missing_ok=True)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.api, method)(CONTEXT, HOST, *args, **kwargs)

@@ -37,6 +37,7 @@ class Pod:
 
     def __init__(self, case: 'EmbeddedTestCase', **linux: Any) -> None:
         self._client = case.client
+        self._containerd = case.containerd
         self.name = f'pod-{uuid.uuid4().hex[:8]}'
         self.logs = case.containerd.root / self.name
         self.config = pb.PodSandboxConfig(
@@ -59,9 +60,7 @@ class Pod:
     @property
     def network_namespace(self) -> str:
         """Path of the pod's network namespace on the host."""
-        spec = json.loads(self._status().info['info'])['runtimeSpec']
-        return next(n['path'] for n in spec['linux']['namespaces']
-                    if n['type'] == 'network')
+        return self._containerd.network_namespace(self.id)
 
     def _status(self) -> pb.PodSandboxStatusResponse:
         return self._client._runtime.PodSandboxStatus(
