@@ -106,6 +106,25 @@ class StructureTest(base.TestCase):
             if any(other == a or other.startswith(a + '.') for a in above)]
         self.assertEqual([], wrong)
 
+    def test_a_running_shim_imports_no_more(self):
+        """An upgrade replaces the files of shims that go on running."""
+        shim = 'kata_openstack.runtime.embedded.shim'
+        waiting, seen = [f'{shim}.daemon', f'{shim}.cleanup'], set()
+        while waiting:
+            name = waiting.pop()
+            seen.add(name)
+            waiting += self.imports[name] & set(self.modules) - seen
+        late = [f'{name}: {ast.unparse(node)}'
+                for name in seen
+                for function in ast.walk(ast.parse(
+                    self.modules[name].read_text()))
+                if isinstance(function, (ast.FunctionDef,
+                                         ast.AsyncFunctionDef))
+                for node in ast.walk(function)
+                if isinstance(node, (ast.Import, ast.ImportFrom))]
+        self.assertEqual([], late)
+        self.assertIn('kata_openstack.runtime.embedded.vm.restore', seen)
+
     def test_no_folder_is_too_large(self):
         sizes = collections.Counter(
             path.parent.relative_to(ROOT) for name, path
