@@ -45,8 +45,10 @@ class Settings:
     default_memory_mib: int = 256
     default_vcpus: int = 1
     max_memory_mib: int
-    memory_mib: int  # size of the tmpfs for the RAM of VMs and templates
-    template_memory_mib: int  # the part of it that templates may use
+    # size of the tmpfs for the RAM of VMs and templates; 0 in the settings
+    # of a release without it
+    memory_mib: int = 0
+    template_memory_mib: int = 0  # the part of it that templates may use
     max_vcpus: int
     guest_overhead_mib: int
     first_uid: int
