@@ -27,6 +27,7 @@ import threading
 import time
 
 import fixtures
+from google.protobuf import any_pb2
 from google.protobuf import empty_pb2
 import grpc
 from oslo_config import cfg
@@ -62,7 +63,8 @@ class State:
     calls: (method, request) of every call; images: reference -> image ID;
     image_labels: by image ID; registry: reference -> image ID, what a pull
     finds; during_pull: called with each pull request, before its answer;
-    metadata: of the last call.
+    volumes: image ID -> paths of its volumes; ignore_volumes: containerd's
+    ignore_image_defined_volumes; metadata: of the last call.
     """
 
     def __init__(self, root: pathlib.Path) -> None:
@@ -79,6 +81,9 @@ class State:
         self.registry: dict[str, str] = {}
         self.during_pull: Callable[[pb.PullImageRequest], None] = (
             lambda request: None)
+        self.volumes: dict[str, list[str]] = {}
+        self.ignore_volumes = False
+        self.mounts: dict[str, dict[str, pathlib.Path]] = {}
         self.blobs: dict[str, bytes] = {}
         self.records: dict[str, str] = {}
         self.leases: dict[str, dict[str, str]] = {}
@@ -105,10 +110,40 @@ class State:
     def upper(self, container_id: str) -> pathlib.Path:
         return self.root / f'upper-{container_id}' / 'fs'
 
+    def folder(self, container_id: str) -> pathlib.Path:
+        """The folder of CRI for a container."""
+        return self.root / 'containers' / container_id
+
+    def create(self, container: pb.Container) -> None:
+        """Add a container with its snapshot, and with its image's volumes."""
+        self.containers[container.id] = container
+        self.upper(container.id).mkdir(parents=True)
+        paths = ([] if self.ignore_volumes
+                 else self.volumes.get(container.image_ref, []))
+        self.mounts[container.id] = {
+            path: self.folder(container.id) / 'volumes' / f'{number:064x}'
+            for number, path in enumerate(paths)}
+        for volume in self.mounts[container.id].values():
+            volume.mkdir(parents=True)
+            (volume / 'file').write_text("the image's")
+
+    def spec(self, container_id: str) -> any_pb2.Any:
+        mounts = [('/etc/hosts', self.root / 'sandboxes' / 'hosts'),
+                  *self.mounts.get(container_id, {}).items()]
+        return any_pb2.Any(
+            type_url='types.containerd.io/opencontainers/runtime-spec/1/Spec',
+            value=json.dumps({'mounts': [
+                {'destination': '/proc', 'type': 'proc', 'source': 'proc'},
+                *({'destination': path, 'type': 'bind', 'source': str(folder),
+                   'options': ['rbind', 'rprivate', 'rw']}
+                  for path, folder in mounts)]}).encode())
+
     def remove(self, container_id: str) -> None:
-        """Remove a container with its snapshot, as containerd does."""
+        """Remove a container with its files, as containerd does."""
         if self.containers.pop(container_id, None):
             shutil.rmtree(self.upper(container_id).parent)
+            shutil.rmtree(self.folder(container_id), ignore_errors=True)
+            self.mounts.pop(container_id, None)
 
 
 def _matches(labels, selector) -> bool:
@@ -169,12 +204,11 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
         self.state.enter('CreateContainer', request, context)
         ident = self.state.new_id()
         config = request.config
-        self.state.upper(ident).mkdir(parents=True)
-        self.state.containers[ident] = pb.Container(
+        self.state.create(pb.Container(
             id=ident, pod_sandbox_id=request.pod_sandbox_id,
             metadata=config.metadata, image=config.image,
             image_ref=config.image.image, labels=config.labels,
-            annotations=config.annotations, created_at=time.time_ns())
+            annotations=config.annotations, created_at=time.time_ns()))
         self.state.logs[ident] = pathlib.Path(
             request.sandbox_config.log_directory, config.log_path)
         return pb.CreateContainerResponse(container_id=ident)
@@ -244,7 +278,11 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
         ident = self.state.images.get(name, name)
         if ident not in self.state.images.values():
             return pb.ImageStatusResponse()
-        return pb.ImageStatusResponse(image=self._image(ident))
+        config = {'Volumes': dict.fromkeys(
+            self.state.volumes.get(ident, ()), {})}
+        return pb.ImageStatusResponse(
+            image=self._image(ident), info={'info': json.dumps(
+                {'imageSpec': {'config': config}})} if request.verbose else {})
 
     def ListImages(self, request, context):
         self.state.enter('ListImages', request, context)
@@ -360,6 +398,7 @@ class Containers(containers_pb2_grpc.ContainersServicer):
         return containers_pb2.Container(
             id=source.id, image='image', snapshotter='overlayfs',
             snapshot_key=source.id,
+            spec=self.state.spec(source.id) if kind == 'container' else None,
             labels={**source.labels, 'io.cri-containerd.kind': kind})
 
     def _all(self):

@@ -157,13 +157,15 @@ class Images:
             raise exception.ImageNotFound(image=str(name))
         return status
 
-    def resolve(self, reference: str, project: str | None) -> str:
-        """Return the ID of an image that the project may use.
+    def resolve(self, reference: str, project: str | None
+                ) -> tuple[str, list[str]]:
+        """Return the ID and the volumes of an image that the project may use.
 
         :raises InvalidInput: not a name, or its registry is not allowed
         :raises ImageNotFound: not on this node, or no right to it
         """
-        return self._find(self._parse(reference), project).image.id
+        status = self._find(self._parse(reference), project)
+        return status.image.id, list(_config(status).get('Volumes') or {})
 
     def inspect(self, reference: str) -> dict[str, Any]:
         """Return the details of an image of this node, for an operator.
@@ -180,10 +182,15 @@ class Images:
             else str(image_names.parse(image_id)))
 
 
+def _config(status: pb.ImageStatusResponse) -> dict[str, Any]:
+    """Return the image's configuration of its containers."""
+    info = json.loads(status.info.get('info') or '{}')
+    return (info.get('imageSpec') or {}).get('config') or {}
+
+
 def _details(status: pb.ImageStatusResponse, name: image_names.Name
              ) -> dict[str, Any]:
-    info = json.loads(status.info.get('info') or '{}')
-    config = (info.get('imageSpec') or {}).get('config') or {}
+    config = _config(status)
     return {
         'id': status.image.id,
         'reference': str(name),

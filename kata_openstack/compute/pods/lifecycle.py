@@ -36,6 +36,7 @@ from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import replacement
 from kata_openstack.compute.pods import start_error
 from kata_openstack.compute.pods import view
+from kata_openstack.compute.pods import volumes
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
@@ -105,9 +106,8 @@ class Pods:
             try:
                 choice = self._choose(pod)
                 with self._admission.admit(pod.uuid, choice.cost_mib):
-                    image_ids = {
-                        c.uuid: self._images.resolve(c.image, pod.project_id)
-                        for c in pod.containers}
+                    image_ids = {c.uuid: self._image(c, pod.project_id)
+                                 for c in pod.containers}
                     self._create(pod, choice, image_ids)
             except BaseException as e:
                 self._give_up(pod)
@@ -132,6 +132,12 @@ class Pods:
             isolation=pod.isolation,
             cpus=sum(c.cpus or 0 for c in pod.containers) or None,
             memory_mib=cri_config.memory_mib(pod) or None)
+
+    def _image(self, container: objects.Container, project: str) -> str:
+        """:raises ImageNotFound, InvalidInput:"""
+        image_id, paths = self._images.resolve(container.image, project)
+        volumes.check(container.image, paths)
+        return image_id
 
     def _create(self, pod: objects.Pod, choice: node.Choice,
                 image_ids: dict[str, str]) -> None:

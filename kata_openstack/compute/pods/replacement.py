@@ -24,7 +24,7 @@ import itertools
 
 from oslo_log import log as logging
 
-from kata_openstack.compute.pods import layers
+from kata_openstack.compute.pods import handover
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
@@ -46,13 +46,13 @@ def going_on(what: str) -> Iterator[None]:
 
 
 class Replacement:
-    """CRI containers that take over the writable layers of others."""
+    """CRI containers that take over the files of others."""
 
     def __init__(self, client: cri.CriClient,
                  native_: native.NativeClient) -> None:
         self._client = client
         self._native = native_
-        self._pairs: list[tuple[str, str, layers.Handover]] = []
+        self._pairs: list[tuple[str, str, handover.Handover]] = []
         self._former: list[str] = []
 
     def settle(self, siblings: Sequence[pb.Container]) -> None:
@@ -66,7 +66,7 @@ class Replacement:
         if siblings[-1].state == pb.CONTAINER_RUNNING:
             return  # it already has the files, and they are in use
         for older, newer in itertools.pairwise(siblings):
-            layers.Handover(self._native, older.id, newer.id).give()
+            handover.Handover(self._native, older.id, newer.id).give()
 
     def add(self, old_id: str, new_id: str) -> None:
         """Move the files of an old CRI container to a new one.
@@ -74,13 +74,13 @@ class Replacement:
         On an error, call :meth:`undo`.
         """
         try:
-            handover = layers.Handover(self._native, old_id, new_id)
+            files = handover.Handover(self._native, old_id, new_id)
         except BaseException:
             with going_on(f'Container {new_id}'):
                 self._client.remove_container(new_id)
             raise
-        self._pairs.append((old_id, new_id, handover))
-        handover.give()
+        self._pairs.append((old_id, new_id, files))
+        files.give()
 
     def undo(self) -> bool:
         """Move the files back and remove the new containers. Never raises.
@@ -88,10 +88,10 @@ class Replacement:
         :returns: False if a new one may still have files, and must be kept
         """
         complete = True
-        for old_id, new_id, handover in reversed(self._pairs):
+        for old_id, new_id, files in reversed(self._pairs):
             try:
                 self._client.stop_container(new_id, 0)
-                handover.take_back()
+                files.take_back()
             except (exception.KataError, OSError) as e:
                 LOG.warning('Container %s keeps the files of %s until the '
                             'next start: %s', new_id, old_id, e)
@@ -109,10 +109,10 @@ class Replacement:
         for old_id in self._former:
             with going_on(f'Container {old_id}'):
                 self._client.remove_container(old_id)
-        for old_id, _, handover in self._pairs:
+        for old_id, _, files in self._pairs:
             with going_on(f'Container {old_id}'):
                 self._client.remove_container(old_id)
-                handover.forget()
+                files.forget()
         for sandbox in sandboxes:
             with going_on(f'Sandbox {sandbox.id}'):
                 self._client.remove_pod_sandbox(sandbox.id)

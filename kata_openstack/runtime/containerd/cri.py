@@ -90,7 +90,7 @@ class CriClient:
     def stop_pod_sandbox(self, sandbox_id: str) -> None:
         """Kill its containers, stop the VM, release the network. Idempotent.
 
-        The sandbox, its containers and their writable layers remain.
+        The sandbox and its containers remain, with their files.
         """
         self._call(self._runtime.StopPodSandbox,
                    pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id),

@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import json
 from typing import Any
 import uuid
 
@@ -104,6 +105,10 @@ class NativeClient:
             self._containers.List,
             containers_pb2.ListContainersRequest(filters=filters),
             'List').containers
+
+    def spec(self, container_id: str) -> dict[str, Any]:
+        """Return the container's OCI runtime specification."""
+        return json.loads(self.container(container_id).spec.value or '{}')
 
     def mounts(self, container_id: str) -> Sequence[types_pb2.Mount]:
         """Return the mounts of the container's root file system."""

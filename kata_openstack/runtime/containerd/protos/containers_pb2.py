@@ -12,9 +12,10 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9kata_openstack/runtime/containerd/protos/containers.proto\x12!containerd.services.containers.v1\"\xaa\x02\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x02 \x03(\x0b\x32\x38.containerd.services.containers.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\x45\n\x07runtime\x18\x04 \x01(\x0b\x32\x34.containerd.services.containers.v1.Container.Runtime\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x1a\x17\n\x07Runtime\x12\x0c\n\x04name\x18\x01 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"W\n\x14GetContainerResponse\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"(\n\x15ListContainersRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"Z\n\x16ListContainersResponse\x12@\n\ncontainers\x18\x01 \x03(\x0b\x32,.containerd.services.containers.v1.Container2\x81\x02\n\nContainers\x12v\n\x03Get\x12\x36.containerd.services.containers.v1.GetContainerRequest\x1a\x37.containerd.services.containers.v1.GetContainerResponse\x12{\n\x04List\x12\x38.containerd.services.containers.v1.ListContainersRequest\x1a\x39.containerd.services.containers.v1.ListContainersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n9kata_openstack/runtime/containerd/protos/containers.proto\x12!containerd.services.containers.v1\x1a\x19google/protobuf/any.proto\"\xce\x02\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x02 \x03(\x0b\x32\x38.containerd.services.containers.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\x45\n\x07runtime\x18\x04 \x01(\x0b\x32\x34.containerd.services.containers.v1.Container.Runtime\x12\"\n\x04spec\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x1a\x17\n\x07Runtime\x12\x0c\n\x04name\x18\x01 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"W\n\x14GetContainerResponse\x12?\n\tcontainer\x18\x01 \x01(\x0b\x32,.containerd.services.containers.v1.Container\"(\n\x15ListContainersRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"Z\n\x16ListContainersResponse\x12@\n\ncontainers\x18\x01 \x03(\x0b\x32,.containerd.services.containers.v1.Container2\x81\x02\n\nContainers\x12v\n\x03Get\x12\x36.containerd.services.containers.v1.GetContainerRequest\x1a\x37.containerd.services.containers.v1.GetContainerResponse\x12{\n\x04List\x12\x38.containerd.services.containers.v1.ListContainersRequest\x1a\x39.containerd.services.containers.v1.ListContainersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -23,20 +24,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_CONTAINER_LABELSENTRY']._options = None
   _globals['_CONTAINER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CONTAINER']._serialized_start=97
-  _globals['_CONTAINER']._serialized_end=395
-  _globals['_CONTAINER_RUNTIME']._serialized_start=325
-  _globals['_CONTAINER_RUNTIME']._serialized_end=348
-  _globals['_CONTAINER_LABELSENTRY']._serialized_start=350
-  _globals['_CONTAINER_LABELSENTRY']._serialized_end=395
-  _globals['_GETCONTAINERREQUEST']._serialized_start=397
-  _globals['_GETCONTAINERREQUEST']._serialized_end=430
-  _globals['_GETCONTAINERRESPONSE']._serialized_start=432
-  _globals['_GETCONTAINERRESPONSE']._serialized_end=519
-  _globals['_LISTCONTAINERSREQUEST']._serialized_start=521
-  _globals['_LISTCONTAINERSREQUEST']._serialized_end=561
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=563
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=653
-  _globals['_CONTAINERS']._serialized_start=656
-  _globals['_CONTAINERS']._serialized_end=913
+  _globals['_CONTAINER']._serialized_start=124
+  _globals['_CONTAINER']._serialized_end=458
+  _globals['_CONTAINER_RUNTIME']._serialized_start=388
+  _globals['_CONTAINER_RUNTIME']._serialized_end=411
+  _globals['_CONTAINER_LABELSENTRY']._serialized_start=413
+  _globals['_CONTAINER_LABELSENTRY']._serialized_end=458
+  _globals['_GETCONTAINERREQUEST']._serialized_start=460
+  _globals['_GETCONTAINERREQUEST']._serialized_end=493
+  _globals['_GETCONTAINERRESPONSE']._serialized_start=495
+  _globals['_GETCONTAINERRESPONSE']._serialized_end=582
+  _globals['_LISTCONTAINERSREQUEST']._serialized_start=584
+  _globals['_LISTCONTAINERSREQUEST']._serialized_end=624
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=626
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=716
+  _globals['_CONTAINERS']._serialized_start=719
+  _globals['_CONTAINERS']._serialized_end=976
 # @@protoc_insertion_point(module_scope)

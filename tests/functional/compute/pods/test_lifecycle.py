@@ -21,7 +21,7 @@ import fixtures
 from tests.functional import kata
 from tests.unit import base
 
-from kata_openstack.compute.pods import layers
+from kata_openstack.compute.pods import handover
 from kata_openstack import exception
 
 
@@ -164,19 +164,19 @@ class PodsTest(base.TestCase):
 
     def test_death_in_a_restart_loses_no_file(self):
         """containerd dies before or after the layers are exchanged."""
-        give = layers.Handover.give
+        give = handover.Handover.give
         pod = self.node.run()
         self.node.execute(pod, 'sh', '-c', 'echo kept > /root/file')
         for handed_over in (False, True):
             self.node.call('stop_pod', pod['uuid'], 0)
 
-            def die(handover, handed_over=handed_over):
+            def die(files, handed_over=handed_over):
                 if handed_over:
-                    give(handover)
+                    give(files)
                 self.node.containerd.stop(9)
                 raise exception.RuntimeFailed(operation='o', why='injected')
             with fixtures.MonkeyPatch(
-                    'kata_openstack.compute.pods.layers.Handover.give', die):
+                    'kata_openstack.compute.pods.handover.Handover.give', die):
                 error = self.assertRaises(exception.RuntimeFailed,
                                           self.node.call, 'start_pod', pod)
             self.assertIn('injected', str(error))

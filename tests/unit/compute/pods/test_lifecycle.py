@@ -13,6 +13,7 @@
 """Pods with a fake containerd that fails on demand."""
 
 import dataclasses
+import itertools
 import pathlib
 import uuid
 
@@ -20,13 +21,14 @@ import fixtures
 import grpc
 from tests.unit import base
 from tests.unit.compute.network import test_plugging
+from tests.unit.compute.pods import test_handover
 from tests.unit import fake_containerd
 
 from kata_openstack.compute.images import store
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
+from kata_openstack.compute.pods import handover
 from kata_openstack.compute.pods import labels
-from kata_openstack.compute.pods import layers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack import exception
 from kata_openstack import objects
@@ -71,6 +73,7 @@ class Case(base.TestCase):
         super().setUp()
         fake = self.useFixture(fake_containerd.FakeContainerd())
         self.state, self.conf = fake.state, fake.conf
+        self.state.volumes['sha256:1'] = ['/data', '/data/below']
         client = cri.CriClient(fake.conf)
         self.addCleanup(client.close)
         self.recorder = Recorder()
@@ -89,6 +92,20 @@ class Case(base.TestCase):
                 objects.Container(uuid=i, name=f'c{n}',
                                   image='registry.test/image:1')
                 for n, i in enumerate(idents)], **fields})
+
+    def folders(self, container_id):
+        return [self.state.upper(container_id),
+                *self.state.mounts[container_id].values()]
+
+    def write(self, container_id):
+        """Write a file to the layer and to each volume of a container."""
+        for folder in self.folders(container_id):
+            (folder / 'file').write_text('kept')
+
+    def assert_written(self, container_id, message=''):
+        self.assertEqual(['kept'] * 3, [
+            (folder / 'file').read_text()
+            for folder in self.folders(container_id)], message)
 
     def called(self, *methods):
         return [name for name, _ in self.state.calls if name in methods]
@@ -218,6 +235,22 @@ class CreateTest(Case):
         request = dict(self.state.calls)['CreateContainer']
         self.assertEqual('sha256:1', request.config.image.image)
 
+    def test_volumes_that_are_refused(self):
+        for paths, words in [
+                (['/data', '/'], 'hide all files'),
+                (['//'], 'hide all files'),
+                (['../..'], 'hide all files'),
+                (['/a/..'], 'hide all files'),
+                (['/' + 'a' * 5000], 'longer than'),
+                ([f'/{n}' for n in range(1000)], '1000 volumes')]:
+            self.state.volumes['sha256:1'] = paths
+            error = self.assertRaises(exception.InvalidInput,
+                                      self.pods.create, self.pod())
+            self.assertIn(words, str(error))
+            self.assertIn('registry.test/image:1', str(error))
+            self.assertLess(len(str(error)), 500)
+            self.assertEqual([], self.called('RunPodSandbox'))
+
     def test_port_without_address(self):
         error = self.assertRaises(
             exception.NetworkFailed, self.pods.create, self.pod(vifs=[
@@ -253,7 +286,7 @@ class StartTest(Case):
         self.pods.create(pod)
         self.pods.start(pod)
         old, = self.state.containers
-        (self.state.upper(old) / 'file').write_text('kept')
+        self.write(old)
         self.pods.stop(pod.uuid, 5)
         return pod, old
 
@@ -262,8 +295,7 @@ class StartTest(Case):
         status = self.pods.start(pod)
         new, = self.state.containers
         self.assertNotEqual(old, new)
-        self.assertEqual(
-            'kept', (self.state.upper(new) / 'file').read_text())
+        self.assert_written(new)
         self.assertEqual(1, len(self.state.sandboxes))
         self.assertEqual('running', status.containers[0].state)
         self.assertEqual(1, self.state.containers[new].metadata.attempt)
@@ -274,13 +306,12 @@ class StartTest(Case):
         self.pods.start(pod)
         first, second = self.state.containers
         self.state.containers[first].state = pb.CONTAINER_EXITED
-        (self.state.upper(first) / 'file').write_text('kept')
+        self.write(first)
         self.pods.start(pod)
         self.assertEqual(1, len(self.called('RunPodSandbox')))
         new, = set(self.state.containers) - {second}
         self.assertNotEqual(first, new)
-        self.assertEqual(
-            'kept', (self.state.upper(new) / 'file').read_text())
+        self.assert_written(new)
 
     def test_again_that_fails_is_undone(self):
         for method in ('RunPodSandbox', 'CreateContainer', 'Mounts',
@@ -291,12 +322,62 @@ class StartTest(Case):
             self.assertRaises(exception.RuntimeFailed, self.pods.start, pod)
             self.state.fail = {}
             self.assertEqual([old], list(self.state.containers), method)
-            self.assertEqual(
-                'kept', (self.state.upper(old) / 'file').read_text())
+            self.assert_written(old, method)
             status = self.pods.show(pod.uuid)
             self.assertFalse(status.ready)
             self.pods.start(pod)
             self.pods.delete(pod.uuid, False)
+
+    def test_again_without_volumes_of_the_image(self):
+        self.state.ignore_volumes = True
+        pod, _ = self._stopped()
+        self.pods.start(pod)
+        new, = self.state.containers
+        self.assertEqual(
+            'kept', (self.state.upper(new) / 'file').read_text())
+
+    def test_again_with_an_option_of_containerd_changed(self):
+        for ignored in (True, False):
+            self.state.ignore_volumes = not ignored
+            pod, old = self._stopped()
+            self.state.ignore_volumes = ignored
+            error = self.assertRaises(exception.Unsupported,
+                                      self.pods.start, pod)
+            self.assertIn('ignore_image_defined_volumes', str(error))
+            self.assertEqual([old], list(self.state.containers))
+            self.state.ignore_volumes = not ignored
+            self.pods.start(pod)
+            new, = self.state.containers
+            self.assertEqual({'kept'}, {
+                (folder / 'file').read_text()
+                for folder in self.folders(new)})
+            self.pods.delete(pod.uuid, False)
+
+    def test_volumes_are_each_containers_own(self):
+        pod = self.pod(2)
+        self.pods.create(pod)
+        self.pods.start(pod)
+        for ident, container in self.state.containers.items():
+            for folder in self.folders(ident):
+                (folder / 'file').write_text(container.metadata.name)
+        self.pods.stop(pod.uuid, 0)
+        self.pods.start(pod)
+        for ident, container in self.state.containers.items():
+            self.assertEqual({container.metadata.name}, {
+                (folder / 'file').read_text()
+                for folder in self.folders(ident)})
+
+    def test_a_new_pod_has_fresh_volumes(self):
+        """As after a rebuild, which deletes the pod first."""
+        pod, _ = self._stopped()
+        self.pods.delete(pod.uuid, False)
+        self.assertEqual([], list((self.state.root / 'containers').iterdir()))
+        self.pods.create(pod)
+        self.pods.start(pod)
+        new, = self.state.containers
+        self.assertEqual({"the image's"}, {
+            (folder / 'file').read_text()
+            for folder in self.state.mounts[new].values()})
 
     def test_unknown(self):
         self.assertRaises(exception.NotFound, self.pods.start, self.pod())
@@ -310,24 +391,23 @@ class StartTest(Case):
         self.assertEqual(len(pod.containers), len(self.state.containers))
         current, = (c.container_id for c in status.containers
                     if c.uuid == pod.uuid)
-        self.assertEqual(
-            'kept', (self.state.upper(current) / 'file').read_text())
+        self.assert_written(current)
 
     def _die(self, handed_over):
         """Make the hand-over fail, and every clean-up call after it.
 
         :param handed_over: fail after the hand-over instead of before it.
         """
-        give = layers.Handover.give
+        give = handover.Handover.give
 
-        def broken(handover):
+        def broken(files):
             if handed_over:
-                give(handover)
+                give(files)
             self.state.fail = dict.fromkeys(_CLEANUP, (
                 grpc.StatusCode.UNKNOWN, 'second'))
             raise OSError('injected')
         return fixtures.MonkeyPatch(
-            'kata_openstack.compute.pods.layers.Handover.give', broken)
+            'kata_openstack.compute.pods.handover.Handover.give', broken)
 
     def _interrupted(self, handed_over):
         pod, _ = self._stopped()
@@ -367,6 +447,33 @@ class StartTest(Case):
             self.assert_kept(pod)
             self.pods.delete(pod.uuid, False)
 
+    def test_death_at_any_step_of_a_start(self):
+        """Neither containerd nor the file system does anything after it."""
+        state = self.state
+
+        class Death(test_handover.Death):
+            def die(self):
+                state.fail = dict.fromkeys(_CLEANUP, _FAILED)
+                super().die()
+
+        death = self.useFixture(Death())
+        for step in itertools.count():
+            pod, _ = self._stopped()
+            death.happened, death.left = False, step
+            try:
+                self.pods.start(pod)
+            except OSError:
+                self.assertTrue(death.happened)
+            death.left = None
+            self.state.fail = {}
+            self.pods.start(pod)
+            self.assert_kept(pod)
+            self.pods.delete(pod.uuid, False)
+            if not death.happened:
+                break
+        # a mark and three renames for each of three folders
+        self.assertGreater(step, 3 * 4)
+
     def test_interrupted_many_times(self):
         pod = self._interrupted(False)
         for handed_over in (True, False, False, True):
@@ -384,7 +491,7 @@ class StartTest(Case):
             self.pods.start(pod)
             first, _ = self.state.containers
             self.state.containers[first].state = pb.CONTAINER_EXITED
-            (self.state.upper(first) / 'file').write_text('kept')
+            self.write(first)
             with self._die(handed_over):
                 self.assertRaises(OSError, self.pods.start, pod)
             self.state.fail = {}

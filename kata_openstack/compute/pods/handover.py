@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Keeps a container's writable layer when its CRI container is replaced.
+"""Keeps a container's files when its CRI container is replaced.
 
 CRI cannot start a container a second time; Docker, and so Zun, can. So the
-new container takes over the upper folder of the old one's overlay, while
-neither is mounted. That is a rename in one file system, so the size of the
-files does not matter.
+new container takes over the folders of the old one, while neither is mounted:
+the upper folder of the overlay, and the folders of the image's volumes. Each
+is a rename in one file system, so the size of the files does not matter.
 
 kata-compute may die at any step. So, before the first step, a mark beside
 the new container's folder records which folder has the files: by its inode,
@@ -24,12 +24,13 @@ which a rename does not change.
 
 import os
 
+from kata_openstack.compute.pods import volumes
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import native
 
 
 class Handover:
-    """The writable layers of a container and of the one that replaces it.
+    """The folders of a container and of the one that replaces it.
 
     Neither may run meanwhile. A call that was interrupted at any point is
     completed by the next call, of this process or of another.
@@ -37,15 +38,60 @@ class Handover:
 
     def __init__(self, client: native.NativeClient, old: str,
                  new: str) -> None:
-        """:raises Unsupported: if the snapshotter has no folder to rename"""
-        self._old = _folder(client, old)
-        self._new = _folder(client, new)
-        # in the new one's snapshot, with which containerd removes them
-        self._mark = f'{self._new}.kata-files'
-        self._aside = f'{self._new}.kata-swap'
+        """:raises Unsupported: if the new container lacks such a folder"""
+        former = volumes.folders(client, old)
+        fresh = volumes.folders(client, new)
+        if former.keys() != fresh.keys():
+            # both have the same image
+            raise exception.Unsupported(
+                operation='starting a container again after '
+                'ignore_image_defined_volumes was changed in the '
+                'configuration of containerd',
+                remedy='Undo the change, or delete the container with its '
+                       'files and create it again.')
+        self._layer = _Swap(_layer(client, old), _layer(client, new))
+        self._volumes = [_Swap(former[path], fresh[path]) for path in former]
 
     def give(self) -> None:
-        """Move the files from the old container to the new one."""
+        """Move the files from the old container to the new one.
+
+        The layer is the last: if it was moved, all are. A former release
+        moved only the layer. Its new container may have run since, so what
+        is in its volumes must stay.
+        """
+        if not self._layer.given():
+            for volume in self._volumes:
+                volume.give()
+        self._layer.give()
+
+    def take_back(self) -> None:
+        """Move the files back to the old container."""
+        self._layer.take_back()
+        for volume in self._volumes:
+            volume.take_back()
+
+    def forget(self) -> None:
+        """Remove the marks, once no call needs the place of the files."""
+        for swap in (self._layer, *self._volumes):
+            swap.forget()
+
+
+class _Swap:
+    """Two folders in one file system that change places."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old = old
+        self._new = new
+        # beside the new one, with which containerd removes them
+        self._mark = f'{new}.kata-files'
+        self._aside = f'{new}.kata-swap'
+
+    def given(self) -> bool:
+        """Whether the old one's files were moved, to the new one at first."""
+        files = self._marked()
+        return files is not None and _inode(self._old) != files
+
+    def give(self) -> None:
         files = self._marked()
         if files is None:
             files = os.stat(self._old).st_ino
@@ -54,14 +100,12 @@ class Handover:
         self._move(files, self._old, self._new)
 
     def take_back(self) -> None:
-        """Move the files back to the old container."""
         files = self._marked()
         if files is not None:
             self._move(files, self._new, self._old)
             self.forget()
 
     def forget(self) -> None:
-        """Remove the mark, once no call needs the place of the files."""
         if os.path.lexists(self._mark):
             os.unlink(self._mark)
 
@@ -97,7 +141,8 @@ def _inode(folder: str) -> int | None:
         return None
 
 
-def _folder(client: native.NativeClient, container_id: str) -> str:
+def _layer(client: native.NativeClient, container_id: str) -> str:
+    """Return the upper folder of a container's root file system."""
     for mount in client.mounts(container_id):
         if mount.type == 'bind' and mount.source:
             return mount.source
