@@ -101,6 +101,7 @@ class Service:
         self.node.refresh(measure=False)
         self.network.reconcile()
         self.canaries.wake()
+        self.pods.sweep()
 
     def stop(self) -> None:
         """Finish the requests in progress, then stop all parts."""

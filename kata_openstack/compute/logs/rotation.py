@@ -24,6 +24,7 @@ import threading
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from kata_openstack.compute.logs import folders
 from kata_openstack.compute.logs import reader
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
@@ -41,7 +42,7 @@ class LogRotation:
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
         self._limit = conf.compute.max_log_file_mib * _MIB
-        self._folder = pathlib.Path(conf.state_path) / 'logs'
+        self._folder = folders.root(conf)
         self._client = client
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name='logs',

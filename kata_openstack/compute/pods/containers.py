@@ -20,6 +20,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from kata_openstack.compute.logs import folders
 from kata_openstack.compute.logs import reader
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
@@ -113,7 +114,7 @@ class Containers:
              timestamps: bool, tail: int | None,
              since: float | None) -> str:
         container = self._find(container_uuid)
-        folder = lifecycle.log_folder(self._conf, container.labels[labels.POD])
+        folder = folders.of_pod(self._conf, container.labels[labels.POD])
         return reader.read(
             folder / cri_config.log_name(container_uuid), stdout=stdout,
             stderr=stderr, timestamps=timestamps, tail=tail, since=since,

@@ -19,8 +19,7 @@ kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 import builtins
 from concurrent import futures
 import contextlib
-import pathlib
-import shutil
+import functools
 import time
 from typing import Any
 
@@ -29,6 +28,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import store
+from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
@@ -46,10 +46,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
 LOG = logging.getLogger(__name__)
-
-
-def log_folder(conf: cfg.ConfigOpts, pod_uuid: str) -> pathlib.Path:
-    return pathlib.Path(conf.state_path) / 'logs' / pod_uuid
 
 
 class Pods:
@@ -150,7 +146,7 @@ class Pods:
 
     def _run_sandbox(self, pod: objects.Pod, choice: node.Choice,
                      attempt: int) -> tuple[str, pb.PodSandboxConfig]:
-        folder = log_folder(self._conf, pod.uuid)
+        folder = folders.of_pod(self._conf, pod.uuid)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = cri_config.sandbox_config(pod, choice, str(folder), attempt)
         with self._network.expect(pod.uuid, pod.vifs):
@@ -264,7 +260,7 @@ class Pods:
         return pb.PodSandboxConfig(
             metadata=sandbox.metadata, labels=sandbox.labels,
             annotations=sandbox.annotations,
-            log_directory=str(log_folder(self._conf, pod.uuid)))
+            log_directory=str(folders.of_pod(self._conf, pod.uuid)))
 
     def _replace(self, pod: objects.Pod, container: objects.Container,
                  old: pb.Container, sandbox_id: str,
@@ -370,12 +366,18 @@ class Pods:
                             'cannot be stopped: %s', sandbox.id, pod_uuid, e)
             self._client.remove_pod_sandbox(sandbox.id)
         self._network.release(pod_uuid, sandboxes, vifs)
-        shutil.rmtree(log_folder(self._conf, pod_uuid), ignore_errors=True)
+        folders.remove(self._conf, pod_uuid)
         LOG.info('Deleted pod %s', pod_uuid)
 
+    def sweep(self) -> None:
+        """Remove what pods that containerd no longer has have left."""
+        folders.sweep(self._conf, self._native,
+                      functools.partial(self._lock, blocking=False))
+
     @staticmethod
-    def _lock(pod_uuid: str) -> contextlib.AbstractContextManager[Any]:
-        return lockutils.lock(f'pod-{pod_uuid}')
+    def _lock(pod_uuid: str, blocking: bool = True
+              ) -> contextlib.AbstractContextManager[Any]:
+        return lockutils.lock(f'pod-{pod_uuid}', blocking=blocking)
 
 
 def _identity(pod: objects.Pod) -> dict[str, Any]:

@@ -12,9 +12,11 @@
 
 """Pods with a fake containerd that fails on demand."""
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
+from unittest import mock
 import uuid
 
 import fixtures
@@ -636,6 +638,72 @@ class StopDeleteTest(Case):
         self.assertEqual([], self.pods.list())
         self.assertRaises(exception.NotFound, self.pods.show,
                           str(uuid.uuid4()))
+
+
+class SweepTest(Case):
+
+    def setUp(self):
+        super().setUp()
+        self.logs = pathlib.Path(self.conf.state_path) / 'logs'
+        self.kept = self.pod()
+        self.pods.create(self.kept)
+
+    def left(self):
+        return sorted(path.name for path in self.logs.iterdir())
+
+    def test_logs_of_a_deletion_that_was_interrupted(self):
+        pod = self.pod()
+        self.pods.create(pod)
+        with fixtures.MonkeyPatch(
+                'kata_openstack.compute.logs.folders.remove', self.die):
+            self.assertRaises(ZeroDivisionError, self.pods.delete,
+                              pod.uuid, False)
+        self.assertEqual(sorted([pod.uuid, self.kept.uuid]), self.left())
+        self.pods.sweep()
+        self.assertEqual([self.kept.uuid], self.left())
+
+    def die(self, *args):
+        raise ZeroDivisionError
+
+    def test_a_pod_that_is_being_created_keeps_its_logs(self):
+        new = self.pod()
+        (self.logs / new.uuid).mkdir()
+        with self.pods._lock(new.uuid):
+            self.pods.sweep()
+        self.assertIn(new.uuid, self.left())
+        self.pods.sweep()
+        self.assertNotIn(new.uuid, self.left())
+
+    def test_a_pod_that_was_just_created_keeps_its_logs(self):
+        new = self.pod()
+        (self.logs / new.uuid).mkdir()
+
+        @contextlib.contextmanager
+        def late(*args, **kwargs):
+            self.state.sandboxes['new'] = pb.PodSandbox(
+                id='new', labels={labels.POD: new.uuid})
+            yield
+        with mock.patch.object(self.pods, '_lock', late):
+            self.pods.sweep()
+        self.assertIn(new.uuid, self.left())
+
+    def test_a_pod_of_which_cri_knows_nothing_keeps_its_logs(self):
+        with mock.patch.object(self.pods._client, 'list_pod_sandboxes',
+                               return_value=[]):
+            self.pods.sweep()
+        self.assertEqual([self.kept.uuid], self.left())
+
+    def test_an_empty_containerd(self):
+        """As when its disk is not mounted."""
+        self.state.sandboxes.clear()
+        self.state.containers.clear()
+        self.pods.sweep()
+        self.assertEqual([self.kept.uuid], self.left())
+
+    def test_only_folders_of_pods(self):
+        (self.logs / 'other').mkdir()
+        self.pods.sweep()
+        self.assertIn('other', self.left())
 
 
 class StatusTest(Case):
