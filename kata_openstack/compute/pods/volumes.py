@@ -28,6 +28,7 @@ from kata_openstack.runtime.containerd import native
 # an image could name its own root folder a thousand times.
 _MOST = 64
 _LONGEST = 4095  # bytes; a path of the kernel
+_NEEDED = ('/', '/dev', '/proc')  # no container works without what is there
 
 
 def normalise(path: str) -> str:
@@ -46,8 +47,8 @@ def check(image: str, paths: Collection[str]) -> None:
     """
     why = ''
     for path in paths:
-        if normalise(path) == '/':
-            why = 'it would hide all files of the image'
+        if normalise(path) in _NEEDED:
+            why = 'it would hide what every container needs'
         elif len(path.encode(errors='replace')) > _LONGEST:
             why = f'it is longer than {_LONGEST} bytes'
         if why:

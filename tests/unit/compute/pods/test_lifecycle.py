@@ -239,10 +239,12 @@ class CreateTest(Case):
 
     def test_volumes_that_are_refused(self):
         for paths, words in [
-                (['/data', '/'], 'hide all files'),
-                (['//'], 'hide all files'),
-                (['../..'], 'hide all files'),
-                (['/a/..'], 'hide all files'),
+                (['/data', '/'], 'hide what every'),
+                (['//'], 'hide what every'),
+                (['../..'], 'hide what every'),
+                (['/a/..'], 'hide what every'),
+                (['proc/'], 'hide what every'),
+                (['/dev'], 'hide what every'),
                 (['/' + 'a' * 5000], 'longer than'),
                 ([f'/{n}' for n in range(1000)], '1000 volumes')]:
             self.state.volumes['sha256:1'] = paths
