@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import subprocess
 import tarfile
 
@@ -46,12 +47,33 @@ def busybox_entries() -> list[Entry]:
     ]
 
 
-def _tar(entries: Iterable[Entry]) -> bytes:
+def redis_entries() -> list[Entry]:
+    """Redis of Debian's redis-tools, whose programs are one file, in /usr/bin.
+
+    Nothing of it runs on this machine.
+    """
+    programs = ('/usr/bin/redis-check-rdb', '/usr/bin/redis-cli')
+    libraries = subprocess.run(['ldd', *programs], capture_output=True,
+                               text=True, check=True).stdout
+    files = {*programs, *re.findall(r'(/\S+) \(0x', libraries)}
+    return [
+        *busybox_entries(),
+        *((path[1:], pathlib.Path(path).read_bytes(), 0o755)
+          for path in sorted(files)),
+        # it is the server if its name is
+        ('usr/bin/redis-server', 'redis-check-rdb', 0o777),
+    ]
+
+
+def _tar(entries: Iterable[Entry],
+         owners: Mapping[str, int] | None = None) -> bytes:
+    owners = owners or {}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode='w') as archive:
         for name, content, mode in entries:
             info = tarfile.TarInfo(name)
             info.mode = mode
+            info.uid = info.gid = owners.get(name, 0)
             if content is None:
                 info.type = tarfile.DIRTYPE
                 archive.addfile(info)
@@ -69,18 +91,22 @@ def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
           command: Sequence[str], entrypoint: Sequence[str] = (),
           env: Sequence[str] = ('PATH=/bin:/usr/bin',),
           labels: Mapping[str, str] | None = None,
-          more: Iterable[Iterable[Entry]] = ()) -> None:
+          more: Iterable[Iterable[Entry]] = (), volumes: Iterable[str] = (),
+          user: str = '', owners: Mapping[str, int] | None = None) -> None:
     """Write a docker-archive.
 
     :param more: entries of further layers.
+    :param owners: user and group of entries, by name; root has the others.
     """
     layers = {hashlib.sha256(layer).hexdigest(): layer
-              for layer in map(_tar, (entries, *more))}
+              for layer in (_tar(e, owners) for e in (entries, *more))}
     config = json.dumps({
         'architecture': 'amd64', 'os': 'linux',
         'created': '1970-01-01T00:00:00Z',
         'config': {'Env': list(env), 'Cmd': list(command),
                    'Entrypoint': list(entrypoint),
+                   'User': user,
+                   'Volumes': dict.fromkeys(volumes, {}),
                    'Labels': dict(labels or {})},
         'rootfs': {'type': 'layers',
                    'diff_ids': [f'sha256:{digest}' for digest in layers]},

@@ -71,7 +71,7 @@ class PullTest(Case):
             self.assertEqual('sha256:old', self.images.pull(
                 reference, 'always', None, 'a')['id'])
             self.assertEqual('sha256:old',
-                             self.images.resolve(reference, 'a'))
+                             self.images.resolve(reference, 'a')[0])
         self.assertEqual('sha256:new', self.images.pull(
             NAME, 'always', None, 'a')['id'])
 
@@ -150,7 +150,8 @@ class RightsTest(Case):
             # a needs the registry no more
             for policy in ('ifnotpresent', 'never'):
                 self.images.pull(NAME, policy, None, 'a')
-            self.assertEqual('sha256:2', self.images.resolve(NAME, 'a'))
+            self.assertEqual('sha256:2',
+                             self.images.resolve(NAME, 'a')[0])
             self.images = self.new()  # as after a restart
 
     def test_its_other_names_are_private_too(self):
@@ -181,7 +182,7 @@ class RightsTest(Case):
         self.images.pull(NAME, 'always', auth('x', shared=True), 'a')
         self.refuse()
         self.images.pull(NAME, 'never', None, 'b')
-        self.assertEqual('sha256:2', self.images.resolve(NAME, 'b'))
+        self.assertEqual('sha256:2', self.images.resolve(NAME, 'b')[0])
 
     def test_a_new_image_of_the_same_name(self):
         self.images.pull(NAME, 'always', auth('of a'), 'a')
