@@ -25,7 +25,6 @@ from kata_openstack.compute.logs import reader
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
-from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute.pods import start_error
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
