@@ -160,6 +160,10 @@ class Agent:
         system.set_up_network(interfaces)
         return {'kernel': os.uname().release}
 
+    def _do_drop_caches(self, call: int) -> dict[str, Any]:
+        system.drop_caches()
+        return {}
+
     # Calls about containers and processes
 
     def _do_run(self, call: int, ident: int, container: str,

@@ -18,6 +18,7 @@ from the kernel's include/uapi headers.
 
 import ctypes
 import os
+import struct
 from typing import Final
 
 MS_RDONLY: Final = 1
@@ -43,6 +44,7 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
 _PIVOT_ROOT: Final = {'x86_64': 155, 'aarch64': 41}
+_SIGEV_SIGNAL: Final = 0
 _FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,6 +53,9 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p,
 _libc.fallocate64.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong,
                               ctypes.c_longlong]
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_libc.timer_settime.argtypes = [ctypes.c_void_p, ctypes.c_int,
+                                ctypes.c_char_p, ctypes.c_void_p]
+_libc.timer_delete.argtypes = [ctypes.c_void_p]
 
 
 def _check(result: int, what: str) -> None:
@@ -113,3 +118,27 @@ def load_module(fd: int) -> None:
     """Load the kernel module that ``fd`` is open on."""
     number = _FINIT_MODULE[os.uname().machine]
     _check(_libc.syscall(number, fd, b'', 0), 'finit_module')
+
+
+def start_cpu_timer(pid: int, seconds: float, signal: int) -> int:
+    """Have a signal sent each time that a process has used CPU time.
+
+    :param seconds: the CPU time, of all threads of the process ``pid``.
+    :returns: for delete_timer.
+    """
+    clock, timer = ctypes.c_int(), ctypes.c_void_p()
+    error = _libc.clock_getcpuclockid(pid, ctypes.byref(clock))
+    if error:
+        raise OSError(error, os.strerror(error), 'clock_getcpuclockid')
+    event = struct.pack('qii48x', 0, signal, _SIGEV_SIGNAL)
+    _check(_libc.timer_create(clock, event, ctypes.byref(timer)),
+           'timer_create')
+    period = (int(seconds), int(seconds % 1 * 1e9))
+    _check(_libc.timer_settime(timer, 0, struct.pack('qqqq', *period,
+                                                     *period), None),
+           'timer_settime')
+    return timer.value or 0
+
+
+def delete_timer(timer: int) -> None:
+    _check(_libc.timer_delete(timer), 'timer_delete')

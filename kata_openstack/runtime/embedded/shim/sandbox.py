@@ -26,6 +26,7 @@ from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import spec
 from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
@@ -80,6 +81,7 @@ class Sandbox:
         self._limited = False
         self.lost = ''
         self._tasks: set[asyncio.Task[None]] = set()
+        self._files: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self.agent = agent_channel.Channel(
             vm.agent, self._on_gone, self._on_oom)
@@ -112,6 +114,23 @@ class Sandbox:
             raise agent_channel.AgentGone(self._end) from e
         self._record.kernel = release
         self._record.save()
+        self._watch_files()
+
+    def _watch_files(self) -> None:
+        try:
+            watch = open_files.Watch(self.vm.virtiofsd_pid,
+                                     self._forget_files)
+        except OSError as e:
+            log.error(f'cannot watch the open files of virtiofsd: {e}')
+        else:
+            self._files = asyncio.create_task(watch.run())
+
+    async def _forget_files(self) -> None:
+        try:
+            await self.agent.call('drop_caches')
+            self._step('the guest has forgotten files')
+        except agent_channel.AgentError as e:
+            log.debug(f'the guest did not forget files: {e}')
 
     async def until_ready(self) -> None:
         """Wait until the guest accepts containers.
@@ -201,6 +220,8 @@ class Sandbox:
             os.close(pidfd)
         self.agent.close('the sandbox was stopped')
         self.ready.cancel()
+        if self._files:
+            self._files.cancel()
         self.vm.kill()
         self._monitor.close()
 

@@ -31,6 +31,7 @@ import socket
 from typing import Any
 
 from kata_openstack.runtime.embedded.common import syscalls
+from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import launch
 
 # The host never runs a tenant's programs or opens a tenant's device nodes
@@ -80,7 +81,8 @@ class Share:
             pid = launch.spawn(
                 [program, f'--fd={listener.fileno()}',
                  '-o', f'source={self.path}',
-                 '-o', 'cache=always,sandbox=namespace,xattr', '-f'],
+                 '-o', 'cache=always,sandbox=namespace,xattr',
+                 '--rlimit-nofile=0', '-f'],  # 0: keep that of _confine
                 fds=[listener.fileno()], log=log, confine=_confine)
         return pid, connection
 
@@ -187,6 +189,7 @@ def _confine() -> None:
     """
     syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
     syscalls.no_new_privileges()
+    open_files.raise_limit()
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
