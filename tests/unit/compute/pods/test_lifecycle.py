@@ -594,13 +594,17 @@ class StopDeleteTest(Case):
         for pod in pods:
             self.pods.create(pod)
             self.pods.start(pod)
-        for sandbox in self.state.sandboxes.values():
-            if sandbox.labels[labels.POD] == pods[0].uuid:
-                for name in list(sandbox.annotations):
-                    sandbox.annotations[name] = '{'
+
+        def damage():
+            for sandbox in self.state.sandboxes.values():
+                if sandbox.labels[labels.POD] == pods[0].uuid:
+                    for name in list(sandbox.annotations):
+                        sandbox.annotations[name] = '{'
+        damage()
         self.assertEqual(2, len(self.pods.list()))
         self.pods.stop(pods[0].uuid, 0)
         self.pods.start(pods[0])
+        damage()  # the start made a new sandbox
         self.pods.stop(pods[1].uuid, 0)
         for pod in pods:
             self.pods.delete(pod.uuid, False)
