@@ -29,6 +29,8 @@ a root of the other Debian release: on Debian 12 that is 13, on 13 it is 12.
 The last line is "N passed, N failed, N skipped".
 
   test [REGEX]       the default; REGEX picks other functional tests
+  prepare            only make the root, with a Python environment in it; this
+                     needs the network, and the tests do not
   run PROGRAM ...    run a program in the root, in a copy of this checkout
   clean              remove the root
 
@@ -43,7 +45,8 @@ COPY=/srv/kata-openstack
 # canary (which looks for stale machine code), containers and their processes
 # (the guest's kernel, crun), files (virtiofsd), and the confinement of QEMU.
 CORE='functional\.(node\.test_containerd|compute\.test_canaries.*it_runs|'
-CORE+='embedded\.(test_containers\.Test(Isolation|Processes|Mounts)|'
+CORE+='embedded\.(test_containers\.(TestIsolation.*kernel|TestMounts|'
+CORE+='TestProcesses.test_(output|exec|input|a_terminal))|'
 CORE+='test_faults\.TestConfinement))'
 
 other_suite() {
@@ -52,6 +55,20 @@ other_suite() {
         trixie) echo bookworm ;;
         *) die "this machine has neither Debian 12 nor 13." ;;
     esac
+}
+
+# Begins a program with mounts and processes of its own, which end with it.
+APART=(unshare --mount --pid --fork --kill-child --)
+
+# apart PROGRAM...: run it so that it also ends when this script is killed
+apart() {
+    local status=0
+    "${APART[@]}" "$@" &
+    # a signal reaches neither bash while it waits nor unshare
+    trap 'kill -KILL $!; exit 130' INT TERM
+    wait $! || status=$?
+    trap - INT TERM
+    return "$status"
 }
 
 # make_root SUITE ROOT: install a small Debian with all packages into ROOT
@@ -66,7 +83,7 @@ make_root() {
     # how this machine reaches its mirror
     apt-config dump | grep -E '^Acquire::(https?|Retries|Check-)' \
         >"$conf" || true
-    mmdebstrap --mode=root --variant=minbase --format=directory \
+    apart mmdebstrap --mode=root --variant=minbase --format=directory \
         --aptopt="$conf" --dpkgopt=force-unsafe-io \
         --include="ca-certificates,$(packages_of "$suite" | paste -sd,)" \
         "$suite" "$root.partial" \
@@ -94,19 +111,20 @@ copy_checkout() {
             -cf - 2>/dev/null | tar -C "$target" -xf -
 }
 
-# enter ROOT PROGRAM...: run a program in ROOT. Mounts and processes end with
-# it, however it ends.
+# enter ROOT PROGRAM...: run a program in ROOT, in the copy of the checkout
 enter() {
     local root=$1
     shift
-    local file
+    local file way=(apart)
+    # a shell keeps the terminal
+    [[ $command != run ]] || way=(exec "${APART[@]}")
     for file in resolv.conf hosts ssl/certs/ca-certificates.crt; do
         cp -L "/etc/$file" "$root/etc/$file"
     done
     rm -rf "$root/tmp" "$root/var/tmp"
     install -d -m 1777 "$root/tmp" "$root/var/tmp"
     # shellcheck disable=SC2016
-    exec unshare --mount --pid --fork --kill-child -- bash -euc '
+    "${way[@]}" bash -euc '
         root=$1
         shift
         mount --bind "$root" "$root"
@@ -129,13 +147,16 @@ enter() {
 
 # What runs in the root.
 inside() {
-    trap 'exit 130' INT TERM
-    trap './tools/quickstart.sh clean' EXIT
+    local command=$1
+    shift
     install_packages /tmp/packages.log quickstart test
     install_venv "$REPOSITORY/.venv" /tmp/venv.log requirements.txt \
         tools/quickstart/requirements.txt test-requirements.txt
     KATA_TEST_KERNEL_DEB=$(fetch_kernel "$REPOSITORY/.cache/kernel" \
         /tmp/kernel.log)
+    [[ $command == test ]] || return 0
+    trap 'exit 130' INT TERM
+    trap './tools/quickstart.sh clean' EXIT
     export KATA_TEST_KERNEL_DEB KATA_TEST_VENV=$REPOSITORY/.venv
     export KATA_QUICKSTART_VENV=$REPOSITORY/.venv KATA_TEST_SUITES=
     # shellcheck disable=SC2016
@@ -149,7 +170,7 @@ command=${1:-test}
 [[ $# -eq 0 ]] || shift
 case $command in
     inside) inside "$@"; exit ;;
-    test | run | clean) ;;
+    test | prepare | run | clean) ;;
     -h | --help | help) usage; exit ;;
     *) usage >&2; exit 2 ;;
 esac
@@ -169,9 +190,6 @@ copy_checkout "$root$COPY"
 if [[ $command == run ]]; then
     enter "$root" "$@"
 else
-    say "testing on Debian $suite"
-    enter "$root" ./tools/other-debian.sh inside "$@" &
-    # a signal reaches neither bash while it waits nor unshare
-    trap 'kill -KILL $!; exit 130' INT TERM
-    wait $!
+    say "entering the root of Debian $suite"
+    enter "$root" ./tools/other-debian.sh inside "$command" "$@"
 fi

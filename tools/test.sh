@@ -195,7 +195,19 @@ e2e_in_namespace() {
     fi
 }
 
+# The root of the distribution tier is made while the functional tests, one
+# after the other, leave a CPU idle.
+prepare_distribution() {
+    nice -n 19 "$REPOSITORY/tools/other-debian.sh" prepare \
+        &>"$logs/distribution.log" &
+    preparing=$!
+}
+
 run_distribution() {
+    [[ -z $preparing ]] || wait "$preparing" ||
+        say "the root could not be prepared; next try:" \
+            $'\n'"$(tail -n 5 "$logs/distribution.log")"
+    preparing=''
     local output passed failed skipped
     output=$(mktemp)
     "$REPOSITORY/tools/other-debian.sh" test "$@" 2>&1 | tee "$output" || true
@@ -236,6 +248,7 @@ if [[ -n ${KATA_TEST_COUNTS:-} ]]; then
 fi
 
 finish() {
+    [[ -z $preparing ]] || kill "$preparing" || true
     rm -rf "$logs"
     [[ -z $state ]] || forget_guest "$state"
 }
@@ -260,11 +273,12 @@ if [[ $tier != unit ]]; then
     fi
 fi
 
-state=
+state=''
+preparing=''
 logs=$(mktemp -d)
 trap finish EXIT
 if [[ $tier != unit || $EUID -eq 0 ]]; then
-    install_packages "$logs/packages.log" quickstart test
+    install_packages "$logs/packages.log" quickstart test distribution
 fi
 if [[ -z ${KATA_TEST_VENV:-} ]]; then
     install_venv "$VENV" "$logs/venv.log" requirements.txt \
@@ -281,6 +295,7 @@ export PYTHONWARNINGS=ignore
 export OS_LOG_CAPTURE=1 OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
 if [[ $tier == all ]]; then
     run_tier unit 1 4 "$@"
+    prepare_distribution
     run_tier functional 2 4 "$@"
     run_tier e2e 3 4 "$@"
     run_tier distribution 4 4 "$@"
