@@ -24,7 +24,6 @@ import sys
 
 from oslo_config import cfg
 
-from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.host import capabilities as caps
@@ -69,12 +68,12 @@ class Embedded(base.Hypervisor):
             return dataclasses.replace(
                 verdict, remedy=f'Build its guest: {command}.')
         try:
-            built = settings.Settings.load(str(path)).protocol
+            outdated = settings.Settings.load(str(path)).outdated
         except (OSError, ValueError) as e:
             return dataclasses.replace(
                 verdict, usable=False, reason=f'cannot read {path}: {e}',
                 remedy=f'Write the file again: {command}.')
-        if built != protocol.VERSION:
+        if outdated:
             return dataclasses.replace(
                 verdict, usable=False,
                 reason='another release of kata-openstack built its guest '

@@ -12,15 +12,17 @@
 
 """Pods of an older release, after an upgrade in place."""
 
+import hashlib
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
 import time
 import uuid
 
-import fixtures
 from oslo_config import cfg
 from tests.functional.compute.network import test_vif
 from tests.functional import containerd
@@ -52,7 +54,6 @@ allow_emulation = true
 hypervisor_order = clh, qemu, embedded
 [embedded]
 kernel_package = {kernel}
-memory_path = {memory}
 [canary]
 enabled = false
 [cni]
@@ -98,17 +99,27 @@ class UpgradeTest(base.TestCase):
         self.config = self.root / 'kata.conf'
         self.config.write_text(CONFIG.format(
             root=self.root, host=kata.HOST, switch=self.switch.connection,
-            memory=self.useFixture(fixtures.TempDir('/dev/shm')).path,
             kernel=os.environ.get('KATA_TEST_KERNEL_DEB', '')))
         conf = cfg.ConfigOpts()
         opts.register_opts(conf)
         conf(['--config-file', str(self.config)])
         self.accelerator = node.Node(conf).accelerator()
+        self.addCleanup(self.remove_memory)
         self.prepare()
         self.containerd = self.useFixture(Containerd(
             self.installed, self.command('containerd', 'config')
             .partition('\n')[2]))
         self.addCleanup(self.start_node)  # removes pods after a failure
+
+    def remove_memory(self):
+        """Remove the memory of VMs, in the place of either release."""
+        subprocess.run(['umount', '--lazy',
+                        str(self.root / 'run' / 'embedded' / 'memory')],
+                       stderr=subprocess.DEVNULL)
+        state = f'{self.root}/lib/embedded'.encode()
+        shutil.rmtree('/dev/shm/kata-openstack-'
+                      + hashlib.sha256(state).hexdigest()[:8],
+                      ignore_errors=True)
 
     def command(self, *args):
         return self.installed.run('kata-openstack', '--config-file',
@@ -153,25 +164,27 @@ class UpgradeTest(base.TestCase):
             time.sleep(0.05)
 
     def templates(self):
+        """Paths of all templates, of both releases."""
         return sorted(
-            name for folder in (self.settings['memory_path'],
-                                self.settings['state_path'])
-            for name in os.listdir(folder)
-            if name.endswith(('.ram', '.state'))
-            and name.startswith('template-'))
+            path for folder in (self.root / 'lib', self.root / 'run',
+                                pathlib.Path(self.old_memory))
+            for path in folder.rglob('template-*'))
 
     def test_pods_outlive_it(self):
         kept, lost = self.pod(11, containers=2), self.pod(12, containers=1)
         sandboxes, states = self.make_with_old_release(kept, lost)
+        self.old_memory = self.settings['memory_path']
         old_templates = self.templates()
-        self.assertEqual(2, len(old_templates))
+        self.assertEqual(['.ram', '.state'],
+                         [path.suffix for path in old_templates])
 
         # pip replaces the files in place; the shims go on
         self.installed.install_checkout()
         self.prepare()
         templates = self.templates()
-        self.assertEqual(2, len(templates))
+        self.assertEqual(1, len(templates))
         self.assertEqual(set(), {*templates} & {*old_templates})
+        self.assertFalse(os.path.exists(self.old_memory))
         self.installed.run('kata-openstack-status', '--config-file',
                            str(self.config), 'upgrade', 'check')
         self.start_node()
@@ -221,10 +234,10 @@ class UpgradeTest(base.TestCase):
         self.assertEqual([], self.switch.vsctl(
             'list-ports', ovs.BRIDGE).split())
         self.assertEqual([], self.containerd.client.list_containers())
-        self.assertEqual([], [path for path in (
-            self.root / 'run' / 'embedded').rglob('*') if not path.is_dir()])
         self.assertEqual(templates, self.templates())
-        self.assertEqual(1, len(os.listdir(self.settings['memory_path'])))
+        self.assertEqual({'lock', 'template.lock', 'ram', 'state'}, {
+            path.name for path in (self.root / 'run' / 'embedded').rglob('*')
+            if not path.is_dir()})
 
     def make_with_old_release(self, *pods):
         """Create the pods, with a file in each container.

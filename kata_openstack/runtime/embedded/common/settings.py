@@ -22,6 +22,7 @@ import json
 import os
 from typing import Self
 
+from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime import json_file
 from kata_openstack import stored
 
@@ -45,10 +46,10 @@ class Settings:
     default_memory_mib: int = 256
     default_vcpus: int = 1
     max_memory_mib: int
-    # size of the tmpfs for the RAM of VMs and templates; 0 in the settings
-    # of a release without it
+    # size of the tmpfs for the RAM of VMs and templates, 0 in a file of a
+    # release that had none; and the part of it that templates may use
     memory_mib: int = 0
-    template_memory_mib: int = 0  # the part of it that templates may use
+    template_memory_mib: int = 0
     max_vcpus: int
     guest_overhead_mib: int
     first_uid: int
@@ -70,6 +71,14 @@ class Settings:
         """:raises OSError:"""
         json_file.replace(path, dataclasses.asdict(self), durable=durable,
                           mode=0o644)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether another release prepared the node: no VM can start.
+
+        The clean-up after a sandbox of that release needs them all the same.
+        """
+        return self.protocol != protocol.VERSION or not self.memory_mib
 
     @property
     def memory_path(self) -> str:

@@ -86,7 +86,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
         first_uid=group.first_uid, uids=group.uids, debug=group.debug,
         protocol=protocol.VERSION)
     path = state / 'embedded.json'
-    _forget_former_memory(path)
+    _forget_former_templates(path)
     _make_template(wanted, progress)
     wanted.save(str(path))
     return path
@@ -107,13 +107,15 @@ def _programs(conf: cfg.ConfigOpts) -> list[str]:
     return [str(program.path) for program in found]
 
 
-def _forget_former_memory(path: pathlib.Path) -> None:
-    """Remove the templates of a release that kept them in /dev/shm.
+def _forget_former_templates(path: pathlib.Path) -> None:
+    """Remove the templates of a release that kept their RAM in /dev/shm.
 
     Such a release's running VMs have their memory open, and lose nothing.
 
     :param path: of the settings, which name the folder.
     """
+    for file in path.parent.glob('template-*.state'):
+        file.unlink()
     try:
         folder = json.loads(path.read_text()).get('memory_path')
     except (OSError, ValueError, AttributeError):

@@ -24,7 +24,6 @@ import time
 from typing import Any
 from typing import NoReturn
 
-from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import grouping
@@ -79,7 +78,7 @@ def start(namespace: str, ident: str, debug: bool,
             f'cannot use the configuration file {path}: {e}. Run '
             '"kata-openstack embedded prepare", and set ConfigPath of the '
             'handler to the file that it writes') from e
-    if conf.protocol != protocol.VERSION:
+    if conf.outdated:
         raise start_failed.StartFailed(
             'another release of kata-openstack built the guest image. Run '
             '"kata-openstack embedded prepare"')

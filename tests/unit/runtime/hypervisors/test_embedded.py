@@ -57,12 +57,13 @@ class JudgeTest(base.TestCase):
         config.save(str(self.path))
         self.assertEqual((True, ''),
                          (self.judge().usable, self.judge().remedy))
-        dataclasses.replace(config, protocol=protocol.VERSION + 1).save(
-            str(self.path))
-        verdict = self.judge()
-        self.assertFalse(verdict.usable)
-        self.assertIn('another release', verdict.reason)
-        self.assertIn('embedded prepare', verdict.remedy)
+        for changes in ({'protocol': protocol.VERSION + 1},
+                        {'memory_mib': 0}):
+            dataclasses.replace(config, **changes).save(str(self.path))
+            verdict = self.judge()
+            self.assertFalse(verdict.usable)
+            self.assertIn('another release', verdict.reason)
+            self.assertIn('embedded prepare', verdict.remedy)
 
     def test_damaged_settings(self):
         self.path.write_text('{')

@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import pathlib
+import shutil
 from unittest import mock
 
 import fixtures
@@ -24,6 +25,7 @@ from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import cleanup
 from tests.unit import base
 from tests.unit.runtime.embedded.vm import test_placing
+from tests.unit import test_old_releases
 
 
 class DeleteTest(base.TestCase):
@@ -49,6 +51,11 @@ class DeleteTest(base.TestCase):
     def test_sandbox_of_an_older_release(self):
         """Its bundle has only the path of the settings."""
         self.assertEqual(([self.used], ''), self.delete())
+        shutil.copy(test_old_releases.STORED / 'embedded.json',
+                    self.installed)
+        (found,), errors = self.delete()
+        self.assertEqual(('/run/kata-openstack/embedded', ''),
+                         (found.run_path, errors))
 
     def test_settings_that_changed_since(self):
         self.used.save(str(self.bundle / 'kata-embedded.json'))
