@@ -141,7 +141,8 @@ class ImagesTest(Case):
             for policy in ('ifnotpresent', 'always', 'never'):
                 found = self.images.pull(name, policy, None, 'p')
                 self.assertEqual(['httpd'], found['command'])
-                self.assertEqual(found['id'], self.images.resolve(name, 'p'))
+                self.assertEqual(found['id'],
+                                 self.images.resolve(name, 'p')[0])
         self.assertEqual(['second'], self.images.pull(
             reference, 'always', None, 'p')['command'])
         self.assertEqual(['httpd'], self.images.pull(
@@ -206,7 +207,7 @@ class RightsTest(Case):
         public = server.push(self.archive, 'public:1')
         self.images.pull(self.private, 'always', RIGHT, 'a')
         found = self.images.pull(public, 'ifnotpresent', None, 'b')
-        self.assertEqual(self.images.resolve(self.private, 'a'), found['id'])
+        self.assertEqual(self.images.resolve(self.private, 'a')[0], found['id'])
         self.images.pull(public, 'never', None, 'c')
         self.assert_no_access('b')
         self.assert_access('a')
@@ -219,7 +220,7 @@ class RightsTest(Case):
                           test_images.busybox_entries(), command=['httpd'])
         self.containerd.import_image(self.private, self.archive)
         self.assertEqual(image['id'],
-                         self.images.resolve(self.private, 'b'))
+                         self.images.resolve(self.private, 'b')[0])
         # nor does a pull with credentials take it from others
         self.images.pull(self.private, 'always', RIGHT, 'a')
         self.images.resolve(self.private, 'b')
