@@ -207,7 +207,8 @@ class RightsTest(Case):
         public = server.push(self.archive, 'public:1')
         self.images.pull(self.private, 'always', RIGHT, 'a')
         found = self.images.pull(public, 'ifnotpresent', None, 'b')
-        self.assertEqual(self.images.resolve(self.private, 'a')[0], found['id'])
+        self.assertEqual(self.images.resolve(self.private, 'a')[0],
+                         found['id'])
         self.images.pull(public, 'never', None, 'c')
         self.assert_no_access('b')
         self.assert_access('a')
