@@ -213,7 +213,7 @@ run_distribution() {
     output=$(mktemp)
     "$REPOSITORY/tools/other-debian.sh" test "$@" 2>&1 | tee "$output" || true
     if read -r passed failed skipped < <(sed -n \
-        's/^\(.*\) passed, \(.*\) failed, \(.*\) skipped$/\1 \2 \3/p' \
+        's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' \
         "$output"); then
         PASSED=$((PASSED + passed))
         FAILED=$((FAILED + failed))
