@@ -12,6 +12,7 @@
 
 """Pods of the embedded runtime, through a containerd of the test's own."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -134,6 +135,12 @@ class EmbeddedTestCase(base.TestCase):
     def configuration(self) -> str:
         """Path of a configuration of the test's own, if it has one."""
         return ''
+
+    def configured(self, folder: str, **changes: Any) -> str:
+        """Write a configuration with changes into a folder."""
+        path = f'{folder}/embedded.json'
+        dataclasses.replace(self.settings, **changes).save(path)
+        return path
 
     def pod(self, **linux: Any) -> Pod:
         return Pod(self, **linux)

@@ -1,0 +1,97 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""More files than virtiofsd can have open."""
+
+import os
+import pathlib
+import tempfile
+
+from kata_openstack import exception
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.virtiofs import open_files
+from tests.functional.embedded import base
+
+
+class FilesTestCase(base.EmbeddedTestCase):
+    """virtiofsd may open LIMIT files, whatever the machine allows."""
+
+    LIMIT: int
+
+    def configuration(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        program = pathlib.Path(folder.name, 'virtiofsd')
+        program.write_text(f'#!/bin/sh\nulimit -n {self.LIMIT}\n'
+                           f'exec {self.settings.virtiofsd} "$@"\n')
+        program.chmod(0o700)
+        return self.configured(folder.name, virtiofsd=str(program))
+
+    def folder_of(self, count):
+        """The host's path of a folder of files, and its mount."""
+        folder = self.folder()
+        for number in range(count):
+            (folder / str(number)).write_text(f'{number}\n')
+        return pb.Mount(container_path='/data', host_path=str(folder))
+
+    def opened(self, pod):
+        """The number of virtiofsd's open files."""
+        pid = open_files._server(pod.state['virtiofsd'])
+        return len(os.listdir(f'/proc/{pid}/fd'))
+
+
+class TestManyFiles(FilesTestCase):
+    LIMIT = 4000
+
+    def test_more_files_than_virtiofsd_can_open(self):
+        pod = self.pod()
+        container = pod.run(mounts=[self.folder_of(10_000)])
+        for _ in range(2):
+            self.assertEqual(10_001, int(pod.execute(
+                container, 'sh', '-c', 'find /data | wc -l')))
+            self.assertLess(self.opened(pod), self.LIMIT)
+        self.assertEqual('9999\n', pod.execute(container, 'cat',
+                                                '/data/9999'))
+        # also the files that the guest makes itself
+        self.assertEqual(200, int(pod.execute(
+            container, 'sh', '-c', 'mkdir /made && cd /made && '
+            'seq 1 200 | xargs touch && find . -type f | wc -l')))
+        pod.remove()
+
+
+class TestFilesInUse(FilesTestCase):
+    LIMIT = 300
+
+    def test_programs_that_have_all_files_open(self):
+        """They get the error; the pod can still be used and removed."""
+        pod = self.pod()
+        mounts = [self.folder_of(self.LIMIT)]
+        idle = pod.run(mounts=mounts)
+        # two, because the first one closes what it has opened of a file
+        # before the error
+        busy = pod.run('sh', '-c', 'tail -n 0 -f /data/* & '
+                       'tail -n 0 -f /data/* & wait', mounts=mounts)
+        self.wait_for(lambda: any('Too many open files' in line
+                                  for _, line in pod.log(busy)),
+                      'a program gets the error')
+        self.wait_for(lambda: self.opened(pod) > self.LIMIT * 0.9,
+                      'most files are open')
+        for request in (
+                lambda: pod.execute(idle, 'cat', '/data/0', '/data/299'),
+                pod.run):
+            error = self.assertRaises((exception.KataError, AssertionError),
+                                      request)
+            self.assertIn('Too many open files', str(error))
+        self.client.stop_container(busy, 0)
+        self.wait_for(lambda: self.opened(pod) < self.LIMIT / 2,
+                      'the files are closed')
+        self.assertEqual('299\n', pod.execute(idle, 'cat', '/data/299'))
+        pod.remove()
