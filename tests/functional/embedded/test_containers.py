@@ -22,6 +22,7 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import size
 from tests.functional.embedded import base
+from tests.functional import images
 
 MIB = 1024 * 1024
 
@@ -172,6 +173,23 @@ class TestResources(base.EmbeddedTestCase):
         self.assertGreater(stats.cpu.usage_core_nano_seconds.value, 0)
         self.assertGreater(stats.memory.working_set_bytes.value, 0)
         self.assertLess(stats.memory.working_set_bytes.value, 64 * MIB)
+
+    def test_open_files(self):
+        pod = self.pod()
+        container = pod.run()
+        script = 'ulimit -Sn; ulimit -Hn; cat /proc/sys/fs/file-max'
+        soft, hard, together = map(int, pod.execute(
+            container, 'sh', '-c', script).split())
+        self.assertEqual((1048576, 1048576), (soft, hard))
+        self.assertGreater(together, 1048576)
+
+    def test_limits_of_the_oci_config(self):
+        """CRI sets none of open files; containerd's own client does."""
+        done = self.ctr(
+            'run', '--rm', '--runtime', base.RUNTIME, images.BUSYBOX,
+            'limited', 'sh', '-c', 'ulimit -Sn; ulimit -Hn')
+        self.assertEqual((b'1024\n1024\n', 0),
+                         (done.stdout, done.returncode), done.stderr)
 
     def test_a_busy_guest_has_a_limit_on_the_host(self):
         """Work outside of the guest's own cgroups counts as well."""

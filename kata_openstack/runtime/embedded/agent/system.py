@@ -14,6 +14,7 @@
 
 import fcntl
 import os
+import resource
 import socket
 import struct
 import time
@@ -28,6 +29,10 @@ POD_SHM = '/run/shm'  # one /dev/shm for all containers of the pod
 MODULES = '/modules'
 _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
+# Open files of a process: the largest limit that Linux allows by default, and
+# what container engines give to containers
+_OPEN_FILES = 1 << 20
+_NO_LIMIT = (1 << 63) - 1
 _CONTROLLERS = '+cpu +memory +pids +io +cpuset'
 # For file systems that hold no programs and no device nodes
 _DATA_ONLY = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -51,6 +56,7 @@ def bring_up() -> None:
     _redirect_output()
     os.makedirs(SHARE, exist_ok=True)
     write('/sys/fs/cgroup/cgroup.subtree_control', _CONTROLLERS)
+    _raise_limits()
     os.environ.clear()
     os.environ.update(PATH='/usr/sbin:/usr/bin:/sbin:/bin',
                       XDG_RUNTIME_DIR='/run', HOME='/')
@@ -62,6 +68,17 @@ def bring_up() -> None:
         for link in net.links():
             if link['flags'] & netlink.IFF_LOOPBACK:
                 net.set_link(link['index'], up=True)
+
+
+def _raise_limits() -> None:
+    """Raise the limits that containers inherit, or that all of them share.
+
+    The kernel limits a first process to 1024 open files, 4096 at most, and
+    all processes together to a number that small VMs reach soon. Memory is
+    limited in any case: each open file counts as memory of its container.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    write('/proc/sys/fs/file-max', str(_NO_LIMIT))
 
 
 def _leave_initramfs() -> None:
