@@ -93,8 +93,14 @@ class Installation(fixtures.Fixture):
                 f'from {module} import {function}\nsys.exit({function}())\n')
             script.chmod(0o755)
 
+    def edit(self, module: str, old: str, new: str) -> None:
+        """Replace a text that the module has once."""
+        path = self._site / 'kata_openstack' / module
+        before, after = path.read_text().split(old)
+        path.write_text(f'{before}{new}{after}')
+
     def run(self, program: str, *args: str, request: Any = None,
-            timeout: int = 300) -> str:
+            timeout: int = 900) -> str:
         """Run a program of the environment, and return its output.
 
         :param request: sent to its standard input as JSON
