@@ -279,7 +279,11 @@ preparing=''
 logs=$(mktemp -d)
 trap finish EXIT
 if [[ $tier != unit || $EUID -eq 0 ]]; then
-    install_packages "$logs/packages.log" quickstart test distribution
+    packages=(quickstart test)
+    if [[ $tier == all || $tier == distribution ]]; then
+        packages+=(distribution)
+    fi
+    install_packages "$logs/packages.log" "${packages[@]}"
 fi
 if [[ -z ${KATA_TEST_VENV:-} ]]; then
     install_venv "$VENV" "$logs/venv.log" requirements.txt \
