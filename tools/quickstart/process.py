@@ -166,11 +166,11 @@ def of_stack(stack: settings.Stack) -> list[Process]:
 
     They have the marker in their initial environment, which survives a
     rename and a double fork. A runtime starts the hypervisor in its jail
-    without the marker; its root folder or its arguments identify it.
+    without the marker; its parent or its arguments identify it.
     """
     marker = f'{settings.MARKER}={stack.state}'.encode()
     below = f'{stack.state}/'
-    found = []
+    found = {}
     for entry in pathlib.Path('/proc').glob('[0-9]*'):
         pid = int(entry.name)
         if pid == os.getpid():
@@ -178,7 +178,6 @@ def of_stack(stack: settings.Stack) -> list[Process]:
         try:
             ours = (
                 marker in (entry / 'environ').read_bytes().split(b'\0')
-                or os.readlink(entry / 'root').startswith(below)
                 or (below.encode() in (entry / 'cmdline').read_bytes()
                     and (entry / 'comm').read_text().startswith(
                         ('qemu', 'virtiofsd', 'containerd-shim'))))
@@ -186,8 +185,10 @@ def of_stack(stack: settings.Stack) -> list[Process]:
             continue
         process = identify(pid) if ours else None
         if process:
-            found.append(process)
-    return found
+            found[pid] = process
+            found |= {child.pid: child for child in descendants(process)}
+    found.pop(os.getpid(), None)
+    return list(found.values())
 
 
 def memory_mib(process: Process) -> float:

@@ -17,6 +17,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import fixtures
 
@@ -77,6 +78,21 @@ class ProcessTest(base.TestCase):
         self.addCleanup(left.send, signal.SIGKILL)
         name = pathlib.Path(f'/proc/{left.pid}/comm').read_text().strip()
         self.assertEqual('sleep', name)
+
+    def test_a_child_with_another_environment_is_ours(self):
+        started = self.start(
+            'import subprocess',
+            'subprocess.run(["sleep", "60"], env={})')
+        self.addCleanup(started.send, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        names = []
+        while 'sleep' not in names and time.monotonic() < deadline:
+            found = process.of_stack(self.stack)
+            names = [pathlib.Path(f'/proc/{p.pid}/comm').read_text().strip()
+                     for p in found]
+        self.assertIn('sleep', names)
+        for one in found:
+            one.send(signal.SIGKILL)
 
     def test_a_reader_of_our_files_is_left_alone(self):
         log = self.stack.logs / 'sleeper.log'
