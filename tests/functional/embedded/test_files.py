@@ -48,25 +48,6 @@ class FilesTestCase(base.EmbeddedTestCase):
         return len(os.listdir(f'/proc/{pid}/fd'))
 
 
-class TestManyFiles(FilesTestCase):
-    LIMIT = 4000
-
-    def test_more_files_than_virtiofsd_can_open(self):
-        pod = self.pod()
-        container = pod.run(mounts=[self.folder_of(10_000)])
-        for _ in range(2):
-            self.assertEqual(10_001, int(pod.execute(
-                container, 'sh', '-c', 'find /data | wc -l')))
-            self.assertLess(self.opened(pod), self.LIMIT)
-        self.assertEqual('9999\n', pod.execute(container, 'cat',
-                                                '/data/9999'))
-        # also the files that the guest makes itself
-        self.assertEqual(200, int(pod.execute(
-            container, 'sh', '-c', 'mkdir /made && cd /made && '
-            'seq 1 200 | xargs touch && find . -type f | wc -l')))
-        pod.remove()
-
-
 class TestFilesInUse(FilesTestCase):
     LIMIT = 300
 
