@@ -90,20 +90,20 @@ def look() -> Left:
         pods={pod['uuid'] for pod in node.api(stack()).list_pods(
             node.CONTEXT, stack().host)},
         shared_memory=_memory_of_vms(),
-        mounts=set(cleanup.mounts(stack())) - {str(_memory())},
+        mounts=set(cleanup.mounts(stack())) - {str(memory())},
         processes={f'{p.pid} {name}' for p in found
                    if (name := name_of(p.pid)).startswith(
                        ('qemu', 'virtiofsd', 'containerd-shim'))})
 
 
-def _memory() -> pathlib.Path:
+def memory() -> pathlib.Path:
     """The tmpfs for the memory of VMs."""
     return stack().run / 'kata/embedded/memory'
 
 
 def _memory_of_vms() -> set[str]:
     """A template stays, for the next VM of its size."""
-    return {name for name in os.listdir(_memory())
+    return {name for name in os.listdir(memory())
             if not name.startswith('template-')}
 
 

@@ -32,7 +32,7 @@ class StopTest(base.TestCase):
         container = self.run_container(
             ['sh', '-c', 'echo run >>/root/runs; exec sleep 3600'])
         ports = base.look().switch_ports
-        memory = cleanup.memory_folder(stack)
+        memory = base.memory()
         self.assertTrue(memory.exists())
 
         self.quickstart('stop')
