@@ -26,13 +26,13 @@ OPTS = [
     cfg.ListOpt(
         'allowed_registries',
         default=[],
-        sample_default='docker.io/library,registry.example:5000',
         help='Registries, or paths in registries, whose images the node '
-             'takes, as a list of REGISTRY[:PORT][/PATH]. An image of any '
-             'other registry is refused by its name; the node opens no '
-             'connection to that registry. An empty list allows all: users '
-             'can then make the node connect to any host and port that it '
-             'can reach.'),
+             'takes, as a list of REGISTRY[:PORT][/PATH], for example '
+             'docker.io/library,registry.example:5000. An image of any other '
+             'registry is refused by its name; the node opens no connection '
+             'to that registry. An empty list allows all: users can then '
+             'make the node connect to any host and port that it can '
+             'reach.'),
     cfg.IntOpt(
         'max_log_size_mib',
         default=4, min=1, max=64,
