@@ -71,7 +71,8 @@ class Admission:
 
 def used_mib(sandboxes: Iterable[pb.PodSandbox]) -> dict[str, int]:
     """Return the cost, in MiB, of each pod that runs, by its UUID."""
-    return {s.labels[labels.POD]: _number(s, labels.COST_MIB, _UNKNOWN_MIB)
+    return {s.labels[labels.POD]: labels.number(
+                s.annotations, labels.COST_MIB, _UNKNOWN_MIB)
             for s in sandboxes
             if s.state == pb.SANDBOX_READY and labels.POD in s.labels}
 
@@ -84,12 +85,7 @@ def held_back_mib(conf: cfg.ConfigOpts,
     they did not ask for.
     """
     found = list(sandboxes)
-    asked = sum(_number(s, labels.ASKED_MIB, 0) for s in found
-                if s.state == pb.SANDBOX_READY)
+    asked = sum(labels.number(s.annotations, labels.ASKED_MIB)
+                for s in found if s.state == pb.SANDBOX_READY)
     return (pod_memory.host_mib() - pod_memory.for_pods_mib(conf)
             + max(0, sum(used_mib(found).values()) - asked))
-
-
-def _number(sandbox: pb.PodSandbox, key: str, default: int) -> int:
-    text = sandbox.annotations.get(key, '')
-    return int(text) if text.isdecimal() else default

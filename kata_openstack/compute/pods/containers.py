@@ -152,23 +152,18 @@ class Containers:
             sandbox_id=container.pod_sandbox_id)
         rx, tx = self._network.traffic(
             view.vifs(sandbox[0]).readable if sandbox else [])
-        vm_mib = (sandbox[0].annotations.get(labels.VM_MIB, '')
-                  if sandbox else '')
         memory = (figures.memory.usage_bytes.value
                   or figures.memory.working_set_bytes.value) / _MIB
-        limit = (_number(container.annotations.get(labels.MEMORY_MIB, ''))
-                 or _number(vm_mib) or pod_memory.host_mib())
+        limit = (labels.number(container.annotations, labels.MEMORY_MIB)
+                 or (labels.number(sandbox[0].annotations, labels.VM_MIB)
+                     if sandbox else 0)
+                 or pod_memory.host_mib())
         return {
             'cpu_percent': round(self._cpu.percent(container.id, figures.cpu),
                                  2),
             'memory_mib': round(memory, 2), 'memory_limit_mib': limit,
             'memory_percent': round(100 * memory / limit, 2),
             'block_read': 0, 'block_write': 0, 'net_rx': rx, 'net_tx': tx}
-
-
-def _number(text: str) -> int:
-    """Return the number in an annotation; 0 if it is missing or damaged."""
-    return int(text) if re.fullmatch('[0-9]{1,18}', text) else 0
 
 
 class _CpuMeter:

@@ -17,6 +17,9 @@ kata-compute reads it back from containerd. Labels are short and can be
 searched for; annotations may be long. Neither may contain a secret.
 """
 
+from collections.abc import Mapping
+import re
+
 PREFIX = 'kata-openstack.io/'
 
 # Labels, on sandboxes and containers
@@ -40,3 +43,9 @@ ASKED_MIB = PREFIX + 'asked-mib'  # memory that was asked for, 0 for none
 NAME = PREFIX + 'name'
 IMAGE = PREFIX + 'image'
 MEMORY_MIB = PREFIX + 'memory-mib'
+
+
+def number(annotations: Mapping[str, str], key: str, default: int = 0) -> int:
+    """Return a number; the default if it is missing or damaged."""
+    text = annotations.get(key, '')
+    return int(text) if re.fullmatch('[0-9]{1,12}', text) else default

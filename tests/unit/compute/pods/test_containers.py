@@ -17,6 +17,7 @@ from tests.unit import base
 from tests.unit import fake_containerd
 
 from kata_openstack.compute.network import plugging
+from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
@@ -62,7 +63,16 @@ class NumberTest(base.TestCase):
     def test_of_an_annotation(self):
         for text, number in (('512', 512), ('0', 0), ('', 0), ('-1', 0),
                              ('1.5', 0), ('x', 0), ('9' * 5000, 0)):
-            self.assertEqual(number, containers._number(text))
+            self.assertEqual(number, labels.number({'a': text}, 'a'))
+        self.assertEqual(5, labels.number({}, 'a', 5))
+
+    def test_a_damaged_cost_costs_no_other_pod(self):
+        self.assertEqual(
+            {'damaged': 576, 'other': 300}, admission.used_mib(
+                pb.PodSandbox(labels={labels.POD: pod},
+                              annotations={labels.COST_MIB: cost})
+                for pod, cost in (('damaged', '9' * 5000),
+                                  ('other', '300'))))
 
 
 class CpuMeterTest(base.TestCase):
