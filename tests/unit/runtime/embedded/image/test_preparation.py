@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import json
+import pathlib
 from unittest import mock
 
 import fixtures
@@ -21,6 +23,43 @@ from kata_openstack.runtime.embedded.image import preparation
 from kata_openstack.runtime.host import roots
 from tests.unit import base
 from tests.unit.runtime.host import hosts
+
+
+class TestFormerTemplates(base.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.settings = self.root / 'embedded.json'
+
+    def memory(self, name):
+        """A folder for the memory of VMs, which the settings name."""
+        memory = self.root / name
+        memory.mkdir()
+        (memory / 'template-256m1c-0123456789abcdef.ram').touch()
+        self.settings.write_text(json.dumps({'memory_path': str(memory)}))
+        return memory
+
+    def test_both_files_go(self):
+        memory = self.memory('kata-openstack-0a1b2c3d')
+        (self.root / 'template-256m1c-0123456789abcdef.state').touch()
+        (self.root / 'initrd').touch()
+        for _ in range(2):
+            preparation._forget_former_templates(self.settings)
+            self.assertFalse(memory.exists())
+            self.assertEqual({'initrd', 'embedded.json'},
+                             {path.name for path in self.root.iterdir()})
+
+    def test_no_other_folder_goes(self):
+        memory = self.memory('shm')
+        preparation._forget_former_templates(self.settings)
+        self.assertTrue(memory.exists())
+
+    def test_settings_without_it(self):
+        for content in (None, '', '[]', '{}', '{"memory_path": ""}'):
+            if content is not None:
+                self.settings.write_text(content)
+            preparation._forget_former_templates(self.settings)
 
 
 class TestPrograms(base.TestCase):
