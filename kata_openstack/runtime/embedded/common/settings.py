@@ -39,6 +39,7 @@ class Settings:
     state_path: str
     qemu: str
     virtiofsd: str
+    virtiofsd_options: list[str] = dataclasses.field(default_factory=list)
     kernel: str
     initrd: str
     kernel_release: str

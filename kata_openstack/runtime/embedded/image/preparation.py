@@ -28,6 +28,7 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import guest_image
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
+from kata_openstack.runtime.embedded.virtiofs import options
 from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.embedded.vm.templates import make_template
 from kata_openstack.runtime.embedded.vm.templates import template
@@ -75,6 +76,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
         run_path=str(pathlib.Path(conf.run_path).absolute() / 'embedded'),
         state_path=str(state),
         qemu=qemu, virtiofsd=virtiofsd,
+        virtiofsd_options=options.supported(virtiofsd),
         kernel=str(kernel.image), initrd=str(initrd),
         kernel_release=kernel.release, image_key=key,
         default_memory_mib=group.default_memory_mib,

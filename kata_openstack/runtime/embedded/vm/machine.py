@@ -65,7 +65,8 @@ class Machine:
             self.network = net.attach(namespace)
         self.share.create()
         self.virtiofsd_pid, virtiofs = self.share.serve(
-            self.config.virtiofsd, f'{self._folder}/virtiofsd.log')
+            [self.config.virtiofsd, *self.config.virtiofsd_options],
+            f'{self._folder}/virtiofsd.log')
         target = ram.create(self.ram_path, self.size.memory_mib * sizes.MIB,
                             self.uid)
         self.state_fd = origin.state

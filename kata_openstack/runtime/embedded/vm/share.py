@@ -70,8 +70,11 @@ class Share:
         syscalls.mount(self._stage, self._stage, flags=syscalls.MS_BIND)
         syscalls.mount('', self._stage, flags=syscalls.MS_PRIVATE)
 
-    def serve(self, program: str, log: str) -> tuple[int, socket.socket]:
+    def serve(self, virtiofsd: list[str],
+              log: str) -> tuple[int, socket.socket]:
         """Start virtiofsd; return its pid and a socket connected to it.
+
+        :param virtiofsd: the program, and options that it may have.
 
         ``cache=always`` assumes that only the guest changes the files.
         With ``auto`` an emulated guest is several times slower.
@@ -79,7 +82,7 @@ class Share:
         listener, connection = self._connected()
         with listener:
             pid = launch.spawn(
-                [program, f'--fd={listener.fileno()}',
+                [*virtiofsd, f'--fd={listener.fileno()}',
                  '-o', f'source={self.path}',
                  '-o', 'cache=always,sandbox=namespace,xattr',
                  '--rlimit-nofile=0', '-f'],  # 0: keep that of _confine
