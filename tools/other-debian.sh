@@ -98,15 +98,23 @@ packages_of() {
     packages_for "debian-$1" quickstart test
 }
 
-# copy_checkout TARGET: copy what git knows, and keep what is built there
+# Print the files of the checkout, each with a null byte after it: what git
+# knows or, without git's history, all that is not built here.
+checkout_files() {
+    # root may not be the owner of the checkout
+    git -c safe.directory='*' ls-files -z --cached --others \
+        --exclude-standard 2>/dev/null ||
+        find . \( -name .venv -o -name .cache -o -name .stestr \) -prune -o \
+            -type f -print0
+}
+
+# copy_checkout TARGET: copy it, and keep what is built in TARGET
 copy_checkout() {
     local target=$1
     mkdir -p "$target"
     find "$target" -mindepth 1 -maxdepth 1 ! -name .venv ! -name .cache \
         -exec rm -rf {} +
-    # root may not be the owner of the checkout
-    git -c safe.directory='*' -C "$REPOSITORY" \
-        ls-files -z --cached --others --exclude-standard |
+    (cd "$REPOSITORY" && checkout_files) |
         tar -C "$REPOSITORY" --null --files-from=- --ignore-failed-read \
             -cf - 2>/dev/null | tar -C "$target" -xf -
 }
