@@ -165,6 +165,7 @@ inside() {
     [[ $command == test ]] || return 0
     trap 'exit 130' INT TERM
     trap './tools/quickstart.sh clean' EXIT
+    ./tools/quickstart.sh clean  # what a killed run left
     export KATA_TEST_KERNEL_DEB KATA_TEST_VENV=$REPOSITORY/.venv
     export KATA_QUICKSTART_VENV=$REPOSITORY/.venv KATA_TEST_SUITES=
     # shellcheck disable=SC2016
