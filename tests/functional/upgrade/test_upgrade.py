@@ -24,7 +24,6 @@ import time
 import uuid
 
 from oslo_config import cfg
-from testtools import content
 from tests.functional.compute.network import test_vif
 from tests.functional import containerd
 from tests.functional import images
@@ -32,6 +31,7 @@ from tests.functional import kata
 from tests.functional import ovs
 from tests.functional.upgrade import installation
 from tests.unit import base
+from testtools import content
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
