@@ -108,7 +108,7 @@ checkout_files() {
             -type f -print0
 }
 
-# copy_checkout TARGET: copy it, and keep what is built in TARGET
+# copy_checkout TARGET: copy the checkout; what was built in TARGET stays
 copy_checkout() {
     local target=$1
     mkdir -p "$target"

@@ -22,6 +22,7 @@ import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size
@@ -197,7 +198,8 @@ class TestBrokenTemplate(base.EmbeddedTestCase):
         self.addCleanup(folder.cleanup)
         broken = dataclasses.replace(self.settings, run_path=folder.name)
         vm_memory.mount(broken)
-        self.addCleanup(vm_memory.unmount, broken)
+        self.addCleanup(syscalls.umount, broken.memory_path,
+                        syscalls.MNT_DETACH)
         one, other = (template.Template(config, size.choose({}, config))
                       for config in (self.settings, broken))
         shutil.copytree(one.folder, other.folder)

@@ -22,7 +22,7 @@ from tests.functional.embedded import base
 
 
 class FilesTestCase(base.EmbeddedTestCase):
-    """virtiofsd may open LIMIT files, whatever the machine allows."""
+    """virtiofsd may open at most LIMIT files."""
 
     LIMIT: int
 
@@ -56,8 +56,8 @@ class TestFilesInUse(FilesTestCase):
         pod = self.pod()
         mounts = [self.folder_of(self.LIMIT)]
         idle = pod.run(mounts=mounts)
-        # two, because the first one closes what it has opened of a file
-        # before the error
+        # two programs: the first one closes a file again when it gets the
+        # error
         busy = pod.run('sh', '-c', 'tail -n 0 -f /data/* & '
                        'tail -n 0 -f /data/* & wait', mounts=mounts)
         self.wait_for(lambda: any('Too many open files' in line

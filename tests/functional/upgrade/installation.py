@@ -52,7 +52,7 @@ class Installation(fixtures.Fixture):
 
     def install_commit(self, commit: str) -> None:
         """:raises NotInHistory: the checkout does not have it."""
-        # without a commit of its own, as root in somebody else's checkout
+        # git refuses a checkout of another user, also to root
         done = subprocess.run(
             ['git', '-c', 'safe.directory=*', '-C', str(CHECKOUT), 'archive',
              commit, 'kata_openstack', 'setup.cfg'], capture_output=True)

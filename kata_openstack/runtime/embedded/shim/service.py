@@ -33,7 +33,6 @@ _KILL_SECONDS = 15  # from SIGKILL to the exit, on such a node
 # that does not answer must not hold it up.
 _STATS_SECONDS = 2
 _EVENT_SECONDS = 2  # an exit waits this long for the event of its cause
-_MAX_PID = 1 << 22  # Linux's limit
 
 
 def _not_found(what: str) -> ttrpc.RpcError:

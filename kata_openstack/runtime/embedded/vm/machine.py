@@ -57,8 +57,8 @@ class Machine:
     def launch(self, namespace: str, origin: template.Files) -> None:
         """Start the processes, and copy the RAM in the background.
 
-        :param origin: the files of the template, which this closes.
         :param namespace: path of the pod's network namespace, or ''.
+        :param origin: the files of the template, which this closes.
         :raises OSError, launch.LaunchFailed:
         """
         if namespace:

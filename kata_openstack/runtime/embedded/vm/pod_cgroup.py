@@ -98,19 +98,6 @@ class Cgroup:
                 pass
         return found
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time that all processes have used.
-
-        :raises OSError: the host does not count it.
-        """
-        for folder in self.folders:
-            if os.path.exists(f'{folder}/cpuacct.usage'):
-                with open(f'{folder}/cpuacct.usage') as file:
-                    return int(file.read()) / 1e9
-        with open(f'{self.folders[0]}/cpu.stat') as file:
-            words = file.read().split()
-        return int(words[words.index('usage_usec') + 1]) / 1e6
-
     def kill(self, spare: int = 0) -> None:
         """Kill all processes except ``spare``; wait for it, up to 2 s."""
         for _ in range(200):

@@ -20,6 +20,7 @@ import socket
 from typing import Any
 
 _MAX_LINE = 1024 * 1024
+# For match(): search() would try each start of a long line.
 _SHUTDOWN = re.compile(
     rb'(?=.*"event": "SHUTDOWN").*"reason": "([a-z-]{1,40})"')
 
@@ -122,7 +123,7 @@ class Qmp:
         *lines, rest = (self._buffer + data).split(b'\n')
         self._buffer = rest[-_MAX_LINE:]
         for line in lines:
-            found = _SHUTDOWN.search(line)
+            found = _SHUTDOWN.match(line)
             if found:
                 self._shutdown = found[1].decode()
 

@@ -43,7 +43,7 @@ class NoMemory(Exception):
 def mount(config: settings.Settings) -> None:
     """Mount the tmpfs unless it is mounted; adapt its size if it changed.
 
-    :raises OSError: also if the new size is smaller than what is in use.
+    :raises OSError: for example if VMs use more memory than the new size.
     """
     os.makedirs(config.run_path, mode=0o700, exist_ok=True)
     path = config.memory_path
@@ -69,16 +69,13 @@ def ensure(config: settings.Settings) -> None:
         mount(config)
 
 
-def unmount(config: settings.Settings) -> None:
-    """Unmount the tmpfs, with the templates in it. Idempotent."""
-    if _mounted(config):
-        syscalls.umount(config.memory_path, syscalls.MNT_DETACH)
-
-
 @contextlib.contextmanager
-def lock(config: settings.Settings) -> Iterator[None]:
-    """Hold the lock of the folder. Only root can open its file."""
-    fd = os.open(f'{config.run_path}/lock',
+def lock(config: settings.Settings, name: str = 'lock') -> Iterator[None]:
+    """Hold a lock, by default that of the folder.
+
+    Only root can open its file.
+    """
+    fd = os.open(f'{config.run_path}/{name}',
                  os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

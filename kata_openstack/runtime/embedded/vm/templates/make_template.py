@@ -13,7 +13,6 @@
 """Boot a VM without share and NICs, and save it as a template."""
 
 import asyncio
-import fcntl
 import os
 import shutil
 import tempfile
@@ -49,8 +48,7 @@ def ensure(wanted: template.Template) -> template.Files:
     :raises OSError:
     """
     config = wanted.config
-    with open(f'{config.run_path}/template.lock', 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with vm_memory.lock(config, 'template.lock'):
         found = wanted.open()
         if found:
             return found

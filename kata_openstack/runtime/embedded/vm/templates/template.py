@@ -87,11 +87,6 @@ def key_of(config: settings.Settings) -> str:
     return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
 
-def bytes_used(config: settings.Settings) -> int:
-    """Return the memory that all templates use."""
-    return sum(_size(folder) for folder in _all(config))
-
-
 def remove_unused(config: settings.Settings, key: str) -> None:
     """Remove outdated templates, and the least used ones beyond the budget.
 
