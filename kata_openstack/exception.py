@@ -135,6 +135,14 @@ class NodeFull(KataError):
                   'less with --memory.')
 
 
+class NodeBusy(KataError):
+    """Too many requests of one kind are in progress. Nothing was done."""
+
+    msg_fmt = ('The node has too many %(kind)s in progress: %(limit)d of '
+               '%(whose)s.')
+    remedy_fmt = 'Wait until some of them have ended, and try again.'
+
+
 class NetworkFailed(KataError):
     msg_fmt = 'Cannot set up the network of %(id)s: %(why)s.'
     remedy_fmt = '%(remedy)s'

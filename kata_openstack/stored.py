@@ -15,7 +15,7 @@
 Files, annotations and Zun's records outlive an upgrade and a rollback. So
 unknown fields are dropped, and missing ones get their defaults: a field that
 a later release adds to stored data must have a default. Requests are read
-strictly instead, see :mod:`kata_openstack.objects`.
+strictly instead, see :mod:`kata_openstack.schema`.
 
 Imports little, because each shim start uses it.
 """
@@ -53,7 +53,7 @@ def _value(field: str, value: Any, hint: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in args:
             return None
         return _value(field, value,

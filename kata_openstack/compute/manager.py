@@ -19,6 +19,7 @@ from collections.abc import Callable
 import functools
 import math
 import time
+import typing
 from typing import Any
 
 from oslo_log import log as logging
@@ -26,49 +27,61 @@ import oslo_messaging as messaging
 
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
+from kata_openstack.compute import lanes
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack import schema
 
 LOG = logging.getLogger(__name__)
 
 Dict = dict[str, Any]
 
 
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass our errors to the caller, log bugs, drop expired requests.
+def _method(lane: str = '') -> Callable[..., Any]:
+    """Check arguments, keep to the lanes, and pass our errors to the caller.
 
     A KataError is an answer; any other error is a bug, and its traceback is
     logged here. Expired requests are dropped: the caller may already have
     reported the failure and cleaned up. Arguments are not logged, because
     they hold environments and passwords.
+
+    :param lane: a lane of :data:`LANES`, for a method that can take long
     """
-    @functools.wraps(function)
-    def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
-        late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
-        try:
-            if late > 0:
-                LOG.warning('%s for request %s was dropped: it expired '
-                            '%.0f s ago', function.__name__,
-                            ctxt.get('request_id'), late)
-                # the caller may still wait: a long call expires before
-                # that, see ComputeAPI
-                raise exception.Expired(operation=function.__name__,
-                                        late=late)
-            return function(self, ctxt, **kwargs)
-        except exception.KataError as e:
-            LOG.info('%s for request %s: %s', function.__name__,
-                     ctxt.get('request_id'), e)
-            raise messaging.ExpectedException from e
-        except Exception as e:
-            LOG.exception('%s failed for request %s', function.__name__,
-                          ctxt.get('request_id'))
-            raise exception.RuntimeFailed(
-                operation=function.__name__,
-                why=f'{type(e).__name__} in kata-compute') from None
-    return wrapper
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        hints = typing.get_type_hints(function, include_extras=True)
+        del hints['ctxt'], hints['return']
+
+        @functools.wraps(function)
+        def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
+            try:
+                late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
+                if late > 0:
+                    LOG.warning('%s for request %s was dropped: it expired '
+                                '%.0f s ago', function.__name__,
+                                ctxt.get('request_id'), late)
+                    # the caller may still wait: a long call expires before
+                    # that, see ComputeAPI
+                    raise exception.Expired(operation=function.__name__,
+                                            late=late)
+                given = schema.arguments(function.__name__, kwargs, hints)
+                with self._lanes[lane].enter(ctxt.get('project_id'),
+                                            given.get('container_uuid')):
+                    return function(self, ctxt, **given)
+            except exception.KataError as e:
+                LOG.info('%s for request %s: %s', function.__name__,
+                         ctxt.get('request_id'), e)
+                raise messaging.ExpectedException from e
+            except Exception as e:
+                LOG.exception('%s failed for request %s', function.__name__,
+                              ctxt.get('request_id'))
+                raise exception.RuntimeFailed(
+                    operation=function.__name__,
+                    why=f'{type(e).__name__} in kata-compute') from None
+        return wrapper
+    return decorate
 
 
 class ComputeManager:
@@ -80,77 +93,82 @@ class ComputeManager:
                  containers_: containers.Containers,
                  images_: store.Images,
                  inventory_: inventory.Inventory) -> None:
+        self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
         self._images = images_
         self._inventory = inventory_
 
-    @_method
+    @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
         return self._inventory.get()
 
-    @_method
-    def pull_image(self, ctxt: Dict, reference: str, policy: str,
-                   auth: Dict | None) -> Dict:
-        return self._images.pull(reference, policy, auth,
+    @_method('pull')
+    def pull_image(self, ctxt: Dict, reference: str,
+                   policy: schema.Policy,
+                   auth: objects.Credentials | None) -> Dict:
+        return self._images.pull(reference, policy,
+                                 auth.to_dict() if auth else None,
                                  ctxt.get('project_id'))
 
-    @_method
+    @_method()
     def inspect_image(self, ctxt: Dict, reference: str) -> Dict:
         return self._images.inspect(reference)
 
-    @_method
+    @_method()
     def delete_image(self, ctxt: Dict, image_id: str) -> None:
         self._images.delete(image_id)
 
-    @_method
-    def create_pod(self, ctxt: Dict, pod: Dict) -> Dict:
-        return self._pods.create(objects.Pod.from_dict(pod)).to_dict()
+    @_method('start')
+    def create_pod(self, ctxt: Dict, pod: objects.Pod) -> Dict:
+        return self._pods.create(pod).to_dict()
 
-    @_method
-    def start_pod(self, ctxt: Dict, pod: Dict) -> Dict:
-        return self._pods.start(objects.Pod.from_dict(pod)).to_dict()
+    @_method('start')
+    def start_pod(self, ctxt: Dict, pod: objects.Pod) -> Dict:
+        return self._pods.start(pod).to_dict()
 
-    @_method
-    def stop_pod(self, ctxt: Dict, pod_uuid: str, timeout: int) -> Dict:
+    @_method('stop')
+    def stop_pod(self, ctxt: Dict, pod_uuid: schema.Uuid,
+                 timeout: schema.Seconds) -> Dict:
         return self._pods.stop(pod_uuid, timeout).to_dict()
 
-    @_method
-    def restart_pod(self, ctxt: Dict, pod: Dict, timeout: int) -> Dict:
-        request = objects.Pod.from_dict(pod)
-        self._pods.stop(request.uuid, timeout)
-        return self._pods.start(request).to_dict()
+    @_method('start')
+    def restart_pod(self, ctxt: Dict, pod: objects.Pod,
+                    timeout: schema.Seconds) -> Dict:
+        self._pods.stop(pod.uuid, timeout)
+        return self._pods.start(pod).to_dict()
 
-    @_method
-    def delete_pod(self, ctxt: Dict, pod_uuid: str, force: bool) -> None:
+    @_method('stop')
+    def delete_pod(self, ctxt: Dict, pod_uuid: schema.Uuid,
+                   force: bool) -> None:
         self._pods.delete(pod_uuid, force)
 
-    @_method
-    def show_pod(self, ctxt: Dict, pod_uuid: str) -> Dict:
+    @_method()
+    def show_pod(self, ctxt: Dict, pod_uuid: schema.Uuid) -> Dict:
         return self._pods.show(pod_uuid).to_dict()
 
-    @_method
+    @_method()
     def list_pods(self, ctxt: Dict) -> list[Dict]:
         return [pod.to_dict() for pod in self._pods.list()]
 
-    @_method
-    def kill_container(self, ctxt: Dict, container_uuid: str,
+    @_method('guest')
+    def kill_container(self, ctxt: Dict, container_uuid: schema.Uuid,
                        signal: str) -> None:
         self._containers.kill(container_uuid, signal)
 
-    @_method
-    def logs(self, ctxt: Dict, container_uuid: str, stdout: bool,
-             stderr: bool, timestamps: bool, tail: int | None,
-             since: float | None) -> str:
+    @_method()
+    def logs(self, ctxt: Dict, container_uuid: schema.Uuid, stdout: bool,
+             stderr: bool, timestamps: bool, tail: schema.Lines | None,
+             since: schema.Moment | None) -> str:
         return self._containers.logs(
             container_uuid, stdout=stdout, stderr=stderr,
             timestamps=timestamps, tail=tail, since=since)
 
-    @_method
-    def exec_sync(self, ctxt: Dict, container_uuid: str, command: list[str],
-                  timeout: int) -> Dict:
+    @_method('guest')
+    def exec_sync(self, ctxt: Dict, container_uuid: schema.Uuid,
+                  command: list[str], timeout: schema.Seconds) -> Dict:
         return self._containers.exec_sync(container_uuid, command, timeout)
 
-    @_method
-    def stats(self, ctxt: Dict, container_uuid: str) -> Dict:
+    @_method('guest')
+    def stats(self, ctxt: Dict, container_uuid: schema.Uuid) -> Dict:
         return self._containers.stats(container_uuid)

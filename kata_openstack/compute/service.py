@@ -24,6 +24,7 @@ from kata_openstack.compute import canaries
 from kata_openstack.compute.events import follower
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
+from kata_openstack.compute import lanes
 from kata_openstack.compute.logs import rotation
 from kata_openstack.compute import manager
 from kata_openstack.compute.network import cni_server
@@ -92,7 +93,7 @@ class Service:
             self.inventory.get()  # logs which handlers this node can run
         self._events.start()
         self._logs.start()
-        self._server.start()
+        self._server.start(override_pool_size=lanes.THREADS)
         LOG.info('kata-compute serves %s', self._conf.host)
 
     def _resynced(self) -> None:

@@ -34,6 +34,19 @@ OPTS = [
              'make the node connect to any host and port that it can '
              'reach.'),
     cfg.IntOpt(
+        'max_concurrent_pulls',
+        default=8, min=1, max=64,
+        help='Number of images that the node pulls at the same time. Further '
+             'pulls wait. One project gets at most half of this number, so '
+             'that a slow registry of one project does not stop the pulls '
+             'of the others.'),
+    cfg.IntOpt(
+        'max_concurrent_starts',
+        default=10, min=1, max=64,
+        help='Number of virtual machines that the node starts at the same '
+             'time. Further starts wait. One project gets at most half of '
+             'this number.'),
+    cfg.IntOpt(
         'max_log_size_mib',
         default=4, min=1, max=64,
         help='Maximum size, in MiB, of the answer to one request for the '

@@ -12,17 +12,30 @@
 
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack import schema
 from tests.unit import base
+
+
+UUID = '5a4f0e6c-3a0b-4f5e-9d8e-1f2a3b4c5d6e'
+
+
+def vif(**changes):
+    return {'port_id': UUID, 'network_id': UUID,
+            'mac_address': 'fa:16:3e:00:00:01', 'vif_type': 'ovs',
+            'details': {'datapath_type': 'netdev'},
+            'fixed_ips': [ip()], **changes}
+
+
+def ip(**changes):
+    return {'address': '10.0.0.2', 'prefixlen': 24, **changes}
 
 
 def pod(**changes):
     values = {
-        'uuid': '0000', 'kind': 'container', 'project_id': 'p', 'user_id': 'u',
-        'containers': [{'uuid': '0000', 'name': 'web', 'image': 'r/i:t',
+        'uuid': UUID, 'kind': 'container', 'project_id': 'p', 'user_id': 'u',
+        'containers': [{'uuid': UUID, 'name': 'web', 'image': 'r/i:t',
                          'environment': {'A': 'b'}, 'cpus': 1}],
-        'vifs': [{'port_id': '1', 'network_id': 'n', 'mac_address': 'm',
-                   'vif_type': 'ovs', 'details': {'datapath_type': 'netdev'},
-                   'fixed_ips': [{'address': '10.0.0.2', 'prefixlen': 24}]}]}
+        'vifs': [vif()]}
     return {**values, **changes}
 
 
@@ -52,11 +65,11 @@ class TestPod(base.TestCase):
         self.assertIn('Pod.privileged', str(error))
 
     def test_bounds(self):
-        for value in ('x' * (objects.MAX_STRING + 1), 'nul\0inside', None, 1):
+        for value in ('x' * (schema.MAX_STRING + 1), 'nul\0inside', 1):
             self.assertRaises(exception.InvalidInput,
-                              objects.Pod.from_dict, pod(user_id=value))
+                              objects.Pod.from_dict, pod(hostname=value))
         self.assertRaises(exception.InvalidInput, objects.Pod.from_dict,
-                          pod(needs=['x'] * (objects.MAX_ITEMS + 1)))
+                          pod(needs=['x'] * (schema.MAX_ITEMS + 1)))
 
     def test_no_value_of_an_environment_is_in_an_error(self):
         for environment in ({'PASSWORD': 'hunter2\0'}, {'PASSWORD': 42},
@@ -74,3 +87,50 @@ class TestPod(base.TestCase):
                                   objects.Pod.from_dict,
                                   pod(privileged='s' * 500))
         self.assertNotIn('s' * 40, str(error))
+
+    def test_forms(self):
+        """No field takes a path, an option or a second line."""
+        container = pod()['containers'][0]
+        for bad in (
+                {'uuid': '../../etc'}, {'uuid': 'x' * 36},
+                {'uuid': UUID.replace('-', '')}, {'uuid': UUID.upper()},
+                {'uuid': UUID + '\n'}, {'kind': 'vm'},
+                {'isolation': 'some'}, {'project_id': 'p\nq'},
+                {'user_id': 'u/..'}, {'project_id': 'p' * 256},
+                {'containers': [{**container, 'uuid': '../x'}]},
+                *({'containers': [{**container, 'cpus': value}]} for value in (
+                    -1, 1e9, float('nan'), float('inf'), 2 ** 70, '1')),
+                *({'containers': [{**container, 'memory_mib': value}]}
+                  for value in (-1, 2 ** 27, 2 ** 70, 1.5, True)),
+                *({'vifs': [vif(**fields)]} for fields in (
+                    {'port_id': '../x'}, {'network_id': ''},
+                    {'mac_address': 'fa:16:3e:00:00:01 up'},
+                    {'vif_type': '-x'}, {'mtu': 1}, {'mtu': 2 ** 20},
+                    {'details': {'x': 'y' * schema.MAX_DETAILS}})),
+                *({'vifs': [vif(fixed_ips=[ip(**fields)])]} for fields in (
+                    {'address': '10.0.0.2\nlink del lo'},
+                    {'address': 'fe80::1%eth0'}, {'prefixlen': 129},
+                    {'gateway': 'x'}, {'gateway': ''},
+                    {'routes': [{'destination': 'default', 'gateway':
+                                 '10.0.0.1'}]},
+                    {'routes': [{'destination': '10.0.0.0/8', 'gateway':
+                                 '10.0.0.1 dev lo'}]}))):
+            error = self.assertRaises(
+                exception.InvalidInput, objects.Pod.from_dict, pod(**bad))
+            self.assertIn(' Use ', str(error), bad)
+
+    def test_forms_that_are_right(self):
+        objects.Pod.from_dict(pod(
+            project_id='', user_id='ldap:o=x,'.replace(',', '.'),
+            vifs=[vif(mtu=9000, fixed_ips=[
+                ip(address='2001:db8::2', prefixlen=64, gateway='fe80::1',
+                   routes=[{'destination': '::/0', 'gateway': 'fe80::1'},
+                           {'destination': '10.0.0.0/8',
+                            'gateway': '10.0.0.1'}])])]))
+
+    def test_no_password_is_in_an_error(self):
+        error = self.assertRaises(
+            exception.InvalidInput, objects.Credentials.from_dict,
+            {'username': 'u', 'password': 'hunter2\0'})
+        self.assertIn('Credentials.password', str(error))
+        self.assertNotIn('hunter2', str(error))

@@ -24,6 +24,7 @@ from oslo_log import log as logging
 from kata_openstack.compute.images import pull_error
 from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
+from kata_openstack.compute import lanes
 from kata_openstack import exception
 from kata_openstack import image_names
 from kata_openstack import needs
@@ -47,6 +48,7 @@ class Images:
             conf.compute.allowed_registries)
         self._rights = rights.Rights(client, native_,
                                      conf.containerd.pull_timeout)
+        self._slots = lanes.Slots(conf.compute.max_concurrent_pulls)
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}
 
@@ -86,7 +88,7 @@ class Images:
             # Join only pulls with equal credentials: otherwise a tenant
             # could get an image with the credentials of another.
             return self._join((str(name), *sorted((auth or {}).items())),
-                              lambda: self._pull(name, auth))
+                              lambda: self._pull(name, auth, project))
 
         if auth and not auth.get('shared'):
             image_id = self._rights.bind(project, name.repository, work)
@@ -119,14 +121,15 @@ class Images:
                     del self._pulls[key]
         return future.result()
 
-    def _pull(self, name: image_names.Name, auth: dict[str, Any] | None
-              ) -> str:
+    def _pull(self, name: image_names.Name, auth: dict[str, Any] | None,
+              project: str | None) -> str:
         config = pb.AuthConfig(
             username=auth.get('username') or '',
             password=auth.get('password') or '',
             server_address=auth.get('server') or '') if auth else None
         try:
-            image_id = self._client.pull_image(str(name), config)
+            with self._slots.take(project):
+                image_id = self._client.pull_image(str(name), config)
         except exception.KataError as e:
             LOG.warning('Could not pull %s: %s', name, pull_error.detail(e))
             # no exception chain: its traceback could show the credentials

@@ -20,8 +20,6 @@ import ipaddress
 import json
 import re
 
-from oslo_utils import uuidutils
-
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
@@ -48,15 +46,6 @@ def check(pod: objects.Pod) -> None:
 
     :raises InvalidInput:
     """
-    for field, uuid in [('pod.uuid', pod.uuid)] + [
-            ('container.uuid', c.uuid) for c in pod.containers]:
-        # these become file names
-        if not uuidutils.is_uuid_like(uuid) or len(uuid) != 36:
-            raise _invalid(field, uuid, 'not a UUID',
-                           'Use a UUID of 36 characters, with hyphens.')
-    if pod.kind not in ('container', 'capsule'):
-        raise _invalid('pod.kind', pod.kind, 'unknown kind',
-                       'Use container or capsule.')
     if not pod.containers:
         raise _invalid('pod.containers', '[]', 'a pod needs a container',
                        'Add at least one container.')

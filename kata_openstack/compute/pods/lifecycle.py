@@ -28,6 +28,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import store
+from kata_openstack.compute import lanes
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
@@ -63,6 +64,7 @@ class Pods:
         self._network = network_
         self._emitter = emitter_
         self._admission = admission.Admission(conf, client)
+        self._starts = lanes.Slots(conf.compute.max_concurrent_starts)
 
     # Queries
 
@@ -149,7 +151,8 @@ class Pods:
         folder = folders.of_pod(self._conf, pod.uuid)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = cri_config.sandbox_config(pod, choice, str(folder), attempt)
-        with self._network.expect(pod.uuid, pod.vifs):
+        with (self._starts.take(pod.project_id),
+              self._network.expect(pod.uuid, pod.vifs)):
             sandbox_id = self._client.run_pod_sandbox(config, choice.handler)
         return sandbox_id, config
 

@@ -27,6 +27,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 
 CTXT = {'request_id': 'req-1'}
+UUID = '5a4f0e6c-3a0b-4f5e-9d8e-1f2a3b4c5d6e'
 STATUS = objects.PodStatus(uuid='u', kind='container', sandbox_id='s',
                            ready=True, handler='h')
 
@@ -73,26 +74,71 @@ class RpcTest(base.TestCase):
         self.api = rpcapi.ComputeAPI(transport, timeout=1, long_timeout=20)
 
     def test_arguments_arrive(self):
-        self.api.stop_pod(CTXT, 'n1', 'u', 7)
+        self.api.stop_pod(CTXT, 'n1', UUID, 7)
         self.assertEqual('text', self.api.logs(
-            CTXT, 'n1', 'c', tail=5, since=1.5))
+            CTXT, 'n1', UUID, tail=5, since=1.5))
         self.assertIsNone(self.api.kill_container(
-            CTXT, 'n1', 'c', 'TERM'))
+            CTXT, 'n1', UUID, 'TERM'))
         self.assertEqual([
-            ('stop', ('u', 7), {}),
-            ('logs', ('c',), {'stdout': True, 'stderr': True,
+            ('stop', (UUID, 7), {}),
+            ('logs', (UUID,), {'stdout': True, 'stderr': True,
                               'timestamps': False, 'tail': 5,
                               'since': 1.5}),
-            ('kill', ('c', 'TERM'), {})], self.parts.calls)
+            ('kill', (UUID, 'TERM'), {})], self.parts.calls)
 
     def test_pods_become_objects_and_back(self):
-        pod = objects.Pod(uuid='u', kind='container', project_id='p',
+        pod = objects.Pod(uuid=UUID, kind='container', project_id='p',
                           user_id='u', containers=[])
         self.assertEqual(STATUS.to_dict(), self.api.create_pod(
             CTXT, 'n1', pod.to_dict()))
         self.assertEqual([('create', (pod,), {})], self.parts.calls)
         self.assertEqual([STATUS.to_dict()],
                          self.api.list_pods(CTXT, 'n1'))
+
+    def test_every_argument_is_checked(self):
+        """Who has the broker's password has no more than this schema."""
+        auth = {'server': 's', 'username': 'u', 'password': 'p'}
+        for method, arguments in (
+                ('show_pod', {'pod_uuid': '../../../etc'}),
+                ('show_pod', {'pod_uuid': UUID + '/..'}),
+                ('show_pod', {'pod_uuid': [UUID]}), ('show_pod', {}),
+                ('show_pod', {'pod_uuid': UUID, 'more': 1}),
+                ('stop_pod', {'pod_uuid': UUID, 'timeout': -1}),
+                ('stop_pod', {'pod_uuid': UUID, 'timeout': 10 ** 9}),
+                ('stop_pod', {'pod_uuid': UUID, 'timeout': '5'}),
+                ('delete_pod', {'pod_uuid': '.', 'force': True}),
+                ('delete_pod', {'pod_uuid': UUID, 'force': 'yes'}),
+                ('create_pod', {'pod': [1]}),
+                ('kill_container', {'container_uuid': '*', 'signal': '9'}),
+                ('kill_container', {'container_uuid': UUID, 'signal': 9}),
+                ('exec_sync', {'container_uuid': UUID, 'command': 'ls',
+                               'timeout': 0}),
+                ('exec_sync', {'container_uuid': UUID, 'command': ['a\0b'],
+                               'timeout': 0}),
+                ('logs', {'container_uuid': UUID, 'stdout': 1, 'stderr': True,
+                          'timestamps': True, 'tail': None, 'since': None}),
+                ('logs', {'container_uuid': UUID, 'stdout': True,
+                          'stderr': True, 'timestamps': True, 'tail': -5,
+                          'since': float('nan')}),
+                ('pull_image', {'reference': 'i', 'policy': 'sometimes',
+                                'auth': None}),
+                ('pull_image', {'reference': 'i', 'policy': 'always',
+                                'auth': {**auth, 'password': 5}}),
+                ('pull_image', {'reference': 'i', 'policy': 'always',
+                                'auth': {**auth, 'path': '/etc/shadow'}})):
+            error = self.assertRaises(
+                exception.InvalidInput, self.api._call, CTXT, 'n1', method,
+                **arguments)
+            self.assertRegex(str(error), r'\. (Use|Run|Remove) ', arguments)
+        self.assertEqual([], self.parts.calls)
+
+    def test_a_context_of_the_wrong_type(self):
+        for wrong in ({'project_id': {}}, {rpcapi.VALID_UNTIL: 'x'}):
+            error = self.assertRaises(
+                exception.RuntimeFailed, self.api._client.prepare(
+                    server='n1').call, {**CTXT, **wrong}, 'stats',
+                container_uuid=UUID)
+            self.assertIn('TypeError', str(error))
 
     def test_unknown_field(self):
         self.assertRaises(exception.InvalidInput, self.api.create_pod, CTXT,
@@ -101,7 +147,7 @@ class RpcTest(base.TestCase):
     def test_our_errors_arrive_as_they_are(self):
         self.parts.error = exception.CommandNotFound(command='c', image='i')
         error = self.assertRaises(exception.CommandNotFound,
-                                  self.api.show_pod, CTXT, 'n1', 'u')
+                                  self.api.show_pod, CTXT, 'n1', UUID)
         self.assertIs(exception.CommandNotFound, type(error))
         self.assertEqual(str(self.parts.error), str(error))
         self.assertEqual({'command': 'c', 'image': 'i'}, error.kwargs)
@@ -109,7 +155,7 @@ class RpcTest(base.TestCase):
     def test_bugs_arrive_without_traceback(self):
         self.parts.error = KeyError('oops')
         error = self.assertRaises(exception.RuntimeFailed,
-                                  self.api.show_pod, CTXT, 'n1', 'u')
+                                  self.api.show_pod, CTXT, 'n1', UUID)
         self.assertIn('KeyError', str(error))
         self.assertNotIn('Traceback', str(error))
         self.assertIn('Traceback', self.log.output)
@@ -121,7 +167,7 @@ class RpcTest(base.TestCase):
                 types.SimpleNamespace(time=lambda: 4e9)):
             error = self.assertRaises(
                 exception.Expired, self.api.exec_sync, CTXT, 'n1',
-                'c', ['true'])
+                UUID, ['true'])
         self.assertIn('exec_sync was not executed', str(error))
         self.assertEqual([], self.parts.calls)
         self.assertIn('exec_sync for request req-1 was dropped',
@@ -138,7 +184,7 @@ class RpcTest(base.TestCase):
         client.call = lambda ctxt, *args, **kwargs: calls.append(ctxt)
         self.api._client = client
         begun = time.time()
-        self.api.delete_pod(CTXT, 'n1', 'u')
+        self.api.delete_pod(CTXT, 'n1', UUID)
         prepared, ctxt = calls
         self.assertEqual(30, prepared['call_monitor_timeout'])
         valid = ctxt[rpcapi.VALID_UNTIL] - begun
@@ -147,7 +193,7 @@ class RpcTest(base.TestCase):
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,
-                                  self.api.show_pod, CTXT, 'n2', 'u')
+                                  self.api.show_pod, CTXT, 'n2', UUID)
         self.assertIn('n2', str(error))
 
     def test_password_is_in_no_log(self):

@@ -39,6 +39,7 @@ class TestToZun(base.TestCase):
                     runtime='x', why='', use='kata'), 400),
                 (exception.NotFound(kind='Pod', id='x'), 409),
                 (exception.NodeUnavailable(host='x', why='y'), 409),
+                (exception.NodeBusy(kind='x', whose='y', limit=1), 409),
                 (exception.RuntimeFailed(operation='x', why='y'), 500),
                 (ValueError('x'), 500)):
             found = module.to_zun(error)
@@ -72,3 +73,15 @@ class TestToZun(base.TestCase):
             jsonutils.dumps(error.kwargs)
             self.assertEqual(str(error), module.text(
                 over_rpc(error, exception.__name__)))
+
+
+class TestReportedAsError(base.TestCase):
+
+    def test_only_what_may_have_changed_the_pod_is_a_failure(self) -> None:
+        for error, failed in (
+                (exception.NodeBusy(kind='x', whose='y', limit=1), False),
+                (exception.Expired(operation='x', late=1), False),
+                (exception.NodeUnavailable(host='x', why='y'), False),
+                (exception.NotFound(kind='Pod', id='x'), True),
+                (exception.RuntimeFailed(operation='x', why='y'), True)):
+            self.assertEqual(failed, module._is_failure(error))

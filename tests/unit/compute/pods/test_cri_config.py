@@ -123,13 +123,10 @@ class CheckTest(base.TestCase):
 
     def test_refused(self):
         for fields in (
-                {'uuid': '../../etc'}, {'uuid': 'x' * 36},
-                {'uuid': uuid.uuid4().hex},
-                {'kind': 'vm'}, {'containers': []},
+                {'containers': []},
                 {'hostname': 'a b'}, {'hostname': '-a'},
                 {'hostname': 'a' * 64}, {'hostname': 'a\nb'},
                 {'nameservers': ['dns.example']},
-                {'containers': [make_container(uuid='../x')]},
                 {'containers': [make_container(environment={'A=B': ''})]},
                 {'containers': [make_container(environment={'': ''})]},
                 {'containers': [make_container(workdir='relative')]},
