@@ -16,6 +16,7 @@ It holds all processes of a sandbox, so it also tells which processes to
 kill when the shim is gone.
 """
 
+import errno
 import os
 import signal
 import time
@@ -112,7 +113,13 @@ class Cgroup:
             time.sleep(0.01)
 
     def remove(self, move: int = 0) -> None:
-        """Remove the cgroup; first move the pid ``move`` to the root."""
+        """Remove the cgroup; first move the pid ``move`` to the root.
+
+        A cgroup that others use, or that has a child, stays. The kernel
+        lists a process no longer as soon as it begins to exit, but refuses
+        to remove the cgroup until the exit is complete: waits for that, up
+        to 2 s.
+        """
         for folder in self.folders:
             if move:
                 top = _ROOT if self._v2 else os.path.join(
@@ -121,10 +128,24 @@ class Cgroup:
                     _write(f'{top}/cgroup.procs', move)
                 except OSError:
                     pass
-            try:
-                os.rmdir(folder)
-            except OSError:
-                pass  # already removed, or also used by others
+            for _ in range(200):
+                try:
+                    os.rmdir(folder)
+                    break
+                except OSError as e:
+                    if e.errno != errno.EBUSY or _in_use(folder):
+                        break
+                time.sleep(0.01)
+
+
+def _in_use(folder: str) -> bool:
+    """Return whether a cgroup has a process that lives, or a child."""
+    try:
+        with open(f'{folder}/cgroup.procs') as file:
+            return bool(file.read()) or any(
+                entry.is_dir() for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return False
 
 
 def path_of(config: dict[str, Any], sandbox: str) -> str:
