@@ -87,7 +87,7 @@ class Container(schema.Data):
     workdir: str | None = None
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     cpus: Annotated[float, schema.between(0, 2 ** 16)] | None = None
-    memory_mib: Annotated[int, schema.between(0, 2 ** 26, ' MiB')] | None = None
+    memory_mib: Annotated[int, schema.between(0, 2 ** 40, ' MiB')] | None = None
     tty: bool = False
     stdin: bool = False
 

@@ -101,7 +101,7 @@ class TestPod(base.TestCase):
                 *({'containers': [{**container, 'cpus': value}]} for value in (
                     -1, 1e9, float('nan'), float('inf'), 2 ** 70, '1')),
                 *({'containers': [{**container, 'memory_mib': value}]}
-                  for value in (-1, 2 ** 27, 2 ** 70, 1.5, True)),
+                  for value in (-1, 2 ** 41, 2 ** 70, 1.5, True)),
                 *({'vifs': [vif(**fields)]} for fields in (
                     {'port_id': '../x'}, {'network_id': ''},
                     {'mac_address': 'fa:16:3e:00:00:01 up'},

@@ -154,7 +154,8 @@ class PodsTest(base.TestCase):
                 ({'needs': ['vfio']}, exception.NoHandler),
                 ({'privileged': True}, exception.Unsupported),
                 ({'uuid': '../../etc'}, exception.InvalidInput),
-                ({'vifs': [{'port_id': 'p', 'network_id': 'n',
+                ({'vifs': [{'port_id': container['uuid'],
+                            'network_id': container['uuid'],
                             'mac_address': 'fa:16:3e:00:00:01',
                             'vif_type': 'bridge'}]},
                  exception.NetworkFailed)]:
