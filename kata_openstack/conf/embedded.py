@@ -13,6 +13,7 @@
 """[embedded]: this project's own runtime, made of distribution packages."""
 
 from oslo_config import cfg
+from oslo_config import types
 
 GROUP = cfg.OptGroup('embedded', title='Embedded runtime')
 
@@ -62,6 +63,17 @@ OPTS = [
         default=96, min=32,
         help='Memory, in MiB, that is added to the requested memory of a pod '
              'for the kernel and the agent of the guest.'),
+    cfg.ListOpt(
+        'hidden_cpu_features',
+        item_type=types.String(regex='[a-z0-9][a-z0-9._-]*'),
+        default=['vmx', 'svm', 'pmu'],
+        help="Features of the host's CPU that guests do not get, as QEMU "
+             'names them. By default: nested virtualisation (vmx of Intel, '
+             'svm of AMD), whose emulation in the kernel of the host had '
+             'errors that let guests out, and the performance counters '
+             '(pmu), which can tell a guest about its neighbours. Remove one '
+             'from the list only if your tenants need it and you trust '
+             'them.'),
     cfg.IntOpt(
         'first_uid',
         default=1_900_000_000, min=1000,

@@ -12,8 +12,8 @@
 """Runs one canary: a sandbox with one container, removed after its end.
 
 The sandbox asks for the host's network namespace, so that containerd does
-not call CNI. The shim then gives the VM no interface (upstream Kata uses a
-network namespace without devices). The sandbox has the size of a small pod:
+not call CNI. An annotation tells our shim that this VM has no network
+(upstream Kata uses a network namespace without devices). The sandbox has the size of a small pod:
 without a size, upstream uses its default, which a small node may not have.
 """
 
@@ -36,6 +36,7 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 LABEL = 'kata-openstack.io/canary'
+NETWORK = 'kata-openstack.io/network'  # see embedded/shim/oci/refusals.py
 _PERIOD = 100000  # microseconds; the quota is the same: one CPU
 # With [embedded] guest_overhead_mib this is default_memory_mib (256 MiB), the
 # size for which the embedded runtime has a template.
@@ -115,7 +116,7 @@ def run(client: cri.CriClient, handler: str, key: str,
         metadata=pb.PodSandboxMetadata(
             name=f'canary-{handler}', uid=str(uuid.uuid4()),
             namespace='kata-openstack'),
-        labels={LABEL: handler}, log_directory=str(logs),
+        annotations={NETWORK: 'none'}, labels={LABEL: handler}, log_directory=str(logs),
         linux=pb.LinuxPodSandboxConfig(
             resources=pb.LinuxContainerResources(
                 cpu_period=_PERIOD, cpu_quota=_PERIOD,

@@ -299,3 +299,99 @@ class TestMounts(base.EmbeddedTestCase):
         self.assertEqual('1234:99 4750\n', pod.execute(
             container, 'sh', '-c', 'touch /tmp/x; chown 1234:99 /tmp/x; '
             'chmod 4750 /tmp/x; stat -c "%u:%g %a" /tmp/x'))
+
+
+class TestHonouredOrRefused(base.EmbeddedTestCase):
+    """No part of a request is dropped without a word."""
+
+    def test_sysctls_of_a_pod(self):
+        pod = self.pod(sysctls={'net.core.somaxconn': '1234',
+                                'kernel.shmmax': '8000000',
+                                'net.ipv4.ip_unprivileged_port_start': '0'})
+        self.assertEqual('1234\n8000000\n0\n', pod.execute(
+            pod.run(), 'cat', '/proc/sys/net/core/somaxconn',
+            '/proc/sys/kernel/shmmax',
+            '/proc/sys/net/ipv4/ip_unprivileged_port_start'))
+        for name, why in (('net.no.such', 'No such file'),
+                          ('net.core.somaxconn', 'Invalid argument')):
+            error = self.assertRaises(exception.RuntimeFailed, self.pod,
+                                      sysctls={name: 'many'})
+            self.assertIn(f'cannot set the sysctl {name.replace(".", "/")} '
+                          f"to 'many': {why}", str(error))
+
+    def test_refusals(self):
+        for words, options in (
+                ('the network of the host', {'network': pb.NODE}),
+                ('the processes of the host', {'pid': pb.NODE}),
+                ('the IPC objects of the host', {'ipc': pb.NODE})):
+            error = self.assertRaises(
+                exception.RuntimeFailed, self.pod,
+                security_context=pb.LinuxSandboxSecurityContext(
+                    namespace_options=pb.NamespaceOption(**options)))
+            self.assertIn(words, str(error))
+        pod = self.pod()
+        for words, more in (
+                ('a device of the host', {'devices': [pb.Device(
+                    host_path='/dev/zero', container_path='/dev/zero1',
+                    permissions='rw')]}),
+                ('a device of the host, /dev/zero, at /m', {
+                    'mounts': [pb.Mount(host_path='/dev/zero',
+                                        container_path='/m')]}),
+                ('1000 MiB is larger than the VM', {'memory': 1000 * MIB})):
+            error = self.assertRaises(exception.RuntimeFailed,
+                                      self._run_with, pod, **more)
+            self.assertIn(words, str(error))
+        self.assertEqual('still here\n', pod.execute(
+            pod.run(), 'echo', 'still here'))
+
+    def _run_with(self, pod, memory=0, **more):
+        container = self.client.create_container(pod.id, pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name='refused'),
+            image=pb.ImageSpec(image=images.BUSYBOX), command=['true'],
+            linux=pb.LinuxContainerConfig(
+                resources=pb.LinuxContainerResources(
+                    memory_limit_in_bytes=memory)), **more), pod.config)
+        try:
+            self.client.start_container(container)
+        finally:
+            self.client.remove_container(container)
+
+    def test_programs_have_random_addresses(self):
+        """Also under emulation, where crun and the kernel have none."""
+        pod = self.pod()
+        command = ['sh', '-c', 'grep -m 1 stack /proc/self/maps']
+        container = pod.run('sh', '-c', f'{command[-1]}; sleep 1000')
+        self.wait_for(lambda: pod.log(container), 'it has written')
+        found = {pod.log(container)[0][1].split()[0]}
+        for _ in range(3):
+            found.add(pod.execute(container, *command).split()[0])
+        self.assertEqual(4, len(found), found)
+        self.assertEqual('2\n', pod.execute(
+            container, 'cat', '/proc/sys/kernel/randomize_va_space'))
+
+    def test_no_nested_virtualisation(self):
+        pod = self.pod()
+        flags = pod.execute(pod.run(), 'grep', '-m', '1', '^flags',
+                            '/proc/cpuinfo').split()
+        self.assertIn('sse2', flags)
+        self.assertFalse({'vmx', 'svm'} & set(flags))
+
+    def test_the_size_and_the_log_of_a_container_without_cri(self):
+        folder = self.folder()
+        done = self.ctr(
+            'run', '--detach', '--runtime', base.RUNTIME,
+            '--memory-limit', str(500 * MIB), '--log-uri',
+            f'file://{folder}/new/my%20log', images.BUSYBOX, 'alone', 'sh',
+            '-c', 'free -m; echo to-stderr >&2')
+        self.assertEqual(0, done.returncode, done.stderr)
+        log = folder / 'new' / 'my log'
+        self.wait_for(lambda: 'to-stderr' in log.read_text(), 'it is written')
+        words = log.read_text().split()
+        self.assertGreater(int(words[words.index('Mem:') + 1]), 500)
+        self.ctr('task', 'delete', '--force', 'alone')
+        self.ctr('container', 'delete', 'alone')
+        done = self.ctr(
+            'run', '--detach', '--runtime', base.RUNTIME, '--log-uri',
+            'binary:///bin/cat', images.BUSYBOX, 'bin', 'true')
+        self.assertIn(b'log URIs with the scheme binary', done.stderr)
+        self.ctr('container', 'delete', 'bin')

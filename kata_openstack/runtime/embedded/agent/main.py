@@ -150,7 +150,7 @@ class Agent:
         return {'kernel': os.uname().release}
 
     def _do_wake(self, call: int, now: float, entropy: str,
-                 hostname: str,
+                 hostname: str, sysctls: dict[str, str],
                  interfaces: list[dict[str, Any]]) -> dict[str, Any]:
         system.wake(now, base64.b64decode(entropy))
         system.find_devices()
@@ -158,6 +158,7 @@ class Agent:
         if hostname:
             system.set_hostname(hostname)
         system.set_up_network(interfaces)
+        system.set_sysctls(sysctls)
         return {'kernel': os.uname().release}
 
     def _do_drop_caches(self, call: int) -> dict[str, Any]:

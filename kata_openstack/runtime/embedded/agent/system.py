@@ -57,6 +57,8 @@ def bring_up() -> None:
     os.makedirs(SHARE, exist_ok=True)
     write('/sys/fs/cgroup/cgroup.subtree_control', _CONTROLLERS)
     _raise_limits()
+    if 'nokaslr' in read('/proc/cmdline').split():
+        fix_addresses()
     os.environ.clear()
     os.environ.update(PATH='/usr/sbin:/usr/bin:/sbin:/bin',
                       XDG_RUNTIME_DIR='/run', HOME='/')
@@ -68,6 +70,16 @@ def bring_up() -> None:
         for link in net.links():
             if link['flags'] & netlink.IFF_LOOPBACK:
                 net.set_link(link['index'], up=True)
+
+
+def fix_addresses() -> None:
+    """Switch off address randomisation for the programs of the agent.
+
+    An emulated VM has no randomisation of kernel addresses either. QEMU
+    translates a program anew for other addresses, so crun would be slow. The
+    containers' own programs have randomised addresses, see spec.for_guest.
+    """
+    syscalls.fix_addresses()
 
 
 def _raise_limits() -> None:
@@ -142,6 +154,23 @@ def mount_share() -> None:
 
 def set_hostname(name: str) -> None:
     socket.sethostname(name)
+
+
+def set_sysctls(values: dict[str, str]) -> None:
+    """Set the sysctls of the pod, which owns the whole kernel.
+
+    :raises OSError: the text names the sysctl and its value.
+    """
+    for name, value in values.items():
+        # as in sysctl(8): the first separator is the one that separates
+        dot, slash = name.find('.'), name.find('/')
+        if slash < 0 or 0 <= dot < slash:
+            name = name.translate({ord('.'): '/', ord('/'): '.'})
+        try:
+            write(f'/proc/sys/{name}', value)
+        except OSError as e:
+            raise OSError(f'cannot set the sysctl {name} to {value!r}: '
+                          f'{e.strerror}') from e
 
 
 def set_up_network(interfaces: list[dict[str, Any]]) -> None:

@@ -55,6 +55,8 @@ class Settings:
     guest_overhead_mib: int
     first_uid: int
     uids: int
+    # as QEMU names them
+    hidden_cpu_features: list[str] = dataclasses.field(default_factory=list)
     debug: bool = False
     protocol: int = 1  # protocol.VERSION of the agent in the image
 

@@ -39,6 +39,7 @@ CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWNET: Final = 0x40000000
 
+_ADDR_NO_RANDOMIZE = 0x0040000
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _FALLOC_FL_KEEP_SIZE: Final = 1
@@ -101,6 +102,11 @@ def die_with_parent(signal: int) -> None:
 
 def no_new_privileges() -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl')
+
+
+def fix_addresses() -> None:
+    """Switch off address randomisation for programs started from now on."""
+    _check(_libc.personality(_ADDR_NO_RANDOMIZE), 'personality')
 
 
 def pivot_root(new: str, old: str) -> None:

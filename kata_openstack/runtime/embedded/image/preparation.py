@@ -85,6 +85,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
         memory_mib=limit, template_memory_mib=group.template_memory_mib,
         max_vcpus=os.cpu_count() or 1,
         guest_overhead_mib=group.guest_overhead_mib,
+        hidden_cpu_features=group.hidden_cpu_features,
         first_uid=group.first_uid, uids=group.uids, debug=group.debug,
         protocol=protocol.VERSION)
     path = state / 'embedded.json'

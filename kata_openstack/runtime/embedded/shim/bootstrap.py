@@ -26,8 +26,9 @@ from typing import NoReturn
 
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import cleanup
-from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import log
+from kata_openstack.runtime.embedded.shim.oci import grouping
+from kata_openstack.runtime.embedded.shim.oci import refusals
 from kata_openstack.runtime.embedded.shim import start_failed
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.shim.wire import messages
@@ -69,6 +70,10 @@ def start(namespace: str, ident: str, debug: bool,
     :param config: the sandbox's OCI config.
     :raises start_failed.StartFailed: with the cause and the remedy.
     """
+    try:
+        refusals.check_sandbox(config)
+    except refusals.Refused as e:
+        raise start_failed.StartFailed(str(e)) from e
     path = settings.locate(
         read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
     try:
@@ -87,7 +92,7 @@ def start(namespace: str, ident: str, debug: bool,
     conf.save(_SETTINGS, durable=False)
     group = pod_cgroup.path_of(config, ident)
     try:
-        size = sizes.choose(grouping.annotations(config), conf)
+        size = sizes.choose(_asked(config), conf)
         vm_memory.ensure(conf)
         wanted = template.Template(conf, size)
         origin = wanted.open()
@@ -105,6 +110,23 @@ def start(namespace: str, ident: str, debug: bool,
         _daemon(conf, namespace, ident, debug, config, group, size, origin,
                 listener)
     return f'unix://{address}'
+
+
+def _asked(config: dict[str, Any]) -> dict[str, str]:
+    """Return the resources of a pod, as containerd's annotations name them.
+
+    A container that is its own sandbox, without CRI, has no annotations;
+    then they are its limits.
+
+    :param config: the OCI config of the sandbox.
+    """
+    if grouping.uses_cri(config):
+        return grouping.annotations(config)
+    limits = (config.get('linux') or {}).get('resources') or {}
+    cpu = limits.get('cpu') or {}
+    found = {sizes.MEMORY: (limits.get('memory') or {}).get('limit'),
+             sizes.QUOTA: cpu.get('quota'), sizes.PERIOD: cpu.get('period')}
+    return {key: str(value) for key, value in found.items() if value}
 
 
 def _listen(conf: settings.Settings, namespace: str,
@@ -142,14 +164,16 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             cgroup=group, ram=f'{conf.memory_path}/vm-{ident}',
             accelerator=conf.accelerator, memory_mib=size.memory_mib,
             vcpus=size.vcpus, shim=os.getpid(),
-            cpus=sizes.cpu_limit(grouping.annotations(config), size))
+            cpus=sizes.cpu_limit(_asked(config), size))
         vm, problem = _try_to_launch(conf, record, config, size, origin)
         # keep asyncio from importing ssl, which is slow and not needed
         sys.modules['ssl'] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import daemon
         os.chdir('/')
+        sysctls = (config.get('linux') or {}).get('sysctl') or {}
         daemon.run(conf, record, vm, problem,
-                   config.get('hostname') or '', listener)
+                   {'hostname': config.get('hostname') or '',
+                    'sysctls': sysctls}, listener)
         cleanup.clean_up(conf, ident, group)
     except BaseException:
         log.exception('the shim failed')

@@ -16,6 +16,7 @@ import asyncio
 import os
 import signal
 import socket
+from typing import Any
 
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import event_publisher
@@ -30,12 +31,13 @@ _LAST_SECONDS = 5.0  # for the last answers and events
 
 
 def run(config: settings.Settings, record: state.State,
-        vm: machine.Machine | None, problem: str, hostname: str,
+        vm: machine.Machine | None, problem: str, pod: dict[str, Any],
         listener: socket.socket) -> None:
     """Serve containerd until the sandbox is gone.
 
     :param vm: the launched VM, None if the launch failed.
     :param problem: why there is no ``vm``.
+    :param pod: see restore.restore().
     """
     # only containerd's Shutdown ends the daemon
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,15 +45,15 @@ def run(config: settings.Settings, record: state.State,
     if vm is None:
         asyncio.run(_refuse(problem, listener))
     else:
-        asyncio.run(_serve(config, record, vm, hostname, listener))
+        asyncio.run(_serve(config, record, vm, pod, listener))
 
 
 async def _serve(config: settings.Settings, record: state.State,
-                 vm: machine.Machine, hostname: str,
+                 vm: machine.Machine, own: dict[str, Any],
                  listener: socket.socket) -> None:
     publisher = event_publisher.Publisher(
         os.environ.get('TTRPC_ADDRESS', ''), record.namespace)
-    pod = sandbox.Sandbox(config, record, vm, hostname, publisher)
+    pod = sandbox.Sandbox(config, record, vm, own, publisher)
     tasks = service.TaskService(pod)
     server = ttrpc.Server(tasks.handle)
     listening = await asyncio.start_unix_server(server.serve, sock=listener)

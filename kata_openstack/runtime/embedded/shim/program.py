@@ -23,7 +23,7 @@ import json
 import os
 import sys
 
-from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim import start_failed
 
 ADDRESS = 'address'  # file in the bundle; containerd reads it too

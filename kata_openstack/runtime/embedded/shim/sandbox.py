@@ -21,10 +21,11 @@ from typing import Any
 
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import event_publisher
-from kata_openstack.runtime.embedded.shim import grouping
 from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
-from kata_openstack.runtime.embedded.shim import spec
+from kata_openstack.runtime.embedded.shim.oci import grouping
+from kata_openstack.runtime.embedded.shim.oci import refusals
+from kata_openstack.runtime.embedded.shim.oci import spec
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import agent_channel
@@ -66,10 +67,11 @@ class Sandbox:
     ``lost``: the reason why the VM ended by itself; '' if it did not.
 
     :param vm: a launched VM.
+    :param own: see restore.restore().
     """
 
     def __init__(self, config: settings.Settings, record: state.State,
-                 vm: machine.Machine, hostname: str,
+                 vm: machine.Machine, own: dict[str, Any],
                  publisher: event_publisher.Publisher) -> None:
         self.config = config
         self.vm = vm
@@ -91,7 +93,7 @@ class Sandbox:
         for pidfd, name in zip(self._watches, ('QEMU', 'virtiofsd'),
                                strict=True):
             loop.add_reader(pidfd, self._on_process_gone, name)
-        self.ready = asyncio.create_task(self._restore(hostname))
+        self.ready = asyncio.create_task(self._restore(own))
         # requests see the exception; without any, asyncio would warn
         self.ready.add_done_callback(
             lambda task: task.cancelled() or task.exception())
@@ -101,11 +103,11 @@ class Sandbox:
         """QEMU's pid, which stands for that of every process in the VM."""
         return self._record.qemu
 
-    async def _restore(self, hostname: str) -> None:
+    async def _restore(self, own: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(_RESTORE_SECONDS):
                 release = await restore.restore(
-                    self.vm, hostname, self.agent, self._monitor, self._step)
+                    self.vm, own, self.agent, self._monitor, self._step)
             self._monitor.watch()
         except (qmp.QmpError, agent_channel.AgentError, OSError,
                 TimeoutError) as e:
@@ -232,13 +234,18 @@ class Sandbox:
 
         :param request: a CreateTaskRequest.
         :raises OSError: a mount failed; all mounts are undone.
+        :raises refusals.Refused: the VM cannot honour its config.
         """
         ident = request['id']
         with open(f'{request["bundle"]}/config.json') as file:
             config = json.load(file)
         guest = None
         try:
-            if not grouping.is_sandbox(config):
+            if grouping.is_sandbox(config):
+                refusals.check(config)
+            else:
+                self.check_size((config.get('linux') or {}).get('resources')
+                                or {})
                 self.vm.share.add_rootfs(
                     ident, request['rootfs'] or _plain_root(config, request))
                 guest = spec.for_guest(config, ident,
@@ -252,6 +259,11 @@ class Sandbox:
             raise
         self.containers[ident] = container
         return container
+
+    def check_size(self, resources: dict[str, Any]) -> None:
+        """:raises refusals.Refused: they are larger than the VM."""
+        refusals.check_size(resources, self._record.memory_mib,
+                            self._record.vcpus)
 
     def remove(self, container: Container) -> None:
         """Remove a container; the guest cleans up in the background."""

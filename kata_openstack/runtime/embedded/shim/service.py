@@ -21,8 +21,9 @@ from typing import Any
 from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import metrics
+from kata_openstack.runtime.embedded.shim.oci import refusals
+from kata_openstack.runtime.embedded.shim.oci import spec
 from kata_openstack.runtime.embedded.shim import sandbox
-from kata_openstack.runtime.embedded.shim import spec
 from kata_openstack.runtime.embedded.shim.wire import messages
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
 from kata_openstack.runtime.embedded.vm import agent_channel
@@ -117,8 +118,13 @@ class TaskService:
                                  f'container {request["id"]} already exists')
         if self._pod.lost:
             raise ttrpc.RpcError(ttrpc.UNKNOWN, self._pod.lost)
+        if request['checkpoint'] or request['parent_checkpoint']:
+            raise ttrpc.RpcError(ttrpc.UNIMPLEMENTED,
+                                 'kata-embedded does not support checkpoints')
         try:
             self._pod.add(request)
+        except refusals.Refused as e:
+            raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT, str(e)) from e
         except OSError as e:
             raise ttrpc.RpcError(
                 ttrpc.UNKNOWN,
@@ -189,10 +195,15 @@ class TaskService:
                 ttrpc.ALREADY_EXISTS,
                 f'process {request["exec_id"]} already exists')
         try:
+            # first, because a Process holds open files
+            wanted_spec = spec.for_process(
+                json.loads(request['spec']['value']),
+                bool(request['terminal']))
             wanted = guest_process.Process(container.id, request['exec_id'],
-                                     request, self._pod.on_stopped)
-            wanted.spec = spec.for_process(
-                json.loads(request['spec']['value']), wanted.terminal)
+                                           request, self._pod.on_stopped)
+            wanted.spec = wanted_spec
+        except (refusals.Refused, ValueError) as e:
+            raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT, str(e)) from e
         except OSError as e:
             raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
         container.execs[wanted.exec_id] = wanted
@@ -335,8 +346,12 @@ class TaskService:
         except (TypeError, ValueError) as e:
             raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT,
                                  'resources are not JSON') from e
-        await self._ask('update', container=container.id,
-                        resources=spec.resources(wanted))
+        try:
+            found = spec.resources(wanted)
+            self._pod.check_size(found)
+        except refusals.Refused as e:
+            raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT, str(e)) from e
+        await self._ask('update', container=container.id, resources=found)
 
     async def _resizepty(self, request: dict[str, Any]) -> None:
         wanted = self._process(request)

@@ -17,6 +17,7 @@ Both directions have flow control by credit, see protocol.WINDOW.
 
 import asyncio
 from collections.abc import Callable
+import errno
 import os
 
 from kata_openstack.runtime.embedded.common import protocol
@@ -30,7 +31,8 @@ class Streams:
     """The streams of one process.
 
     :param paths: of stdin, stdout, stderr; '' for none.
-    :raises OSError: a FIFO cannot be opened.
+        Outputs may also be log URIs with the scheme file.
+    :raises OSError: one cannot be opened.
     """
 
     def __init__(self, paths: tuple[str, str, str]) -> None:
@@ -53,9 +55,7 @@ class Streams:
             for kind, path in ((protocol.STDOUT, paths[1]),
                                (protocol.STDERR, paths[2])):
                 if path:
-                    # read-write, so that the pipe survives while
-                    # containerd, its reader, restarts
-                    self._outputs[kind] = os.open(path, os.O_RDWR | flags)
+                    self._outputs[kind] = _open_output(path, flags)
                 self._queues[kind] = bytearray()
         except OSError:
             self.close()
@@ -196,3 +196,27 @@ class Streams:
             self._loop.remove_writer(fd)
             os.close(fd)
         self._outputs.clear()
+
+
+def _open_output(path: str, flags: int) -> int:
+    """Open a FIFO, or the file of a log URI.
+
+    :raises OSError: also for a URI with another scheme.
+    """
+    scheme, separator, rest = path.partition('://')
+    if not separator or '/' in scheme:
+        # read-write, so that the pipe survives while containerd, its
+        # reader, restarts
+        return os.open(path, os.O_RDWR | flags)
+    if scheme not in ('file', 'fifo'):
+        raise OSError(errno.EOPNOTSUPP, 'kata-embedded does not support log '
+                      f'URIs with the scheme {scheme}. Use file://', path)
+    # by hand, because urllib is slow to import
+    first, *escaped = os.fsencode(rest.partition('?')[0]).split(b'%')
+    target = os.fsdecode(b''.join([first, *(
+        bytes.fromhex(part[:2].decode()) + part[2:] for part in escaped)]))
+    if scheme == 'fifo':
+        return os.open(target, os.O_RDWR | flags)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    return os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags,
+                   0o640)

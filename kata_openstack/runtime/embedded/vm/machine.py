@@ -134,7 +134,7 @@ def start_qemu(config: settings.Settings, size: sizes.Size, uid: int,
     root = f'{folder}/root'
     os.makedirs(root, exist_ok=True)
     with agent_inside, monitor_inside:
-        argv = qemu.base(config.qemu, config.accelerator, size,
+        argv = qemu.base(config.qemu, config, size,
                          agent_inside.fileno(), monitor_inside.fileno())
         pid = launch.spawn(
             argv + more,

@@ -27,6 +27,7 @@ from typing import Any
 from typing import Final
 
 from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import size as sizes
 
@@ -39,7 +40,7 @@ _KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '
 # These switch off protections of the guest against itself; they do not
 # protect the host. On a shared KVM host the protections are worth their
 # time, so they stay on. Under emulation they cost too much.
-_KERNEL_EMULATED = ' mitigations=off nokaslr norandmaps'
+_KERNEL_EMULATED = ' mitigations=off nokaslr'
 # QEMU's emulator keeps the code that it translated for a page until the
 # guest writes to the page. QEMU does not see what virtiofsd writes there
 # (vhost_section() in QEMU's hw/virtio/vhost.c says so). Then a program that
@@ -65,16 +66,17 @@ def devices(accelerator: str) -> list[str]:
     return ['/dev/kvm'] if accelerator == 'kvm' else []
 
 
-def base(program: str, accelerator: str, size: sizes.Size, agent: int,
-         monitor: int) -> list[str]:
+def base(program: str, config: settings.Settings, size: sizes.Size,
+         agent: int, monitor: int) -> list[str]:
     """Return the arguments that a template and its VMs have in common.
 
     :param agent, monitor: fds of connected sockets.
     """
-    if accelerator == 'kvm':
-        processor = ['-accel', 'kvm', '-cpu', 'host']
-    else:
-        processor = ['-accel', 'tcg,tb-size=64', '-cpu', _CPU_EMULATED]
+    accelerator, model = 'kvm', 'host'
+    if config.accelerator != 'kvm':
+        accelerator, model = 'tcg,tb-size=64', _CPU_EMULATED
+    model += ''.join(f',{name}=off' for name in config.hidden_cpu_features)
+    processor = ['-accel', accelerator, '-cpu', model]
     return [
         program, '-nodefaults', '-no-user-config', '-nographic',
         '-no-reboot', '-display', 'none', '-sandbox', _SANDBOX,

@@ -17,6 +17,7 @@ import base64
 from collections.abc import Callable
 import os
 import time
+from typing import Any
 
 from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import machine
@@ -27,11 +28,12 @@ _ENTROPY = 64  # bytes
 _WAKE_SECONDS = 120  # takes 0.5 s, but far more on an overloaded node
 
 
-async def restore(vm: machine.Machine, hostname: str,
+async def restore(vm: machine.Machine, pod: dict[str, Any],
                   agent: agent_channel.Channel, monitor: qmp.Qmp,
                   step: Callable[[str], None]) -> str:
     """Load the template's state, wake the guest; return its kernel release.
 
+    :param pod: the pod's own ``hostname`` and ``sysctls`` (name: value).
     :param step: called with each finished step, for the log.
     :raises OSError, qmp.QmpError, agent_channel.AgentError:
     """
@@ -50,7 +52,7 @@ async def restore(vm: machine.Machine, hostname: str,
     await monitor.execute('cont')
     step('the VM runs')
     answer = await agent.call(
-        'wake', seconds=_WAKE_SECONDS, now=time.time(), hostname=hostname,
+        'wake', seconds=_WAKE_SECONDS, now=time.time(), **pod,
         entropy=base64.b64encode(os.urandom(_ENTROPY)).decode(),
         interfaces=vm.network.interfaces)
     step('the guest is ready')

@@ -49,10 +49,11 @@ _PAGE = 4096  # bytes
 class Share:
     """The share of a sandbox.
 
-    :param folder: the sandbox's folder.
+    :param folder: the sandbox's folder; its name is the sandbox's ID.
     """
 
     def __init__(self, folder: str) -> None:
+        self.sandbox = os.path.basename(folder)
         self._folder = folder
         self.path = f'{folder}/share'
         self._mounts = f'{folder}/mounts'

@@ -31,9 +31,10 @@ HOST_OVERHEAD_CPUS = 0.25
 MIB = 1024 * 1024
 _SMALLEST_MIB = 256
 _STEPS = 4  # classes from one power of two to the next
-_MEMORY = 'io.kubernetes.cri.sandbox-memory'
-_QUOTA = 'io.kubernetes.cri.sandbox-cpu-quota'
-_PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
+# annotations that containerd makes from the resources of a pod
+MEMORY = 'io.kubernetes.cri.sandbox-memory'
+QUOTA = 'io.kubernetes.cri.sandbox-cpu-quota'
+PERIOD = 'io.kubernetes.cri.sandbox-cpu-period'
 
 
 class TooBig(Exception):
@@ -72,7 +73,7 @@ def choose(annotations: Mapping[str, str],
 
     :raises TooBig: with both sizes.
     """
-    asked = -(-max(0, _number(annotations, _MEMORY)) // MIB)
+    asked = -(-max(0, _number(annotations, MEMORY)) // MIB)
     memory = memory_mib(asked, config, config.max_memory_mib)
     if memory > config.max_memory_mib:
         raise TooBig(
@@ -106,7 +107,7 @@ def cpu_limit(annotations: Mapping[str, str], size: Size) -> float:
 
 def _cpus(annotations: Mapping[str, str]) -> float:
     """Return the CPU limit of the pod, 0 for none."""
-    quota, period = _number(annotations, _QUOTA), _number(annotations, _PERIOD)
+    quota, period = _number(annotations, QUOTA), _number(annotations, PERIOD)
     return quota / period if quota > 0 and period > 0 else 0
 
 

@@ -62,6 +62,8 @@ TASK_METHODS = {
         Field(3, 'rootfs', MOUNT, repeated=True),
         Field(4, 'terminal', UINT), Field(5, 'stdin', STRING),
         Field(6, 'stdout', STRING), Field(7, 'stderr', STRING),
+        Field(8, 'checkpoint', STRING),
+        Field(9, 'parent_checkpoint', STRING),
         Field(10, 'options', ANY)), _STARTED),
     'Start': (_PROCESS, _STARTED),
     'Delete': (_PROCESS, DELETED),

@@ -80,7 +80,7 @@ def key_of(config: settings.Settings) -> str:
     program = os.stat(config.qemu)
     made_from = [config.image_key, config.qemu, program.st_size,
                  program.st_mtime_ns,
-                 *qemu.base('', config.accelerator, sizes.Size(0, 0), 0, 0),
+                 *qemu.base('', config, sizes.Size(0, 0), 0, 0),
                  *qemu.boot(config.accelerator, '', '')]
     if config.accelerator == 'kvm':
         made_from.append(_processor())  # -cpu host

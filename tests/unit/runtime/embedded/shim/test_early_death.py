@@ -38,8 +38,10 @@ from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import restore
 
 _WORDS = 'load of migration failed'
-_SPEC = {'process': {'args': ['true']}, 'root': {'path': 'rootfs'}}
-_SANDBOX = {'annotations': {
+_LINUX = {'namespaces': [{'type': kind} for kind in ('pid', 'ipc', 'mount')]}
+_SPEC = {'process': {'args': ['true']}, 'root': {'path': 'rootfs'},
+         'linux': _LINUX}
+_SANDBOX = {'linux': _LINUX, 'annotations': {
     'io.kubernetes.cri.container-type': 'sandbox'}}
 
 
@@ -111,8 +113,9 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
             self.addCleanup(patch.stop)
         self.pod = sandbox.Sandbox(
             None,
-            mock.Mock(folder=str(self.folder), qemu=4711, cpus=1.0), self.vm,
-            'name', self.publisher)
+            mock.Mock(folder=str(self.folder), qemu=4711, cpus=1.0,
+                      memory_mib=256, vcpus=1), self.vm,
+            {'hostname': 'name', 'sysctls': {}}, self.publisher)
         self.service = service.TaskService(self.pod)
         self.addAsyncCleanup(self.stop, self.pod)
 

@@ -131,25 +131,38 @@ class TestCgroupPath(base.TestCase):
 
 
 class TestQemu(base.TestCase):
+    @staticmethod
+    def _cpu(accelerator, **values):
+        argv = qemu.base('qemu', config(accelerator=accelerator, **values),
+                         size.Size(256, 2), 3, 4)
+        return argv[argv.index('-cpu') + 1]
+
+    def test_a_guest_does_not_get_hidden_features(self):
+        self.assertEqual('host,vmx=off,pmu=off', self._cpu(
+            'kvm', hidden_cpu_features=['vmx', 'pmu']))
+        self.assertTrue(self._cpu('tcg', hidden_cpu_features=['svm'])
+                        .endswith(',svm=off'))
+
     def test_the_cpu_is_the_hosts_with_kvm_only(self):
         for accelerator, cpu in (('kvm', 'host'),
                                  ('tcg', 'max,-erms,-fsrm')):
-            argv = qemu.base('qemu', accelerator, size.Size(256, 2), 3, 4)
-            self.assertEqual(cpu, argv[argv.index('-cpu') + 1])
+            self.assertEqual(cpu, self._cpu(accelerator))
         self.assertEqual(['/dev/kvm'], qemu.devices('kvm'))
         self.assertEqual([], qemu.devices('tcg'))
 
     def test_no_core_file_holds_the_guests_memory(self):
-        argv = qemu.base('qemu', 'kvm', size.Size(256, 2), 3, 4)
+        argv = qemu.base('qemu', config(accelerator='kvm'), size.Size(256, 2), 3, 4)
         self.assertIn('dump-guest-core=off',
                       argv[argv.index('-machine') + 1].split(','))
 
     def test_a_shared_host_keeps_the_guests_protections(self):
-        weak = ('mitigations=off', 'nokaslr', 'norandmaps')
+        weak = ('mitigations=off', 'nokaslr')
         self.assertFalse([word for word in weak
                           if word in qemu.boot('kvm', 'k', 'i')[-1]])
         self.assertTrue(all(word in qemu.boot('tcg', 'k', 'i')[-1]
                             for word in weak))
+        # the programs of tenants keep their random addresses
+        self.assertNotIn('norandmaps', qemu.boot('tcg', 'k', 'i')[-1])
 
     def test_an_emulated_guest_overwrites_a_page_before_virtiofsd_does(self):
         words = qemu.boot('tcg', 'k', 'i')[-1].split()

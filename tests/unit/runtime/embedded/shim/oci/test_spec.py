@@ -10,11 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-from kata_openstack.runtime.embedded.shim import spec
+from kata_openstack.runtime.embedded.shim.oci import spec
 from tests.unit import base
 
 
 class Share:
+    sandbox = 'pod'
+
     def __init__(self):
         self.binds = []
 
@@ -34,7 +36,6 @@ class TestSpec(base.TestCase):
                         'oomScoreAdj': -998, 'noNewPrivileges': True},
             'root': {'path': 'rootfs', 'readonly': True},
             'hostname': 'h',
-            'hooks': {'prestart': [{'path': '/bin/evil'}]},
             'mounts': [
                 {'destination': '/proc', 'type': 'proc', 'source': 'proc'},
                 {'destination': '/dev/shm', 'type': 'bind',
@@ -56,8 +57,7 @@ class TestSpec(base.TestCase):
                 'resources': {
                     'memory': {'limit': 5, 'kernel': 3},
                     'cpu': {'shares': 2, 'quota': -1, 'cpus': '0-3'},
-                    'devices': [{'allow': False}],
-                    'network': {'classID': 1}},
+                    'devices': [{'allow': False}]},
                 'maskedPaths': ['/proc/kcore']}}
 
     def guest(self, terminal=False):
@@ -67,7 +67,6 @@ class TestSpec(base.TestCase):
         guest = self.guest()
         # the guest's crun rejects a newer version than it knows
         self.assertEqual('1.0.0', guest['ociVersion'])
-        self.assertNotIn('hooks', guest)
         self.assertNotIn('hostname', guest)
         self.assertEqual({'path': '/share/c/rootfs', 'readonly': True},
                          guest['root'])
@@ -95,12 +94,22 @@ class TestSpec(base.TestCase):
                   for item in self.guest()['mounts']}
         self.assertEqual(self.config['mounts'][0], mounts['/proc'])
         self.assertEqual('/run/shm', mounts['/dev/shm']['source'])
-        self.assertIn('ro', mounts['/sys/fs/cgroup']['options'])
+        # writable only in a privileged container, as in Docker
+        self.assertEqual(['rw'], mounts['/sys/fs/cgroup']['options'])
         self.assertEqual('/share/c/m3', mounts['/data']['source'])
         self.assertEqual('/share/c/m4', mounts['/etc/hosts']['source'])
         self.assertEqual('bind', mounts['/etc/hosts']['type'])
         self.assertEqual([('c', '/vol', True), ('c', '/h', False)],
                          self.share.binds)
+
+    def test_a_volume_at_dev_shm_is_not_the_pods(self):
+        self.config['mounts'][1]['source'] = '/volumes/shm'
+        mounts = self.guest()['mounts']
+        self.assertEqual('/share/c/m1', mounts[1]['source'])
+
+    def test_programs_have_random_addresses(self):
+        self.assertEqual({'domain': 'LINUX'},
+                         self.guest()['linux']['personality'])
 
     def test_the_terminal_is_what_the_request_says(self):
         self.assertTrue(self.guest(True)['process']['terminal'])

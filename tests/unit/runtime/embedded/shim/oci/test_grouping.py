@@ -11,7 +11,7 @@
 # under the License.
 
 from kata_openstack.runtime.embedded.shim import bootstrap
-from kata_openstack.runtime.embedded.shim import grouping
+from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim import program
 from kata_openstack.runtime.embedded.shim.wire import messages
 from tests.unit import base

@@ -16,13 +16,14 @@ import os
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.shim.oci import refusals
 from kata_openstack.runtime.embedded.vm import share
 
 # The VM's own, which all containers of the pod share
-_POD_NAMESPACES = ('network', 'ipc', 'uts', 'user')
+_POD_NAMESPACES = ('network', 'ipc', 'uts')
 _RESOURCES = ('memory', 'cpu', 'pids')
 _MEMORY = ('limit', 'reservation', 'swap')
-_CPU = ('shares', 'quota', 'period', 'cpus')
+_CPU = ('shares', 'quota', 'period')
 
 
 def for_guest(config: dict[str, Any], container: str, terminal: bool,
@@ -30,7 +31,9 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
     """Return the config for crun; put its bind mounts into the share.
 
     :raises OSError: a mount failed.
+    :raises refusals.Refused: the guest cannot honour the config.
     """
+    refusals.check(config)
     linux = config.get('linux') or {}
     guest: dict[str, Any] = {
         # covers all fields below; crun 1.8 refuses the version that
@@ -49,6 +52,9 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
                 for item in linux.get('namespaces') or ()
                 if item['type'] not in _POD_NAMESPACES],
             'resources': resources(linux.get('resources') or {}),
+            # the agent switches off address randomisation for crun, see
+            # system.fix_addresses; this switches it on for the container
+            'personality': {'domain': 'LINUX'},
             'maskedPaths': linux.get('maskedPaths') or [],
             'readonlyPaths': linux.get('readonlyPaths') or []}}
     if not any(item['type'] == 'cgroup'
@@ -64,7 +70,10 @@ def for_process(process: dict[str, Any], terminal: bool) -> dict[str, Any]:
 
     Security labels and the OOM score are dropped: they are meant for the
     host's kernel.
+
+    :raises refusals.Refused: the guest cannot honour it.
     """
+    refusals.check_process(process)
     dropped = ('apparmorProfile', 'selinuxLabel', 'oomScoreAdj',
                'consoleSize')
     guest = {key: value for key, value in process.items()
@@ -77,12 +86,15 @@ def resources(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return the limits that the guest's cgroup enforces.
 
     A cpuset is dropped: it names the host's CPUs.
+
+    :raises refusals.Refused: the guest cannot honour them.
     """
+    refusals.check_resources(wanted)
     found = {key: wanted[key] for key in _RESOURCES if wanted.get(key)}
     if 'memory' in found:
         found['memory'] = _only(found['memory'], _MEMORY)
     if 'cpu' in found:
-        found['cpu'] = _only(found['cpu'], _CPU[:3])
+        found['cpu'] = _only(found['cpu'], _CPU)
     if wanted.get('devices'):
         found['devices'] = wanted['devices']
     return found
@@ -97,15 +109,23 @@ def _mount(item: dict[str, Any], number: int, container: str,
            shared: share.Share) -> dict[str, Any]:
     options = item.get('options') or []
     destination = os.path.normpath(item['destination'])
-    if destination == '/dev/shm':  # noqa: S108
+    if destination == '/dev/shm' and _is_pods(item, shared):  # noqa: S108
         return {'destination': destination, 'type': 'bind',
                 'source': system.POD_SHM, 'options': ['rbind']}
-    if item.get('type') == 'bind' or {'bind', 'rbind'} & set(options):
+    if refusals.is_bind(item):
         name = shared.add_bind(container, number, item['source'],
                                'ro' in options)
         return {'destination': item['destination'], 'type': 'bind',
                 'source': f'{system.SHARE}/{container}/{name}',
                 'options': options}
-    if item.get('type') == 'cgroup':
-        return {**item, 'options': ['ro', 'nosuid', 'noexec', 'nodev']}
     return item
+
+
+def _is_pods(item: dict[str, Any], shared: share.Share) -> bool:
+    """Return whether a mount at /dev/shm is the one that pods share.
+
+    containerd keeps that in the sandbox's folder. Another folder is a volume
+    of the user.
+    """
+    return (not refusals.is_bind(item)
+            or item.get('source', '').endswith(f'/{shared.sandbox}/shm'))

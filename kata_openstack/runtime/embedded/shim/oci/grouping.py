@@ -27,6 +27,11 @@ def annotations(config: dict[str, Any]) -> dict[str, str]:
     return config.get('annotations') or {}
 
 
+def uses_cri(config: dict[str, Any]) -> bool:
+    """Return whether CRI made the container, so that it belongs to a pod."""
+    return _TYPE in annotations(config)
+
+
 def is_sandbox(config: dict[str, Any]) -> bool:
     """Return whether it is a pod's sandbox, which has no process."""
     return annotations(config).get(_TYPE) == 'sandbox'
