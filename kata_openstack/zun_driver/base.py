@@ -28,7 +28,7 @@ from kata_openstack.zun_driver import host
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import node_info
 from kata_openstack.zun_driver import placement
-from kata_openstack.zun_driver import translate
+from kata_openstack.zun_driver.records import kept
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class KataBaseDriver(driver.BaseDriver):
                       record.uuid, errors.text(e))
         record.container_id = None
         record.addresses = {}
-        translate.forget(record)
+        kept.forget(record)
 
     def _delete(self, context: Any, record: Any, force: bool) -> None:
         """Delete the pod and release its ports. Idempotent.

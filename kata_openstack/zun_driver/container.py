@@ -35,6 +35,7 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import kept
 from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
 from kata_openstack.zun_driver import refusals
@@ -118,7 +119,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                requested_volumes: dict[str, Any]) -> Any:
         """Create ports, sandbox and container, without starting it.
 
-        If this fails, it leaves nothing on the node, in Neutron or in
+        A rebuild calls this too, after it has deleted the pod. If this fails, it leaves nothing on the node, in Neutron or in
         Placement.
         """
         try:
@@ -138,12 +139,15 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                 context, self._host(container), image['repo'], image['tag'],
                 'ifnotpresent', None, container.registry)[images.DETAILS]
         reference = images.name(image['repo'], image['tag'])
+        networks = kept.resolve(container, requested_networks)
         translate.runtime(container)
-        attachment = ports.Network(context).attach(
-            container, requested_networks)
+        attachment = ports.Network(context).attach(container, networks)
         try:
             container.addresses = attachment.addresses
-            translate.keep(container, attachment, reference, details)
+            kept.keep(container, kept.Kept(
+                image=reference, vifs=attachment.vifs,
+                nameservers=attachment.nameservers,
+                image_labels=details.get('labels') or {}))
             # Save before creating the pod: after a crash the record still
             # leads to the ports and the pod.
             container.save(context)
@@ -302,7 +306,12 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         except exception.NotFound:
             return False
         except exception.KataError as e:
-            raise errors.to_zun(e) from e
+            error = errors.to_zun(e)
+            if container.status == consts.REBUILDING:
+                # Zun's manager would leave it so
+                container.status = consts.ERROR
+                container.status_reason = errors.text(error)
+            raise error from e
         return True
 
     @errors.translated

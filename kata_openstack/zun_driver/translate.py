@@ -10,73 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Translate Zun containers and capsules into pods for kata-compute.
+"""Translate Zun containers and capsules into pods for kata-compute."""
 
-The VIFs and the full image name of a container stay in the record's
-``cni_metadata``, so that a later start needs no request to Neutron.
-"""
-
-import dataclasses
 import re
 from typing import Any
 
-from zun.common import consts
 import zun.conf
 
 from kata_openstack import exception
 from kata_openstack import needs
 from kata_openstack import objects
-from kata_openstack import stored
 from kata_openstack.zun_driver.network import ports
+from kata_openstack.zun_driver.records import kept
 
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
-_KEPT = 'kata'  # our key in cni_metadata
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Kept:
-    """The value of our key, which another release may have written."""
-
-    image: str
-    vifs: list[objects.Vif]
-    nameservers: list[str] = dataclasses.field(default_factory=list)
-    image_labels: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def keep(record: Any, attachment: ports.Attachment, image: str,
-         details: dict[str, Any]) -> None:
-    """Store in ``record`` the data that :func:`pod` needs later.
-
-    :param image: full reference of the pulled image.
-    :param details: the image's details as the node reports them.
-    """
-    record.cni_metadata = {_KEPT: dataclasses.asdict(_Kept(
-        image=image, vifs=attachment.vifs,
-        nameservers=attachment.nameservers,
-        image_labels=details.get('labels') or {}))}
-
-
-def forget(record: Any) -> None:
-    record.cni_metadata = None
-
-
-def _kept(record: Any) -> _Kept:
-    kept = (record.cni_metadata or {}).get(_KEPT)
-    if not kept:
-        raise exception.NotFound(kind=kind(record), id=record.uuid)
-    try:
-        return stored.load(_Kept, kept)
-    except ValueError as e:
-        raise exception.InvalidInput(
-            field='cni_metadata of container', value=record.uuid, why=e,
-            remedy='Rebuild the container, or delete it and create it '
-                   'again.') from e
-
-
-def kind(record: Any) -> str:
-    return ('capsule' if record.container_type == consts.TYPE_CAPSULE
-            else 'container')
 
 
 def runtime(record: Any) -> str:
@@ -144,7 +92,7 @@ def _pod(record: Any, containers: list[objects.Container],
         annotations=record.annotations, images=labels)
     return objects.Pod.from_dict({
         'uuid': record.uuid,
-        'kind': kind(record),
+        'kind': kept.kind(record),
         'project_id': record.project_id or '',
         'user_id': record.user_id or '',
         'containers': containers,
@@ -164,9 +112,9 @@ def pod(record: Any) -> objects.Pod:
     :raises NotFound: if the container was not created.
     :raises InvalidInput: if the stored data cannot be read.
     """
-    kept = _kept(record)
-    return _pod(record, [container(record, kept.image)],
-                [kept.image_labels], kept.vifs, kept.nameservers)
+    found = kept.load(record)
+    return _pod(record, [container(record, found.image)],
+                [found.image_labels], found.vifs, found.nameservers)
 
 
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],

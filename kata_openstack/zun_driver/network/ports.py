@@ -122,6 +122,11 @@ class Network:
         :raises NetworkFailed: after releasing all ports again.
         """
         requested = list(requested)
+        if not requested:
+            raise exception.NetworkFailed(
+                id=record.uuid, why='it has no networks, and no container '
+                                    'runs without one',
+                remedy='Delete it and create it again.')
         # A rebuild also passes our own ports, without preserve_on_delete.
         supplied = {net['port'] for net in requested
                     if net.get('port') and net.get('preserve_on_delete')}
@@ -142,7 +147,7 @@ class Network:
         groups = self._security_groups(record)
         networks = {net['network'] for net in requested}
         with concurrent.futures.ThreadPoolExecutor(
-                len(requested) + len(networks) or 1) as pool:
+                len(requested) + len(networks)) as pool:
             ports = [pool.submit(self._bind, record, net, groups)
                      for net in requested]
             found = {n: pool.submit(self._network, n) for n in networks}
@@ -178,6 +183,8 @@ class Network:
             consts.BINDING_HOST_ID: record.host or CONF.host,
         }
         if net.get('port'):
+            if net.get('preserve_on_delete'):
+                self._check_free(net['port'], record)
             return self._admin.update_port(net['port'],
                                            {'port': body})['port']
         body['name'] = port_name(record.uuid)
@@ -188,6 +195,20 @@ class Network:
         if groups is not None:
             body['security_groups'] = groups
         return self._admin.create_port({'port': body})['port']
+
+    def _check_free(self, port: str, record: Any) -> None:
+        """Refuse a port of the user that others use by now.
+
+        zun-api has checked this, but only before the first create. A rebuild
+        may come much later.
+        """
+        user = self._admin.show_port(
+            port, fields=['device_id'])['port']['device_id']
+        if user not in ('', record.uuid):
+            raise exception.NetworkFailed(
+                id=record.uuid, why=f'port {port} is in use by {user}',
+                remedy='Delete the container and create it again with '
+                       'another port.')
 
     def _network(self, network: str) -> vif.Network:
         return _networks.get(network) or self._ask(network)
@@ -220,10 +241,11 @@ class Network:
     def _security_groups(self, record: Any) -> list[str] | None:
         """Return the IDs, or None for the project's default group.
 
-        Exposed ports get a security group of their own.
+        Exposed ports get a security group of their own. In a rebuild, the
+        preserved ports may still have it.
         """
         ports = exposed_ports(record)
-        if ports:
+        if ports and not self._is_exposed(record):
             group = self._neutron.create_security_group({'security_group': {
                 'name': port_name(record.uuid)}})['security_group']['id']
             self._neutron.expose_ports(group, ports)
@@ -297,13 +319,26 @@ class Network:
         if not exposed_ports(record):
             return
         try:
-            for group in self._admin.list_security_groups(
-                    name=port_name(record.uuid),
-                    fields=['id'])['security_groups']:
-                self._admin.delete_security_group(group['id'])
+            for group in self._exposing_groups(record):
+                self._admin.delete_security_group(group)
+                record.security_groups = [
+                    g for g in record.security_groups or [] if g != group]
+        except neutron_exc.Conflict as e:
+            LOG.debug('The security group of the exposed ports of %s stays: '
+                      '%s', record.uuid, e)
         except neutron_exc.NeutronException as e:
             LOG.error('Could not delete the security group of the exposed '
                       'ports of %s: %s', record.uuid, e)
+
+    def _is_exposed(self, record: Any) -> bool:
+        """Return True if the group of the exposed ports exists already."""
+        known = set(record.security_groups or [])
+        return bool(known and known.intersection(
+            self._exposing_groups(record)))
+
+    def _exposing_groups(self, record: Any) -> list[str]:
+        return [group['id'] for group in self._admin.list_security_groups(
+            name=port_name(record.uuid), fields=['id'])['security_groups']]
 
     def add_security_group(self, record: Any, group: str) -> None:
         self._change_groups(record, lambda groups: groups | {group})

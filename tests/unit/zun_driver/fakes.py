@@ -40,7 +40,8 @@ INFO = {'runtimes': ['kata', 'kata-embedded'], 'handlers': [],
 class ComputeAPI:
     """Stands in for kata_openstack.compute.rpcapi.ComputeAPI, for one node.
 
-    ``fail[method] = error`` makes a method raise.
+    ``fail[method] = error`` makes a method raise. ``handler`` is chosen for
+    each pod; ``vanished`` are handlers that the node no longer has.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,9 @@ class ComputeAPI:
         self.calls: list[tuple[Any, ...]] = []
         self.fail: dict[str, Exception] = {}
         self.labels: dict[str, dict[str, str]] = {}  # by image
+        self.images: dict[str, dict[str, Any]] = {}  # other details
+        self.handler = 'kata-embedded'
+        self.vanished: set[str] = set()
         self.node_info = copy.deepcopy(INFO)
 
     def _called(self, method: str, ctxt: dict[str, Any], host: str,
@@ -77,7 +81,8 @@ class ComputeAPI:
         self._called('pull_image', ctxt, host, reference, policy, auth)
         self.pulled_for = ctxt['project_id']
         return IMAGE | {'reference': reference,
-                        'labels': self.labels.get(reference, {})}
+                        'labels': self.labels.get(reference, {}),
+                        **self.images.get(reference, {})}
 
     def inspect_image(self, ctxt, host, reference):
         self._called('inspect_image', ctxt, host, reference)
@@ -89,19 +94,27 @@ class ComputeAPI:
     def create_pod(self, ctxt, host, pod):
         self._called('create_pod', ctxt, host)
         request = objects.Pod.from_dict(pod)
+        self._check_runtime(request)
         self.requests[request.uuid] = request
         self.pods[request.uuid] = objects.PodStatus(
             uuid=request.uuid, kind=request.kind,
             sandbox_id='5a' + request.uuid, ready=True,
-            handler='kata-embedded', hostname=request.hostname or '',
+            handler=self.handler, hostname=request.hostname or '',
             containers=[objects.ContainerStatus(
                 uuid=c.uuid, name=c.name, container_id='c0' + c.uuid,
                 state='created') for c in request.containers])
         return self._pod(request.uuid).to_dict()
 
+    def _check_runtime(self, request):
+        if request.runtime in self.vanished:
+            raise exception.UnknownRuntime(runtime=request.runtime, why='',
+                                           use='kata')
+
     def start_pod(self, ctxt, host, pod):
         try:
-            self._called('start_pod', ctxt, host, objects.Pod.from_dict(pod))
+            request = objects.Pod.from_dict(pod)
+            self._called('start_pod', ctxt, host, request)
+            self._check_runtime(request)
         except (exception.CommandNotFound, exception.NetworkFailed):
             # the node removes a pod whose first start fails
             if all(c.state == 'created'
@@ -220,6 +233,16 @@ class Neutron:
         return {'ports': [
             copy.deepcopy(p) for p in self.ports.values()
             if all(p.get(k) == v for k, v in filters.items())]}
+
+    def show_port(self, port, fields=None):
+        self._called('show_port')
+        if port not in self.ports:
+            raise neutron_exc.PortNotFoundClient()
+        return {'port': copy.deepcopy(self.ports[port])}
+
+    def list_networks(self, id):
+        return {'networks': [{'id': network} for network in self.subnets
+                             if network == id]}
 
     def show_network(self, network, fields=None):
         self._called('show_network')

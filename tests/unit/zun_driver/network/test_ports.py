@@ -215,6 +215,12 @@ class TestNetwork(base.DriverTestCase):
         self.network.release(record)
         self.assertEqual({}, self.neutron.groups)
 
+    def test_no_networks(self) -> None:
+        record = self.container()
+        raised = self.assertRaises(exception.NetworkFailed,
+                                   self.network.attach, record, [])
+        self.assertIn('no networks', str(raised))
+
     def test_change_security_groups(self) -> None:
         record = self.container()
         self.network.attach(record, self.requested())
