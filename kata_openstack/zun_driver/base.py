@@ -28,6 +28,7 @@ from kata_openstack.zun_driver import host
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import node_info
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import kept
 
 CONF = zun.conf.CONF
@@ -103,7 +104,15 @@ class KataBaseDriver(driver.BaseDriver):
 
     @errors.translated
     def attach_volume(self, context: Any, volume_mapping: Any) -> None:
-        placement.free(context, volume_mapping.container_uuid)
+        try:
+            self._refuse_volume(volume_mapping)
+        except exception.Unsupported as e:
+            failures.refused_volume(
+                context, volume_mapping.container_uuid, str(e))
+            raise
+
+    @staticmethod
+    def _refuse_volume(volume_mapping: Any) -> None:
         if volume_mapping.volume_provider == 'local':
             raise exception.Unsupported(
                 operation='files injected with --mount',

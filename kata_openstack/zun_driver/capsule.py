@@ -15,11 +15,9 @@
 from typing import Any
 
 from oslo_log import log as logging
-from zun.common import consts
 import zun.conf
 from zun.container import driver
 
-from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import base
 from kata_openstack.zun_driver import client
@@ -27,7 +25,9 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import status
+from kata_openstack.zun_driver import refusals
 from kata_openstack.zun_driver import translate
 
 CONF = zun.conf.CONF
@@ -57,20 +57,14 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
             self._create(context, capsule, requested_networks)
         except Exception as e:
             placement.free(context, capsule.uuid)
-            for record in capsule.containers:
-                record.status = consts.ERROR
-                record.status_reason = errors.text(errors.to_zun(e))
-                record.save(context)
+            failures.set_error(context, capsule,
+                               errors.text(errors.to_zun(e)))
             raise
         return capsule
 
     def _create(self, context: Any, capsule: Any,
                 requested_networks: list[dict[str, Any]]) -> None:
-        if list(capsule.init_containers or []):
-            raise exception.Unsupported(
-                operation='init containers',
-                remedy='Do the initial work in the command of a container, '
-                       'before it starts its main program.')
+        refusals.refuse_capsule_options(capsule)
         translate.runtime(capsule)
         pulled = [self._pull(context, capsule, record)
                   for record in capsule.containers]

@@ -35,6 +35,7 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import kept
 from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
@@ -71,7 +72,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         images.replace_zuns_parser()
         self._execs: collections.OrderedDict[str, _Exec] = (
             collections.OrderedDict())
-        self._sweeper = placement.Sweeper()
+        self._sweeper = failures.Sweeper()
 
     # images
 
@@ -131,7 +132,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
     def _create(self, context: Any, container: Any, image: dict[str, Any],
                 requested_networks: list[dict[str, Any]]) -> None:
-        _refuse_options(container)
+        refusals.refuse_options(container)
         details = image.get(images.DETAILS)
         if details is None:
             # A user runs Zun's sandbox image, which pull_image() skips.
@@ -420,21 +421,3 @@ def _never_started(container: Any) -> bool:
                     container.uuid, errors.text(e))
         return False
     return bool(current.status == consts.CREATED)
-
-
-def _refuse_options(container: Any) -> None:
-    """Refuse options that would otherwise be silently ignored.
-
-    :raises Unsupported:
-    """
-    policy = (container.restart_policy or {}).get('Name')
-    if policy not in (None, '', 'no'):
-        raise exception.Unsupported(
-            operation='restart policies',
-            remedy='Create the container without --restart, and start it '
-                   'again after it stops: openstack appcontainer start.')
-    if container.healthcheck:
-        raise exception.Unsupported(
-            operation='health checks',
-            remedy='Create the container without --healthcheck, and run the '
-                   'check with openstack appcontainer exec.')

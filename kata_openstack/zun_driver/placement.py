@@ -25,16 +25,13 @@
    resource_provider_association_refresh seconds.
 """
 
-from collections.abc import Iterable
 import functools
 from typing import Any
 
 from oslo_log import log as logging
-from zun.common import consts
 from zun.scheduler.client import report
 
 LOG = logging.getLogger(__name__)
-_REMEMBERED = 10000
 
 
 @functools.lru_cache(maxsize=1)
@@ -69,20 +66,3 @@ def is_current(provider: Any) -> bool:
                     provider.name, e)
         return False
     return found.get('generation') == provider.generation
-
-
-class Sweeper:
-    """Frees allocations of records whose create failed outside the driver."""
-
-    def __init__(self) -> None:
-        self._done: set[str] = set()
-
-    def sweep(self, context: Any, records: Iterable[Any]) -> None:
-        """Free the allocations of records in Error that have no host."""
-        for record in records:
-            if (record.host is None and record.status == consts.ERROR
-                    and record.uuid not in self._done
-                    and free(context, record.uuid)):
-                if len(self._done) >= _REMEMBERED:
-                    self._done.clear()
-                self._done.add(record.uuid)

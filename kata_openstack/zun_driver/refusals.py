@@ -10,17 +10,56 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Operations of Zun that the driver refuses, each with a remedy.
+"""What the driver refuses, each with a remedy.
 
-Remove a method from here when the driver implements the operation.
+Remove an operation from here when the driver implements it.
 """
 
+from typing import Any
+
+from kata_openstack import exception
 from kata_openstack.zun_driver import errors
 
 EXEC_REMEDY = ('Run each command without --interactive: openstack '
                'appcontainer exec <container> <command>.')
 
 _refuse = errors.refuse
+
+
+def refuse_options(container: Any) -> None:
+    """Refuse options that would otherwise be silently ignored.
+
+    :raises Unsupported:
+    """
+    policy = (container.restart_policy or {}).get('Name')
+    if policy not in (None, '', 'no'):
+        raise exception.Unsupported(
+            operation='restart policies',
+            remedy='Create the container without --restart, and start it '
+                   'again after it stops: openstack appcontainer start.')
+    if container.healthcheck:
+        raise exception.Unsupported(
+            operation='health checks',
+            remedy='Create the container without --healthcheck, and run the '
+                   'check with openstack appcontainer exec.')
+
+
+def refuse_capsule_options(capsule: Any) -> None:
+    """Like :func:`refuse_options`, for a capsule.
+
+    The restart policy Always passes, because it is zun-api's default. Its
+    lack of effect is shown in the capsule, see
+    :mod:`kata_openstack.zun_driver.records.status`.
+    """
+    if list(capsule.init_containers or []):
+        raise exception.Unsupported(
+            operation='init containers',
+            remedy='Do the initial work in the command of a container, '
+                   'before it starts its main program.')
+    if (capsule.restart_policy or {}).get('Name') == 'on-failure':
+        raise exception.Unsupported(
+            operation='restart policies',
+            remedy='Create the capsule with restartPolicy: Never.')
 
 
 class Refusals:

@@ -30,6 +30,8 @@ _STATUS = {
 }
 _OOM = ('The container ran out of memory and was killed (OOMKilled). Create '
         'a new one with more --memory.')
+_NO_RESTARTS = ('The restart policy has no effect: kata-openstack does not start a '
+                'container again after it exits.')
 # Characters that fit into columns of Zun's database.
 _DETAIL_MAX = 50  # status_detail
 _RUNTIME_MAX = 32  # runtime
@@ -122,6 +124,12 @@ def of(record: Any, pod: objects.PodStatus) -> objects.ContainerStatus | None:
     return next((c for c in pod.containers if c.uuid == record.uuid), None)
 
 
+def _unmet_policy(capsule: Any) -> str | None:
+    """Return what to tell about a restart policy that has no effect."""
+    policy = (capsule.restart_policy or {}).get('Name')
+    return None if policy in (None, '', 'no') else _NO_RESTARTS
+
+
 def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                   forced: bool = False) -> list[Any]:
     """Like :func:`apply`, for a capsule and its containers.
@@ -151,6 +159,6 @@ def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                 or capsule.status != consts.ERROR):
             _set(capsule, 'status', new)
             if new == consts.RUNNING:
-                _set(capsule, 'status_reason', None)
+                _set(capsule, 'status_reason', _unmet_policy(capsule))
     return [record for record in (capsule, *capsule.containers)
             if record.obj_what_changed()]

@@ -13,14 +13,11 @@
 """Update Zun's records from the node, one or all of them."""
 
 from collections.abc import Iterable
-from collections.abc import Iterator
-import contextlib
 import copy
 from typing import Any
 
 from oslo_log import log as logging
 from zun.common import consts
-from zun.common import exception as zun_exc
 from zun.common import utils as zun_utils
 from zun.compute import container_actions
 import zun.conf
@@ -30,6 +27,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import orphans
 from kata_openstack.zun_driver.records import status
 
@@ -147,7 +145,7 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
     capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
     plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
     for record in _containers(context, plain, found):
-        with _unless_deleted(record):
+        with failures.unless_deleted(record):
             # the list is some seconds old: a delete, or a user's own rebuild,
             # may have begun meanwhile
             record.refresh()
@@ -158,24 +156,12 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
     _capsules(context, capsules, found)
     for record in plain:
         if record.obj_what_changed():
-            with _unless_deleted(record):
+            with failures.unless_deleted(record):
                 record.save(context)
     known = {record.uuid for record in local}
     orphans.handle(context, [pod for pod in found.values()
                              if pod is not None and pod.uuid not in known],
                    beside_others=bool(known & found.keys()))
-
-
-@contextlib.contextmanager
-def _unless_deleted(record: Any) -> Iterator[None]:
-    """Ignore that a record was deleted since it was listed.
-
-    One such record must not end the sync of all others.
-    """
-    try:
-        yield
-    except (zun_exc.ContainerNotFound, zun_exc.CapsuleNotFound):
-        LOG.debug('%s was deleted during the sync', record.uuid)
 
 
 def _capsules(context: Any, capsules: list[Any], found: _Pods) -> None:
@@ -194,7 +180,7 @@ def _capsules(context: Any, capsules: list[Any], found: _Pods) -> None:
                 missing(record)
             changed = [r for r in members if r.obj_what_changed()]
         for record in changed:
-            with _unless_deleted(record):
+            with failures.unless_deleted(record):
                 record.save(context)
 
 

@@ -16,7 +16,6 @@ import json
 from unittest import mock
 
 from neutronclient.common import exceptions as neutron_exc
-from oslo_utils import uuidutils
 from zun.common import exception as zun_exc
 from zun.compute import manager
 from zun.container import driver as zun_driver
@@ -812,12 +811,15 @@ class TestContract(ContainerTestCase):
                           'docker', True)
 
     def test_volumes_are_refused_where_zun_reports_it(self) -> None:
+        record = self.container(host=None)
         volume = zun_objects.VolumeMapping(
-            self.context, container_uuid=uuidutils.generate_uuid())
+            self.context, container_uuid=record.uuid)
         volume.volume = zun_objects.Volume(volume_provider='cinder')
         self.assertEqual((True, False), self.driver.is_volume_available(
             self.context, volume))
-        self.allocated.add(volume.container_uuid)
         self.assertRaises(zun_exc.Invalid, self.driver.attach_volume,
                           self.context, volume)
         self.assertEqual(set(), self.allocated)
+        record.destroy(self.context)
+        self.assertRaises(zun_exc.Invalid, self.driver.attach_volume,
+                          self.context, volume)
