@@ -278,7 +278,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
             LOG.warning('Could not read the state of %s: %s', container.uuid,
                         errors.text(e))
         else:
-            sync.container(context, container, pod)
+            sync.container(container, pod)
         return container
 
     def list(self, context: Any) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ failed. Such a pod would run forever: no API call can reach it.
 """
 
 from collections.abc import Iterable
+import functools
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ from zun import objects as zun_objects
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.records import background
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -71,8 +73,11 @@ def handle(context: Any, pods: Iterable[objects.PodStatus], *,
                   "deleted. Check [database] connection of zun-compute. To "
                   'delete a pod, use: crictl stopp, then crictl rmp')
         return
-    for pod in forgotten[:_MOST]:
-        _delete(context, pod)
+    begun = 0
+    for pod in forgotten:
+        if begun < _MOST:
+            begun += background.start(pod.uuid, functools.partial(
+                _delete, context, pod.uuid))
 
 
 def _kept(uuids: list[str]) -> set[str]:
@@ -89,10 +94,7 @@ def _kept(uuids: list[str]) -> set[str]:
             if record.host is not None or record.status != consts.ERROR}
 
 
-def _delete(context: Any, pod: objects.PodStatus) -> None:
-    try:
-        client.api().delete_pod(client.context(context), CONF.host, pod.uuid,
+def _delete(context: Any, uuid: str) -> None:
+    if not _kept([uuid]):  # still
+        client.api().delete_pod(client.context(context), CONF.host, uuid,
                                 True)
-    except Exception as e:
-        LOG.warning('Could not delete pod %s, will try again: %s', pod.uuid,
-                    errors.text(e))

@@ -14,6 +14,7 @@
 
 from collections.abc import Iterable
 import copy
+import functools
 from typing import Any
 
 from oslo_log import log as logging
@@ -27,6 +28,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.records import background
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import orphans
 from kata_openstack.zun_driver.records import status
@@ -80,7 +82,7 @@ def missing(record: Any) -> None:
         record.status_detail = None
 
 
-def container(context: Any, record: Any, pod: objects.PodStatus) -> None:
+def container(record: Any, pod: objects.PodStatus) -> None:
     """Update a container from the state of its pod, without saving."""
     state = status.of(record, pod)
     if state is None:
@@ -89,24 +91,6 @@ def container(context: Any, record: Any, pod: objects.PodStatus) -> None:
     if not record.task_state:
         status.apply_pod(record, pod)
     status.apply(record, state)
-    if (record.auto_remove and record.status == consts.STOPPED
-            and not record.task_state):
-        _auto_remove(context, record)
-
-
-def _auto_remove(context: Any, record: Any) -> None:
-    """Delete the pod, and set Deleted.
-
-    Zun's periodic task then deletes the record and the ports.
-    """
-    try:
-        client.api().delete_pod(client.context(context),
-                                record.host or CONF.host, record.uuid, True)
-    except exception.KataError as e:
-        LOG.warning('Could not auto-remove container %s, will try again: %s',
-                    record.uuid, errors.text(e))
-    else:
-        record.status = consts.DELETED
 
 
 def containers(context: Any, local: Iterable[Any]) -> list[Any]:
@@ -115,11 +99,10 @@ def containers(context: Any, local: Iterable[Any]) -> list[Any]:
     :returns: the containers that the node does not have.
     """
     found = pods(context)
-    return [] if found is None else _containers(context, local, found)
+    return [] if found is None else _containers(local, found)
 
 
-def _containers(context: Any, local: Iterable[Any],
-                found: _Pods) -> list[Any]:
+def _containers(local: Iterable[Any], found: _Pods) -> list[Any]:
     lost = []
     for record in local:
         if record.status in _UNSTABLE:
@@ -127,7 +110,7 @@ def _containers(context: Any, local: Iterable[Any],
         if record.uuid in found:
             pod = found[record.uuid]
             if pod is not None:
-                container(context, record, pod)
+                container(record, pod)
         elif record.container_id:
             lost.append(record)
     return lost
@@ -136,15 +119,16 @@ def _containers(context: Any, local: Iterable[Any],
 def update(context: Any, local: list[Any], manager: Any) -> None:
     """Update and save the containers and capsules of this host.
 
-    Rebuild lost containers that have auto_heal, and delete pods that are
-    unknown to Zun.
+    Rebuild lost containers that have auto_heal, remove stopped ones that have
+    auto_remove, and delete pods that are unknown to Zun. These take long, so
+    they run in the background.
     """
     found = pods(context)
     if found is None:
         return
     capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
     plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
-    for record in _containers(context, plain, found):
+    for record in _containers(plain, found):
         with failures.unless_deleted(record):
             # the list is some seconds old: a delete, or a user's own rebuild,
             # may have begun meanwhile
@@ -155,13 +139,35 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
                 missing(record)
     _capsules(context, capsules, found)
     for record in plain:
-        if record.obj_what_changed():
-            with failures.unless_deleted(record):
+        with failures.unless_deleted(record):
+            if record.obj_what_changed():
                 record.save(context)
+        if _is_to_remove(record):
+            background.start(record.uuid, functools.partial(
+                _auto_remove, context, record))
     known = {record.uuid for record in local}
     orphans.handle(context, [pod for pod in found.values()
                              if pod is not None and pod.uuid not in known],
                    beside_others=bool(known & found.keys()))
+
+
+def _is_to_remove(record: Any) -> bool:
+    return bool(record.auto_remove and record.status == consts.STOPPED
+                and not record.task_state)
+
+
+def _auto_remove(context: Any, record: Any) -> None:
+    """Delete the pod, and set Deleted.
+
+    Zun's periodic task then deletes the record and the ports.
+    """
+    with failures.unless_deleted(record):
+        record.refresh()  # it may have been started meanwhile
+        if _is_to_remove(record):
+            client.api().delete_pod(client.context(context), CONF.host,
+                                    record.uuid, True)
+            record.status = consts.DELETED
+            record.save(context)
 
 
 def _capsules(context: Any, capsules: list[Any], found: _Pods) -> None:

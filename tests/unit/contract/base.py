@@ -84,7 +84,6 @@ class ContractTestCase(base.DriverTestCase):
         self._replace(driver, 'copy', mock.Mock(
             deepcopy=lambda tree: tree))
         self.background: list[Exception] = []
-        self._replace(zun_utils, 'spawn_n', self._spawn)
         self._replace(rpcapi.API, '__init__', lambda *_, **__: None)
         for name in ('_cast', '_call'):
             self._replace(rpcapi.API, name, lambda _, *args, **kwargs: (
@@ -101,7 +100,7 @@ class ContractTestCase(base.DriverTestCase):
     def _spawn(self, function: Any, *args: Any, **kwargs: Any) -> None:
         """Run a background task now; its error reaches nobody."""
         try:
-            function(*args, **kwargs)
+            super()._spawn(function, *args, **kwargs)
         except Exception as e:
             self.background.append(e)
 

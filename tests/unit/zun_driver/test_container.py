@@ -695,17 +695,16 @@ class TestShow(ContainerTestCase):
         self.assertEqual(('Running', None),
                          (record.status, record.status_reason))
 
-    def test_auto_remove(self) -> None:
+    def test_auto_remove_is_not_done_while_the_user_waits(self) -> None:
         record = self.run_container(auto_remove=True)
         self.api.set_state(record.uuid, 'exited', exit_code=0)
-        self.api.fail['delete_pod'] = exception.NodeUnavailable(
-            host='h', why='x')
         self.driver.show(self.context, record)
         self.assertEqual('Stopped', record.status)
-        del self.api.fail['delete_pod']
-        self.driver.show(self.context, record)
-        self.assertEqual('Deleted', record.status)
-        self.assertEqual({}, self.api.pods)
+        self.assertIn(record.uuid, self.api.pods)
+        record.save(self.context)
+        local, _ = self.driver.list(self.context)
+        self.assertEqual(['Stopped'], [r.status for r in local])
+        self.assertIn(record.uuid, self.api.pods)
 
 
 class TestOutput(ContainerTestCase):

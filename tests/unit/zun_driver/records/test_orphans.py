@@ -20,6 +20,7 @@ from zun import objects as zun_objects
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import container as module
+from kata_openstack.zun_driver.records import background
 from tests.unit.zun_driver import base
 
 
@@ -91,6 +92,23 @@ class TestOrphans(base.DriverTestCase):
             self.pod()
         self.assertEqual(3, len(self.sync()))  # two rounds
         self.assertEqual(set(), self.sync())
+
+    def test_those_that_hang_do_not_hold_up_others(self) -> None:
+        hanging = [self.pod() for _ in range(10)]
+        self._replace(background, '_MOST', 100)
+        self._replace(background, '_busy', set(hanging))
+        self.pod()
+        self.assertEqual(set(hanging), self.sync())
+
+    def test_one_that_gets_a_record_meanwhile(self) -> None:
+        tasks = []
+        self._replace(background, 'start', lambda uuid, task: (
+            tasks.append(task) is None))
+        kept = self.pod()
+        self.sync()
+        self.container(uuid=kept, status='Running')
+        tasks[0]()
+        self.assertEqual({kept}, self.sync())
 
     def test_forgotten_beside_others(self) -> None:
         gone = {self.pod(), self.pod(kind='capsule')}

@@ -17,6 +17,7 @@ from zun import objects as zun_objects
 
 from kata_openstack import exception
 from kata_openstack.zun_driver import container as module
+from kata_openstack.zun_driver.records import background
 from tests.unit.zun_driver import base
 
 
@@ -73,6 +74,41 @@ class TestSync(base.DriverTestCase):
         self.api.pods.clear()
         self.assertEqual(['Error', 'Deleted'], self.sync(record, gone))
         self.assertIn('not on this node', self.reload(record).status_reason)
+
+    def test_auto_remove(self) -> None:
+        record = self.run_container(auto_remove=True)
+        self.api.set_state(record.uuid, 'exited', exit_code=0)
+        self.api.fail['delete_pod'] = exception.NodeUnavailable(
+            host='h', why='x')
+        self.assertEqual(['Stopped'], self.sync(record))
+        del self.api.fail['delete_pod']
+        self.assertEqual(['Deleted'], self.sync(record))
+        self.assertEqual({}, self.api.pods)
+
+    def test_auto_remove_of_one_that_was_started_meanwhile(self) -> None:
+        tasks = []
+        self._replace(background, 'start', lambda uuid, task: (
+            tasks.append(task)))
+        record = self.run_container(auto_remove=True)
+        self.api.set_state(record.uuid, 'exited', exit_code=0)
+        self.assertEqual(['Stopped'], self.sync(record))
+        record = self.driver.start(self.context, self.reload(record))
+        record.save(self.context)
+        (task,) = tasks
+        task()
+        self.assertIn(record.uuid, self.api.pods)
+        self.assertEqual('Running', self.reload(record).status)
+
+    def test_auto_remove_of_one_that_was_deleted_meanwhile(self) -> None:
+        tasks = []
+        self._replace(background, 'start', lambda uuid, task: (
+            tasks.append(task)))
+        record = self.run_container(auto_remove=True)
+        self.api.set_state(record.uuid, 'exited', exit_code=0)
+        self.sync(record)
+        self.reload(record).destroy(self.context)
+        (task,) = tasks
+        task()
 
     def test_a_record_that_vanishes_costs_no_other(self) -> None:
         for lost in (False, True):

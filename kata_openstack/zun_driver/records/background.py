@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Long requests to kata-compute that no user waits for.
+
+Zun runs all its periodic tasks one after the other in one green thread, so a
+deletion that takes minutes must not run in it.
+"""
+
+from collections.abc import Callable
+
+from oslo_log import log as logging
+from zun.common import utils as zun_utils
+
+from kata_openstack.zun_driver import errors
+
+LOG = logging.getLogger(__name__)
+_MOST = 10  # at the same time
+_busy: set[str] = set()
+
+
+def start(uuid: str, task: Callable[[], None]) -> bool:
+    """Run ``task`` in a green thread, while no operation of Zun has ``uuid``.
+
+    If a task of this object still runs, or too many tasks do, ``task`` is
+    dropped. The next periodic sync asks for it again.
+
+    :returns: False if it was dropped
+    """
+    if uuid in _busy or len(_busy) >= _MOST:
+        LOG.debug('Postponed a task of %s: %d tasks still run', uuid,
+                  len(_busy))
+        return False
+    _busy.add(uuid)
+    zun_utils.spawn_n(_run, uuid, task)
+    return True
+
+
+def _run(uuid: str, task: Callable[[], None]) -> None:
+    try:
+        # the lock that Zun's manager takes for each operation
+        zun_utils.synchronized(uuid)(task)()
+    except Exception as e:
+        LOG.warning('A task of %s failed; the next sync repeats it: %s',
+                    uuid, errors.text(e))
+    finally:
+        _busy.discard(uuid)
