@@ -37,6 +37,7 @@ from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import kept
+from kata_openstack.zun_driver.records import resume
 from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
 from kata_openstack.zun_driver import refusals
@@ -73,6 +74,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         self._execs: collections.OrderedDict[str, _Exec] = (
             collections.OrderedDict())
         self._sweeper = failures.Sweeper()
+        self._resumer = resume.Resumer()
 
     # images
 
@@ -212,6 +214,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def stop(self, context: Any, container: Any,
              timeout: int | str | None = None) -> Any:
         _check_created(container)
+        self._resumer.forget(container)
         self._apply(container, client.api().stop_pod(
             client.context(context), self._host(container), container.uuid,
             arguments.seconds(timeout)))
@@ -240,6 +243,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         The container stays Running if the signal does not end it.
         """
         _check_created(container)
+        self._resumer.forget(container)
         if signal in (None, '', 'None'):
             signal = 'SIGKILL'
         api, ctxt = client.api(), client.context(context)
@@ -284,10 +288,15 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def list(self, context: Any) -> tuple[Any, Any]:
         """Update all containers of this host from the node.
 
+        Zun calls this once, when zun-compute starts.
+
         :returns: all of them, and those that the node does not have.
         """
         local = zun_objects.Container.list_by_host(context, CONF.host)
-        return local, sync.containers(context, local)
+        lost = sync.containers(context, local)
+        if lost is None:
+            self._resumer.remember(local)
+        return local, lost or []
 
     def update_containers_states(self, context: Any, containers: Any,
                                  manager: Any) -> None:
@@ -298,7 +307,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         """
         self._sweeper.sweep(context, containers)
         local = [c for c in containers if c.host == CONF.host]
-        sync.update(context, local, manager)
+        sync.update(context, local, manager, self._resumer)
 
     def check_container_exist(self, container: Any) -> bool:
         try:

@@ -10,22 +10,39 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Long requests to kata-compute that no user waits for.
+"""Operations that no user has asked for.
 
 Zun runs all its periodic tasks one after the other in one green thread, so a
 deletion that takes minutes must not run in it.
 """
 
 from collections.abc import Callable
+import copy
+from typing import Any
 
 from oslo_log import log as logging
 from zun.common import utils as zun_utils
+from zun import objects as zun_objects
 
 from kata_openstack.zun_driver import errors
 
 LOG = logging.getLogger(__name__)
 _MOST = 10  # at the same time
 _busy: set[str] = set()
+
+
+def request(context: Any, record: Any, action: str) -> Any:
+    """Return the context for an operation of Zun's manager.
+
+    It is a copy, because the operation begins later, when others may have
+    used the context. Also adds the action to the container's history, as
+    zun-api does; without it, the manager's operation fails.
+    """
+    context = copy.copy(context)
+    context.project_id = record.project_id
+    zun_objects.ContainerAction.action_start(
+        context, record.uuid, action, want_result=False)
+    return context
 
 
 def start(uuid: str, task: Callable[[], None]) -> bool:

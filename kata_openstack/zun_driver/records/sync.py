@@ -13,7 +13,6 @@
 """Update Zun's records from the node, one or all of them."""
 
 from collections.abc import Iterable
-import copy
 import functools
 from typing import Any
 
@@ -31,6 +30,7 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver.records import background
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import orphans
+from kata_openstack.zun_driver.records import resume
 from kata_openstack.zun_driver.records import status
 
 CONF = zun.conf.CONF
@@ -93,13 +93,14 @@ def container(record: Any, pod: objects.PodStatus) -> None:
     status.apply(record, state)
 
 
-def containers(context: Any, local: Iterable[Any]) -> list[Any]:
+def containers(context: Any, local: Iterable[Any]) -> list[Any] | None:
     """Update containers of this host from the node, without saving.
 
-    :returns: the containers that the node does not have.
+    :returns: the containers that the node does not have, None if it does not
+        answer
     """
     found = pods(context)
-    return [] if found is None else _containers(local, found)
+    return None if found is None else _containers(local, found)
 
 
 def _containers(local: Iterable[Any], found: _Pods) -> list[Any]:
@@ -116,12 +117,13 @@ def _containers(local: Iterable[Any], found: _Pods) -> list[Any]:
     return lost
 
 
-def update(context: Any, local: list[Any], manager: Any) -> None:
+def update(context: Any, local: list[Any], manager: Any,
+           resumer: resume.Resumer) -> None:
     """Update and save the containers and capsules of this host.
 
-    Rebuild lost containers that have auto_heal, remove stopped ones that have
-    auto_remove, and delete pods that are unknown to Zun. These take long, so
-    they run in the background.
+    Rebuild lost containers that have auto_heal, start those again that wait
+    for it, remove stopped ones that have auto_remove, and delete pods that
+    are unknown to Zun. These take long, so they run in the background.
     """
     found = pods(context)
     if found is None:
@@ -142,6 +144,8 @@ def update(context: Any, local: list[Any], manager: Any) -> None:
         with failures.unless_deleted(record):
             if record.obj_what_changed():
                 record.save(context)
+            if resumer.resume(context, record, manager):
+                continue
         if _is_to_remove(record):
             background.start(record.uuid, functools.partial(
                 _auto_remove, context, record))
@@ -203,11 +207,7 @@ def _heal(context: Any, record: Any, manager: Any) -> bool:
     if record.status not in zun_utils.VALID_STATES['rebuild']:
         return False
     run = record.status == consts.RUNNING
-    # a copy: the rebuild begins later, when others may have used the context
-    context = copy.copy(context)
-    context.project_id = record.project_id
-    zun_objects.ContainerAction.action_start(
-        context, record.uuid, container_actions.REBUILD, want_result=False)
+    context = background.request(context, record, container_actions.REBUILD)
     # Set the status as zun-api does, so that the next sync does not start a
     # second rebuild.
     record.status = consts.REBUILDING
