@@ -71,6 +71,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def __init__(self) -> None:
         super().__init__()
         images.replace_zuns_parser()
+        refusals.refuse_resize()
         self._execs: collections.OrderedDict[str, _Exec] = (
             collections.OrderedDict())
         self._sweeper = failures.Sweeper()

@@ -12,7 +12,13 @@
 
 """Containers through Zun's own Manager."""
 
+from zun.common import exception as zun_exc
+from zun import objects as zun_objects
+
+from kata_openstack import exception
 from tests.unit.contract import base
+
+NO_ANSWER = exception.NodeUnavailable(host='h', why='no answer')
 
 
 class TestLife(base.ContractTestCase):
@@ -27,3 +33,154 @@ class TestLife(base.ContractTestCase):
         self.assertIn(addr['port'], self.neutron.ports)
         self.assertEqual({record.uuid}, self.placement.allocations)
         self.assertEqual({'create': None}, self.actions(record))
+
+    def test_run_stop_start_delete(self) -> None:
+        record = self.create()
+        for action, arguments, status in (
+                (None, (), 'Running'), ('stop', ('5',), 'Stopped'),
+                ('start', (), 'Running'), ('reboot', (None,), 'Running'),
+                ('kill', ('SIGKILL',), 'Stopped'), ('show', (), 'Stopped')):
+            if action:
+                record = self.does(action, record, *arguments)
+            self.assertEqual((status, None, None), (
+                record.status, record.status_reason, record.task_state))
+        self.assertIsNotNone(record.started_at)
+        self.assertEqual(dict.fromkeys(('create', 'stop', 'start', 'reboot',
+                                        'kill')), self.actions(record))
+        self.assertEqual({record.uuid}, self.placement.allocations)
+        self.assertIsNone(self.delete(record))
+        self.assert_nothing_left()
+
+    def test_resources_of_the_node(self) -> None:
+        record = self.create(memory='512', cpu=1.0)
+        node = zun_objects.ComputeNode.get_by_name(self.admin, base.HOST)
+        self.assertEqual((512, 1.0, ['kata', 'kata-embedded']), (
+            node.mem_used, node.cpu_used, node.runtimes))
+        self.assertIn('CUSTOM_KATA_EMBEDDED', self.placement.provider.traits)
+        self.delete(record)
+        node = zun_objects.ComputeNode.get_by_name(self.admin, base.HOST)
+        self.assertEqual((0, 0.0), (node.mem_used, node.cpu_used))
+
+    def test_failed_creates_leave_nothing(self) -> None:
+        for method, error in (
+                ('create_pod', exception.NotEnoughMemory(asked_mib=9,
+                                                         limit_mib=8)),
+                ('create_pod', NO_ANSWER),
+                ('create_pod', exception.UnknownRuntime(
+                    runtime='runc', why='', use='kata'))):
+            self.api.fail = {method: error}
+            record = self.create()
+            self.assertEqual(('Error', str(error), None, None), (
+                record.status, record.status_reason, record.host,
+                record.task_state))
+            self.assertEqual({'create': 'Error'}, self.actions(record))
+            self.assert_nothing_left()
+
+    def test_a_failed_pull_can_be_deleted(self) -> None:
+        self.api.fail['pull_image'] = exception.ImageNotFound(image='x')
+        record = self.create()
+        self.assertEqual(('Error', base.HOST), (record.status, record.host))
+        self.assertIn('Image x', record.status_reason)
+        self.assertIsNone(self.delete(record))
+        self.assert_nothing_left()
+
+    def test_failed_operations_say_why(self) -> None:
+        for action, method in (('stop', 'stop_pod'), ('kill',
+                                                      'kill_container'),
+                               ('reboot', 'restart_pod')):
+            record = self.create()
+            self.api.fail[method] = NO_ANSWER
+            record = self.does(action, record, None)
+            self.assertEqual((str(NO_ANSWER), None), (record.status_reason,
+                                                      record.task_state))
+            self.assertEqual('Error', self.actions(record).get(action))
+            self.api.fail.clear()
+            self.minute()
+            self.assertEqual('Running', self.reload(record).status)
+
+    def test_a_delete_without_an_answer(self) -> None:
+        """By force: the orphans' clean-up finishes it."""
+        record = self.create()
+        self.api.fail['delete_pod'] = NO_ANSWER
+        self.zun.container_delete(self.context, record, False)
+        self.assertEqual('Error', self.reload(record).status)
+        self.assertEqual({record.uuid}, self.placement.allocations)
+        self.assertIsNone(self.delete(self.reload(record)))
+        self.assertEqual(({}, set()), (self.neutron.ports,
+                                       self.placement.allocations))
+        self.assertIn(record.uuid, self.api.pods)
+
+
+class TestResize(base.ContractTestCase):
+
+    def test_update(self) -> None:
+        record = self.create()
+        raised = self.assertRaises(
+            zun_exc.Invalid, self.zun.container_update, self.context, record,
+            {'memory': '128'})
+        self.assertIn('changing the resources', str(raised))
+        self.assertEqual('512', self.reload(record).memory)
+
+    def test_resize_container(self) -> None:
+        """zun-api has answered 202 before."""
+        record = self.create()
+        self.zun.resize_container(self.context, record, {'memory': '128'})
+        record = self.reload(record)
+        self.assertEqual(('Running', '512'), (record.status, record.memory))
+        self.assertIn('changing the resources', record.status_reason)
+        self.assertEqual([], self.background)
+        self.minute()
+        self.assertIn('changing the resources',
+                      self.reload(record).status_reason)
+
+
+class TestSync(base.ContractTestCase):
+
+    def test_states(self) -> None:
+        ended, lost, healed, removed, running = records = [
+            self.create(**values) for values in (
+                {}, {}, {'auto_heal': True}, {'auto_remove': True}, {})]
+        for record in (ended, removed):
+            self.api.set_state(record.uuid, 'exited', exit_code=0)
+        for record in (lost, healed):
+            del self.api.pods[record.uuid]
+        self.minute()
+        self.assertEqual(
+            ['Stopped', 'Error', 'Running', 'Deleted', 'Running'],
+            [self.reload(record).status for record in records])
+        self.minute()
+        self.assertIsNone(self.find(removed))
+        self.assertEqual(
+            {record.uuid for record in records} - {removed.uuid},
+            self.placement.allocations)
+        self.assertEqual({ended.uuid, healed.uuid, running.uuid},
+                         set(self.api.pods))
+        self.assertEqual([], self.background)
+
+    def test_records_that_vanish(self) -> None:
+        """They are deleted while the node is asked for its pods."""
+        records = [self.create(auto_heal=True) for _ in range(4)]
+        for record in records:
+            self.api.set_state(record.uuid, 'exited', exit_code=0)
+        first, second, *others = records
+        del self.api.pods[second.uuid]
+        ask = self.api.list_pods
+
+        def list_pods(*args):
+            found = ask(*args)
+            for record in (first, second):
+                if self.find(record):
+                    self.reload(record).destroy(self.context)
+            return found
+
+        self._replace(self.api, 'list_pods', list_pods)
+        self.minute()
+        self.assertEqual(['Stopped'] * 2, [self.reload(record).status
+                                           for record in others])
+
+    def test_no_answer_changes_nothing(self) -> None:
+        record = self.create()
+        self.api.pods.clear()
+        self.api.fail['list_pods'] = NO_ANSWER
+        self.minute()
+        self.assertEqual('Running', self.reload(record).status)
