@@ -294,6 +294,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         :returns: all of them, and those that the node does not have.
         """
         local = zun_objects.Container.list_by_host(context, CONF.host)
+        for record in local:
+            failures.interrupted_rebuild(context, record)
         lost = sync.containers(context, local)
         if lost is None:
             self._resumer.remember(local)

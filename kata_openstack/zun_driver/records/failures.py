@@ -29,6 +29,8 @@ from kata_openstack.zun_driver import placement
 LOG = logging.getLogger(__name__)
 _REMEMBERED = 10000
 _LONGEST = 600  # seconds; scheduling and waiting for volumes takes less
+_INTERRUPTED = ('A restart of zun-compute interrupted the rebuild. Rebuild the '
+                'container again.')
 _LOST = ('The creation did not reach a node, or ended there without a result. '
          'Delete it and create it again.')
 
@@ -48,6 +50,17 @@ def refused_volume(context: Any, uuid: str, reason: str) -> None:
     if record.container_type == consts.TYPE_CAPSULE:
         with unless_deleted(record):
             set_error(context, record, reason)
+
+
+def interrupted_rebuild(context: Any, record: Any) -> None:
+    """End a rebuild that a restart of zun-compute has interrupted.
+
+    Zun repeats or ends all other operations, but leaves this task for ever.
+    """
+    if record.task_state == consts.CONTAINER_REBUILDING:
+        record.task_state = None
+        with unless_deleted(record):
+            set_error(context, record, _INTERRUPTED)
 
 
 def _owner(uuid: str) -> Any:

@@ -98,6 +98,43 @@ class TestResume(StartTestCase):
         self.assertEqual('Error', self.reload(lost).status)
 
 
+class TestInterrupted(StartTestCase):
+
+    def test_rebuild(self) -> None:
+        for running in (True, False):
+            record = self.create(run=running)
+            record.status = 'Rebuilding'
+            record.task_state = 'container_rebuilding'
+            record.save(self.context)
+            del self.api.pods[record.uuid]
+            self.start_zun_compute()
+            record = self.reload(record)
+            self.assertEqual(('Error', None), (record.status,
+                                               record.task_state))
+            self.assertIn('interrupted the rebuild', record.status_reason)
+            self.assertEqual('Created', self.rebuild(record).status)
+
+    def test_create(self) -> None:
+        record = self.container(task_state='container_creating')
+        self.start_zun_compute()
+        record = self.reload(record)
+        self.assertEqual(('Error', None), (record.status, record.task_state))
+        self.placement.allocations.add(record.uuid)
+        self.assertIsNone(self.delete(record))
+        self.assert_nothing_left()
+
+    def test_stop_and_delete(self) -> None:
+        stopping, deleting = self.create(), self.create()
+        for record, task in ((stopping, 'container_stopping'),
+                             (deleting, 'container_deleting')):
+            record.task_state = task
+            record.save(self.context)
+        self.start_zun_compute()
+        self.assertEqual('Stopped', self.reload(stopping).status)
+        self.assertIsNone(self.find(deleting))
+        self.assertEqual({stopping.uuid}, self.placement.allocations)
+
+
 class TestWithoutResume(StartTestCase):
 
     def test_zuns_default(self) -> None:
