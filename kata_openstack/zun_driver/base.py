@@ -47,15 +47,6 @@ class KataBaseDriver(driver.BaseDriver):
         self._node = node_info.NodeInfo()
         self._traits: dict[str, bool] = {}
 
-    @staticmethod
-    def _host(record: Any) -> str:
-        """Return the host of the pod.
-
-        It may not be this host: Zun's clean-up of auto-removed containers
-        runs in every zun-compute and does not check their host.
-        """
-        return record.host or CONF.host
-
     def _clean_up(self, context: Any, record: Any) -> None:
         """Remove the pod and its ports after a failed create or first start.
 
@@ -64,10 +55,10 @@ class KataBaseDriver(driver.BaseDriver):
         """
         try:
             client.api().delete_pod(client.context(context),
-                                    self._host(record), record.uuid, True)
+                                    client.host(record), record.uuid, True)
         except exception.KataError as e:
             LOG.error('Could not delete pod %s on %s: %s', record.uuid,
-                      self._host(record), errors.text(e))
+                      client.host(record), errors.text(e))
         try:
             ports.Network(context).release(record)
         except Exception as e:
@@ -85,7 +76,7 @@ class KataBaseDriver(driver.BaseDriver):
         """
         try:
             client.api().delete_pod(client.context(context),
-                                    self._host(record), record.uuid, force)
+                                    client.host(record), record.uuid, force)
         except exception.KataError:
             if force:
                 ports.Network(context).release(record)

@@ -76,9 +76,9 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
             pod = translate.capsule_pod(
                 capsule, pulled, attachment).to_dict()
             api, ctxt = client.api(), client.context(context)
-            api.create_pod(ctxt, self._host(capsule), pod)
+            api.create_pod(ctxt, client.host(capsule), pod)
             found = objects.PodStatus.from_dict(
-                api.start_pod(ctxt, self._host(capsule), pod))
+                api.start_pod(ctxt, client.host(capsule), pod))
         except Exception:
             self._clean_up(context, capsule)
             raise
@@ -99,7 +99,7 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         """
         repo, tag = images.parse_image_name(
             record.image, record.image_driver, record.registry)
-        pulled = images.pull(context, self._host(capsule), repo, tag,
+        pulled = images.pull(context, client.host(capsule), repo, tag,
                              record.image_pull_policy, record.image_driver,
                              record.registry)
         return images.name(repo, tag), pulled[images.DETAILS]

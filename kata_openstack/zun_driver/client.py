@@ -47,3 +47,12 @@ def context(zun_context: Any) -> dict[str, Any]:
     return {'project_id': getattr(zun_context, 'project_id', None),
             'user_id': getattr(zun_context, 'user_id', None),
             'request_id': getattr(zun_context, 'request_id', None)}
+
+
+def host(record: Any) -> str:
+    """Return the host of the pod.
+
+    It may not be this host: Zun's clean-up of auto-removed containers runs in
+    every zun-compute and does not check their host.
+    """
+    return str(record.host or CONF.host)

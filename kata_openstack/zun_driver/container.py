@@ -12,16 +12,12 @@
 
 """The container driver ``kata`` of zun-compute."""
 
-import collections
-import dataclasses
-import secrets
 import time
 from typing import Any
 
 from oslo_log import log as logging
 from zun.common import consts
 from zun.common import context as zun_context
-from zun.common import exception as zun_exc
 import zun.conf
 from zun.container import driver
 from zun import objects as zun_objects
@@ -31,6 +27,7 @@ from kata_openstack import objects
 from kata_openstack.zun_driver import arguments
 from kata_openstack.zun_driver import base
 from kata_openstack.zun_driver import client
+from kata_openstack.zun_driver import commands
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import ports
@@ -45,21 +42,14 @@ from kata_openstack.zun_driver import translate
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-_EXECS_MAX = 1000  # beyond this, drop the oldest command that was not run
 # No program survives these, so kill() waits up to 2 s for the exit.
 _KILLS = ('SIGKILL', 'KILL', '9')
 _KILL_LOOKS = 10
 _KILL_PAUSE = 0.2  # seconds
 
 
-@dataclasses.dataclass(frozen=True)
-class _Exec:
-    context: dict[str, Any]
-    host: str
-    container: str
-
-
-class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
+class KataContainerDriver(refusals.Refusals, images.Images,
+                          commands.Commands, base.KataBaseDriver,
                           driver.ContainerDriver):
     """Translate Zun's calls into requests to kata-compute.
 
@@ -72,48 +62,8 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         super().__init__()
         images.replace_zuns_parser()
         refusals.refuse_resize()
-        self._execs: collections.OrderedDict[str, _Exec] = (
-            collections.OrderedDict())
         self._sweeper = failures.Sweeper()
         self._resumer = resume.Resumer()
-
-    # images
-
-    @errors.translated
-    def pull_image(self, context: Any, repo: str, tag: str | None,
-                   image_pull_policy: str | None = 'always',
-                   driver_name: str | None = None,
-                   registry: Any = None) -> tuple[dict[str, Any], bool]:
-        """Pull an image onto this node.
-
-        :returns: the image, and True: Zun need not load it.
-        """
-        if images.is_sandbox(repo, tag):
-            return {'image': repo, 'path': None, 'driver': 'docker'}, True
-        return images.pull(context, CONF.host, repo, tag, image_pull_policy,
-                           driver_name, registry), True
-
-    @errors.translated
-    def inspect_image(self, image: str) -> dict[str, Any]:
-        return images.inspect(None, CONF.host, image)
-
-    @errors.translated
-    def delete_image(self, context: Any, img_id: str,
-                     image_driver: str | None = None) -> None:
-        client.api().delete_image(client.context(context), CONF.host, img_id)
-
-    @errors.translated
-    def load_image(self, image_path: str | None = None) -> None:
-        if image_path:
-            images.refuse_glance('glance')
-
-    @errors.translated
-    def read_tar_image(self, image: dict[str, Any]) -> None:
-        images.refuse_glance('glance')
-
-    def search_image(self, context: Any, repo: str, tag: str | None,
-                     driver_name: str | None, exact_match: bool) -> None:
-        images.refuse_search()
 
     # life
 
@@ -140,7 +90,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         if details is None:
             # A user runs Zun's sandbox image, which pull_image() skips.
             details = images.pull(
-                context, self._host(container), image['repo'], image['tag'],
+                context, client.host(container), image['repo'], image['tag'],
                 'ifnotpresent', None, container.registry)[images.DETAILS]
         reference = images.name(image['repo'], image['tag'])
         networks = kept.resolve(container, requested_networks)
@@ -157,7 +107,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
             container.save(context)
             pod = translate.pod(container)
             found = client.api().create_pod(
-                client.context(context), self._host(container),
+                client.context(context), client.host(container),
                 pod.to_dict())
         except Exception:
             self._clean_up(context, container)
@@ -187,10 +137,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         A first start that fails undoes create(), unless the node may still
         have the pod: then a later start may succeed.
         """
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         try:
             self._apply(container, client.api().start_pod(
-                client.context(context), self._host(container),
+                client.context(context), client.host(container),
                 translate.pod(container).to_dict()))
         except Exception as e:
             if (not isinstance(e, errors.UNREACHABLE)
@@ -214,10 +164,10 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     @errors.reported_as_error
     def stop(self, context: Any, container: Any,
              timeout: int | str | None = None) -> Any:
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         self._resumer.forget(container)
         self._apply(container, client.api().stop_pod(
-            client.context(context), self._host(container), container.uuid,
+            client.context(context), client.host(container), container.uuid,
             arguments.seconds(timeout)))
         container.status = consts.STOPPED
         container.status_reason = None
@@ -229,9 +179,9 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
         if container.container_id is None:
             # zun-api has set Restarting; nothing else would change it.
             container.status = consts.ERROR
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         self._apply(container, client.api().restart_pod(
-            client.context(context), self._host(container),
+            client.context(context), client.host(container),
             translate.pod(container).to_dict(), arguments.seconds(timeout)))
         container.status_reason = None
         return container
@@ -243,15 +193,15 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
 
         The container stays Running if the signal does not end it.
         """
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         self._resumer.forget(container)
         if signal in (None, '', 'None'):
             signal = 'SIGKILL'
         api, ctxt = client.api(), client.context(context)
-        api.kill_container(ctxt, self._host(container), container.uuid,
+        api.kill_container(ctxt, client.host(container), container.uuid,
                            str(signal))
         for _ in range(_KILL_LOOKS):
-            self._apply(container, api.show_pod(ctxt, self._host(container),
+            self._apply(container, api.show_pod(ctxt, client.host(container),
                                                 container.uuid))
             if (container.status != consts.RUNNING
                     or str(signal).upper() not in _KILLS):
@@ -275,7 +225,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
             return container
         try:
             pod = objects.PodStatus.from_dict(client.api().show_pod(
-                client.context(context), self._host(container),
+                client.context(context), client.host(container),
                 container.uuid))
         except exception.NotFound:
             sync.missing(container)
@@ -315,7 +265,7 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
     def check_container_exist(self, container: Any) -> bool:
         try:
             client.api().show_pod(client.context(None),
-                                  self._host(container), container.uuid)
+                                  client.host(container), container.uuid)
         except exception.NotFound:
             return False
         except exception.KataError as e:
@@ -332,17 +282,17 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                   stderr: bool = True, timestamps: bool = False,
                   tail: int | str | None = 'all',
                   since: str | None = None) -> str:
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         return client.api().logs(
-            client.context(context), self._host(container), container.uuid,
+            client.context(context), client.host(container), container.uuid,
             bool(stdout), bool(stderr), bool(timestamps), arguments.tail(tail),
             arguments.since(since))
 
     @errors.translated
     def stats(self, context: Any, container: Any) -> dict[str, Any]:
-        _check_created(container)
+        refusals.refuse_uncreated(container)
         found = client.api().stats(client.context(context),
-                                   self._host(container), container.uuid)
+                                   client.host(container), container.uuid)
         return {'CONTAINER': container.name,
                 'CPU %': found['cpu_percent'],
                 'MEM USAGE(MiB)': found['memory_mib'],
@@ -352,71 +302,17 @@ class KataContainerDriver(refusals.Refusals, base.KataBaseDriver,
                     f'{found["block_read"]}/{found["block_write"]}',
                 'NET I/O(B)': f'{found["net_rx"]}/{found["net_tx"]}'}
 
-    # commands
-
-    @errors.translated
-    def execute_create(self, context: Any, container: Any, command: str,
-                       interactive: bool = False) -> str:
-        """Prepare a command.
-
-        :returns: an ID for execute_run(), 64 hexadecimal digits.
-        """
-        _check_created(container)
-        if interactive:
-            raise exception.Unsupported(
-                operation='interactive commands',
-                remedy=refusals.EXEC_REMEDY)
-        exec_id = secrets.token_hex(32)
-        self._execs[exec_id] = _Exec(client.context(context),
-                                     self._host(container), container.uuid)
-        while len(self._execs) > _EXECS_MAX:
-            self._execs.popitem(last=False)
-        return exec_id
-
-    @errors.translated
-    def execute_run(self, exec_id: str, command: str) -> tuple[str, int]:
-        """Run a prepared command.
-
-        :returns: the output of both streams, and the exit code.
-        """
-        prepared = self._execs.pop(exec_id, None)
-        if prepared is None:
-            raise errors.make(
-                zun_exc.Invalid,
-                f'Unknown exec ID {exec_id}: its command has already run, or '
-                'the ID has expired. Run the command again: openstack '
-                'appcontainer exec.')
-        try:
-            found = client.api().exec_sync(
-                prepared.context, prepared.host, prepared.container,
-                arguments.words(command), CONF.kata_driver.exec_timeout)
-        except exception.RuntimeFailed as e:
-            # The user can act on most of these, such as a timeout. Zun hides
-            # the text of a server error (HTTP 500).
-            raise errors.make(zun_exc.Conflict, errors.text(e)) from e
-        return found['output'], found['exit_code']
-
     # security groups
 
     @errors.reported
     def add_security_group(self, context: Any, container: Any,
                            security_group: str, **kwargs: Any) -> None:
-        ports.Network(context).add_security_group(
-            container, security_group)
+        ports.Network(context).groups.add(container, security_group)
 
     @errors.reported
     def remove_security_group(self, context: Any, container: Any,
                               security_group: str, **kwargs: Any) -> None:
-        ports.Network(context).remove_security_group(
-            container, security_group)
-
-
-def _check_created(container: Any) -> None:
-    if container.container_id is None:
-        raise errors.make(
-            zun_exc.Invalid,
-            'The container was never created, or its creation failed. '
-            'Delete the container and create it again.')
+        ports.Network(context).groups.remove(container, security_group)
 
 
 def _never_started(container: Any) -> bool:

@@ -31,6 +31,14 @@ LOG = logging.getLogger(__name__)
 _refuse = errors.refuse
 
 
+def refuse_uncreated(container: Any) -> None:
+    if container.container_id is None:
+        raise errors.make(
+            zun_exc.Invalid,
+            'The container was never created, or its creation failed. '
+            'Delete the container and create it again.')
+
+
 def refuse_options(container: Any) -> None:
     """Refuse options that would otherwise be silently ignored.
 

@@ -27,17 +27,16 @@ from typing import Any
 
 from neutronclient.common import exceptions as neutron_exc
 from oslo_log import log as logging
-from oslo_utils import uuidutils
 from zun.common import clients
 from zun.common import consts
 from zun.common import context as zun_context
-from zun.common import utils as zun_utils
 import zun.conf
 from zun.network import neutron
 
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.network import security_groups
 from kata_openstack.zun_driver.network import vif
 
 CONF = zun.conf.CONF
@@ -50,14 +49,6 @@ def _admin_client() -> Any:
     """Return one shared client of the service user, to reuse its token."""
     return clients.OpenStackClients(
         zun_context.get_admin_context()).neutron()
-
-
-def port_name(uuid: str) -> str:
-    """Return the name of the ports that we create for a pod.
-
-    The name marks a port as ours: release() deletes it.
-    """
-    return f'{consts.NAME_PREFIX}{uuid}'
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -108,6 +99,7 @@ class Network:
         self._context = context
         self._neutron = neutron.NeutronAPI(context)
         self._neutron.admin_client = _admin_client()
+        self.groups = security_groups.SecurityGroups(context, self._neutron)
 
     @property
     def _admin(self) -> Any:
@@ -144,7 +136,7 @@ class Network:
 
     def _attach(self, record: Any,
                 requested: list[dict[str, Any]]) -> Attachment:
-        groups = self._security_groups(record)
+        groups = self.groups.of(record)
         networks = {net['network'] for net in requested}
         with concurrent.futures.ThreadPoolExecutor(
                 len(requested) + len(networks)) as pool:
@@ -187,7 +179,7 @@ class Network:
                 self._check_free(net['port'], record)
             return self._admin.update_port(net['port'],
                                            {'port': body})['port']
-        body['name'] = port_name(record.uuid)
+        body['name'] = vif.port_name(record.uuid)
         body['network_id'] = net['network']
         body['tenant_id'] = record.project_id
         if net.get('fixed_ip'):
@@ -238,25 +230,6 @@ class Network:
                 remedy='Check the network agent of that host: openstack '
                        f'network agent list --host {host}.')
 
-    def _security_groups(self, record: Any) -> list[str] | None:
-        """Return the IDs, or None for the project's default group.
-
-        Exposed ports get a security group of their own. In a rebuild, the
-        preserved ports may still have it.
-        """
-        ports = exposed_ports(record)
-        if ports and not self._is_exposed(record):
-            group = self._neutron.create_security_group({'security_group': {
-                'name': port_name(record.uuid)}})['security_group']['id']
-            self._neutron.expose_ports(group, ports)
-            record.security_groups = [*(record.security_groups or []), group]
-        groups = record.security_groups
-        if not groups:
-            return None
-        if all(uuidutils.is_uuid_like(g) for g in groups):
-            return list(groups)
-        return zun_utils.get_security_group_ids(self._context, groups)
-
     def release(self, record: Any,
                 supplied: Iterable[str] | None = None) -> None:
         """Delete our ports of ``record``, and unbind those of the user.
@@ -271,7 +244,7 @@ class Network:
         """
         preserve = (_preserve(record) if supplied is None
                     else dict.fromkeys(supplied, True))
-        name = port_name(record.uuid)
+        name = vif.port_name(record.uuid)
         failed = None
         for port in self._ports(record):
             keep = preserve.get(port['id'], port['name'] != name)
@@ -286,7 +259,7 @@ class Network:
                 LOG.error('Could not release port %s of %s: %s',
                           port['id'], record.uuid, e)
                 failed = e
-        self._delete_exposing_group(record)
+        self.groups.release(record)
         if failed is not None:
             raise errors.network(record.uuid, failed) from failed
 
@@ -301,7 +274,7 @@ class Network:
                                            fields=fields)['ports']
             # Filter by name: Neutron may ignore an empty device_id filter.
             named = self._admin.list_ports(
-                name=port_name(record.uuid), tenant_id=record.project_id,
+                name=vif.port_name(record.uuid), tenant_id=record.project_id,
                 fields=fields)['ports']
         except neutron_exc.NeutronException as e:
             raise errors.network(record.uuid, e) from e
@@ -314,60 +287,6 @@ class Network:
         self._admin.update_port(port['id'], {'port': {
             'device_id': '', 'device_owner': '',
             consts.BINDING_HOST_ID: '', consts.BINDING_PROFILE: profile}})
-
-    def _delete_exposing_group(self, record: Any) -> None:
-        if not exposed_ports(record):
-            return
-        try:
-            for group in self._exposing_groups(record):
-                self._admin.delete_security_group(group)
-                record.security_groups = [
-                    g for g in record.security_groups or [] if g != group]
-        except neutron_exc.Conflict as e:
-            LOG.debug('The security group of the exposed ports of %s stays: '
-                      '%s', record.uuid, e)
-        except neutron_exc.NeutronException as e:
-            LOG.error('Could not delete the security group of the exposed '
-                      'ports of %s: %s', record.uuid, e)
-
-    def _is_exposed(self, record: Any) -> bool:
-        """Return True if the group of the exposed ports exists already."""
-        known = set(record.security_groups or [])
-        return bool(known and known.intersection(
-            self._exposing_groups(record)))
-
-    def _exposing_groups(self, record: Any) -> list[str]:
-        return [group['id'] for group in self._admin.list_security_groups(
-            name=port_name(record.uuid), fields=['id'])['security_groups']]
-
-    def add_security_group(self, record: Any, group: str) -> None:
-        self._change_groups(record, lambda groups: groups | {group})
-
-    def remove_security_group(self, record: Any, group: str) -> None:
-        self._change_groups(record, lambda groups: groups - {group})
-
-    def _change_groups(self, record: Any, change: Any) -> None:
-        try:
-            for port in self._admin.list_ports(
-                    device_id=record.uuid,
-                    fields=['id', 'security_groups'])['ports']:
-                groups = change(set(port['security_groups']))
-                self._admin.update_port(port['id'], {
-                    'port': {'security_groups': sorted(groups)}})
-        except neutron_exc.NeutronException as e:
-            raise errors.network(record.uuid, e) from e
-
-
-def exposed_ports(record: Any) -> dict[str, Any]:
-    """Return the exposed ports, such as ``{'80/tcp': {}}``.
-
-    For a capsule: those of all its containers.
-    """
-    ports = dict(record.exposed_ports or {})
-    if record.container_type == consts.TYPE_CAPSULE:
-        for member in record.containers:
-            ports.update(member.exposed_ports or {})
-    return ports
 
 
 def _preserve(record: Any) -> dict[str, bool]:

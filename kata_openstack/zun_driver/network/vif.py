@@ -20,6 +20,8 @@ import dataclasses
 import ipaddress
 from typing import Any
 
+from zun.common import consts
+
 from kata_openstack import objects
 
 
@@ -29,6 +31,14 @@ class Network:
 
     mtu: int
     subnets: dict[str, dict[str, Any]]
+
+
+def port_name(uuid: str) -> str:
+    """Return the name of the ports that we create for a pod.
+
+    The name marks a port as ours: release() deletes it.
+    """
+    return f'{consts.NAME_PREFIX}{uuid}'
 
 
 def addresses(port: dict[str, Any], preserve: bool) -> list[dict[str, Any]]:

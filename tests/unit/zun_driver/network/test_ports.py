@@ -14,6 +14,7 @@ from neutronclient.common import exceptions as neutron_exc
 
 from kata_openstack import exception
 from kata_openstack.zun_driver.network import ports as module
+from kata_openstack.zun_driver.network import vif
 from tests.unit.zun_driver import base
 
 NETWORK_2 = '6c6bcd3e-0000-4000-8000-000000000002'
@@ -156,10 +157,10 @@ class TestNetwork(base.DriverTestCase):
     def test_release_finds_ours_without_a_device(self) -> None:
         """A failed rebuild leaves such ports behind."""
         record = self.container()
-        for values in ({'name': module.port_name(record.uuid)},
-                       {'name': module.port_name(record.uuid),
+        for values in ({'name': vif.port_name(record.uuid)},
+                       {'name': vif.port_name(record.uuid),
                         'tenant_id': 'p2'},
-                       {'name': module.port_name(record.uuid),
+                       {'name': vif.port_name(record.uuid),
                         'device_id': 'a server'},
                        {'name': 'mine'}):
             self.neutron.create_port({'port': {
@@ -224,10 +225,10 @@ class TestNetwork(base.DriverTestCase):
     def test_change_security_groups(self) -> None:
         record = self.container()
         self.network.attach(record, self.requested())
-        self.network.add_security_group(record, 'extra')
+        self.network.groups.add(record, 'extra')
         (port,) = self.neutron.ports.values()
         self.assertEqual(['dflt', 'extra'], port['security_groups'])
-        self.network.remove_security_group(record, 'dflt')
-        self.network.remove_security_group(record, 'dflt')
+        self.network.groups.remove(record, 'dflt')
+        self.network.groups.remove(record, 'dflt')
         (port,) = self.neutron.ports.values()
         self.assertEqual(['extra'], port['security_groups'])

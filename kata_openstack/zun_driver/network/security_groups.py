@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The security groups of a pod's ports."""
+
+from typing import Any
+
+from neutronclient.common import exceptions as neutron_exc
+from oslo_log import log as logging
+from oslo_utils import uuidutils
+from zun.common import consts
+from zun.common import utils as zun_utils
+
+from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.network import vif
+
+LOG = logging.getLogger(__name__)
+
+
+class SecurityGroups:
+
+    def __init__(self, context: Any, neutron: Any) -> None:
+        """:param neutron: ``zun.network.neutron.NeutronAPI``"""
+        self._context = context
+        self._neutron = neutron
+        self._admin = neutron.admin_client
+
+    def of(self, record: Any) -> list[str] | None:
+        """Return the IDs for the ports, or None for the project's default group.
+
+        Exposed ports get a security group of their own. In a rebuild, the
+        preserved ports may still have it.
+        """
+        ports = _exposed_ports(record)
+        if ports and not self._is_exposed(record):
+            group = self._neutron.create_security_group({'security_group': {
+                'name': vif.port_name(record.uuid)}})['security_group']['id']
+            self._neutron.expose_ports(group, ports)
+            record.security_groups = [*(record.security_groups or []), group]
+        groups = record.security_groups
+        if not groups:
+            return None
+        if all(uuidutils.is_uuid_like(g) for g in groups):
+            return list(groups)
+        return zun_utils.get_security_group_ids(self._context, groups)
+
+    def release(self, record: Any) -> None:
+        """Delete the group of the exposed ports, unless a port has it."""
+        if not _exposed_ports(record):
+            return
+        try:
+            for group in self._exposing_groups(record):
+                self._admin.delete_security_group(group)
+                record.security_groups = [
+                    g for g in record.security_groups or [] if g != group]
+        except neutron_exc.Conflict as e:
+            LOG.debug('The security group of the exposed ports of %s stays: '
+                      '%s', record.uuid, e)
+        except neutron_exc.NeutronException as e:
+            LOG.error('Could not delete the security group of the exposed '
+                      'ports of %s: %s', record.uuid, e)
+
+    def _is_exposed(self, record: Any) -> bool:
+        """Return True if the group of the exposed ports exists already."""
+        known = set(record.security_groups or [])
+        return bool(known and known.intersection(
+            self._exposing_groups(record)))
+
+    def _exposing_groups(self, record: Any) -> list[str]:
+        return [group['id'] for group in self._admin.list_security_groups(
+            name=vif.port_name(record.uuid), fields=['id'])['security_groups']]
+
+    def add(self, record: Any, group: str) -> None:
+        self._change(record, lambda groups: groups | {group})
+
+    def remove(self, record: Any, group: str) -> None:
+        self._change(record, lambda groups: groups - {group})
+
+    def _change(self, record: Any, change: Any) -> None:
+        try:
+            for port in self._admin.list_ports(
+                    device_id=record.uuid,
+                    fields=['id', 'security_groups'])['ports']:
+                groups = change(set(port['security_groups']))
+                self._admin.update_port(port['id'], {
+                    'port': {'security_groups': sorted(groups)}})
+        except neutron_exc.NeutronException as e:
+            raise errors.network(record.uuid, e) from e
+
+
+def _exposed_ports(record: Any) -> dict[str, Any]:
+    """Return the exposed ports, such as ``{'80/tcp': {}}``.
+
+    For a capsule: those of all its containers.
+    """
+    ports = dict(record.exposed_ports or {})
+    if record.container_type == consts.TYPE_CAPSULE:
+        for member in record.containers:
+            ports.update(member.exposed_ports or {})
+    return ports
