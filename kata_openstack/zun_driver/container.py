@@ -12,6 +12,8 @@
 
 """The container driver ``kata`` of zun-compute."""
 
+from collections.abc import Iterator
+import contextlib
 import time
 from typing import Any
 
@@ -139,9 +141,11 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         """
         refusals.refuse_uncreated(container)
         try:
-            self._apply(container, client.api().start_pod(
-                client.context(context), client.host(container),
-                translate.pod(container).to_dict()))
+            with _handler_needed(container):
+                found = client.api().start_pod(
+                    client.context(context), client.host(container),
+                    translate.pod(container).to_dict())
+            self._apply(container, found)
         except Exception as e:
             if (not isinstance(e, errors.UNREACHABLE)
                     and _never_started(container)
@@ -180,9 +184,12 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             # zun-api has set Restarting; nothing else would change it.
             container.status = consts.ERROR
         refusals.refuse_uncreated(container)
-        self._apply(container, client.api().restart_pod(
-            client.context(context), client.host(container),
-            translate.pod(container).to_dict(), arguments.seconds(timeout)))
+        with _handler_needed(container):
+            found = client.api().restart_pod(
+                client.context(context), client.host(container),
+                translate.pod(container).to_dict(),
+                arguments.seconds(timeout))
+        self._apply(container, found)
         container.status_reason = None
         return container
 
@@ -313,6 +320,23 @@ class KataContainerDriver(refusals.Refusals, images.Images,
     def remove_security_group(self, context: Any, container: Any,
                               security_group: str, **kwargs: Any) -> None:
         ports.Network(context).groups.remove(container, security_group)
+
+
+@contextlib.contextmanager
+def _handler_needed(container: Any) -> Iterator[None]:
+    """Explain that a start needs the handler that made the files.
+
+    :raises Conflict: if the node no longer has it
+    """
+    try:
+        yield
+    except exception.UnknownRuntime as e:
+        raise exception.Conflict(
+            kind='Container', id=container.uuid,
+            state=f'bound to the runtime {container.runtime}, which its node '
+                  'no longer offers',
+            remedy='Rebuild it, which gives it new files: openstack '
+                   'appcontainer rebuild.') from e
 
 
 def _never_started(container: Any) -> bool:

@@ -78,9 +78,11 @@ class TestRuntime(RebuildTestCase):
         record = self.create()
         self.api.handler, self.api.vanished = 'kata-qemu', {'kata-embedded'}
         record = self.does('stop', record, None)
-        record = self.does('start', record)
-        self.assertEqual('Error', record.status)
-        self.assertIn('kata-embedded', record.status_reason)
+        for action, *arguments in (['start'], ['reboot', None]):
+            record = self.does(action, record, *arguments)
+            self.assertIn('bound to the runtime kata-embedded',
+                          record.status_reason)
+            self.assertIn('Rebuild it', record.status_reason)
         record = self.rebuild(record)
         self.assertEqual(('Created', 'kata-qemu'), (record.status,
                                                     record.runtime))

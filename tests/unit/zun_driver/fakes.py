@@ -133,6 +133,7 @@ class ComputeAPI:
 
     def restart_pod(self, ctxt, host, pod, timeout):
         self._called('restart_pod', ctxt, host, pod['uuid'], timeout)
+        self._check_runtime(objects.Pod.from_dict(pod))
         self.set_state(pod['uuid'], 'running', started_at=1100.0)
         return self._pod(pod['uuid']).to_dict()
 
