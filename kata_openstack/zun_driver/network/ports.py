@@ -174,9 +174,9 @@ class Network:
             'device_owner': consts.DEVICE_OWNER_ZUN,
             consts.BINDING_HOST_ID: record.host or CONF.host,
         }
+        if net.get('recheck'):
+            self._recheck(net, record)
         if net.get('port'):
-            if net.get('preserve_on_delete'):
-                self._check_free(net['port'], record)
             return self._admin.update_port(net['port'],
                                            {'port': body})['port']
         body['name'] = vif.port_name(record.uuid)
@@ -188,19 +188,24 @@ class Network:
             body['security_groups'] = groups
         return self._admin.create_port({'port': body})['port']
 
-    def _check_free(self, port: str, record: Any) -> None:
-        """Refuse a port of the user that others use by now.
+    def _recheck(self, net: dict[str, Any], record: Any) -> None:
+        """Check what zun-api checks before the first create only.
 
-        zun-api has checked this, but only before the first create. A rebuild
-        may come much later.
+        A rebuild may come much later. By then, others may use a port of the
+        user, or the project may have lost its right to use a network.
         """
-        user = self._admin.show_port(
-            port, fields=['device_id'])['port']['device_id']
-        if user not in ('', record.uuid):
-            raise exception.NetworkFailed(
-                id=record.uuid, why=f'port {port} is in use by {user}',
-                remedy='Delete the container and create it again with '
-                       'another port.')
+        port = net.get('port')
+        if not port:
+            # with the token of the request
+            self._neutron.get_neutron_network(net['network'])
+        elif net.get('preserve_on_delete'):
+            user = self._admin.show_port(
+                port, fields=['device_id'])['port']['device_id']
+            if user not in ('', record.uuid):
+                raise exception.NetworkFailed(
+                    id=record.uuid, why=f'port {port} is in use by {user}',
+                    remedy='Delete the container and create it again with '
+                           'another port.')
 
     def _network(self, network: str) -> vif.Network:
         return _networks.get(network) or self._ask(network)

@@ -160,7 +160,12 @@ def _ports(record: Any, asked: Requested) -> list[dict[str, Any]]:
 
 def _network(network: str, port: str, fixed_ip: str = '',
              preserve: bool | None = None) -> dict[str, Any]:
-    """:param preserve: whether the port is the user's; default: if given"""
+    """Return a network in Zun's form.
+
+    With ``recheck``, ports.py checks the user's rights again.
+
+    :param preserve: whether the port is the user's; default: if given
+    """
     return {'network': network, 'port': port, 'fixed_ip': fixed_ip,
             'preserve_on_delete': bool(port) if preserve is None
-            else preserve}
+            else preserve, 'recheck': True}

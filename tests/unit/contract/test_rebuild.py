@@ -170,6 +170,14 @@ class TestNetworks(RebuildTestCase):
         self.assertIn(f'{mine} is in use by {other}', record.status_reason)
         self.assertEqual(other, self.neutron.ports[mine]['device_id'])
 
+    def test_a_network_that_is_no_longer_shared(self) -> None:
+        record = self.failed_run()
+        self.neutron.hidden.add(self.neutron.NETWORK)
+        record = self.rebuild(record)
+        self.assertEqual('Error', record.status)
+        self.assertIn(self.neutron.NETWORK, record.status_reason)
+        self.assert_nothing_left()
+
     def test_exposed_ports(self) -> None:
         record = self.create(exposed_ports={'80/tcp': {}})
         (group,) = self.neutron.groups

@@ -181,6 +181,7 @@ class Neutron:
         self.ports: dict[str, dict[str, Any]] = {}
         self.groups: dict[str, dict[str, Any]] = {}
         self.subnets = {self.NETWORK: [self.subnet()]}
+        self.hidden: set[str] = set()  # networks that the user cannot see
         self.vif_type = 'ovs'
         self.fail: dict[str, Exception] = {}
         self._addresses = itertools.count(10)
@@ -243,7 +244,8 @@ class Neutron:
 
     def list_networks(self, id):
         return {'networks': [{'id': network} for network in self.subnets
-                             if network == id]}
+                             if network == id
+                             and network not in self.hidden]}
 
     def show_network(self, network, fields=None):
         self._called('show_network')
