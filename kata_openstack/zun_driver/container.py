@@ -41,6 +41,7 @@ from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
 from kata_openstack.zun_driver import refusals
 from kata_openstack.zun_driver import translate
+from kata_openstack.zun_driver import zun_faults
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
     def __init__(self) -> None:
         super().__init__()
         images.replace_zuns_parser()
-        refusals.refuse_resize()
+        zun_faults.replace()
         self._sweeper = failures.Sweeper()
         self._resumer = resume.Resumer()
 

@@ -17,9 +17,7 @@ Remove an operation from here when the driver implements it.
 
 from typing import Any
 
-from oslo_log import log as logging
 from zun.common import exception as zun_exc
-from zun.compute import manager
 
 from kata_openstack import exception
 from kata_openstack.zun_driver import errors
@@ -27,7 +25,6 @@ from kata_openstack.zun_driver import errors
 EXEC_REMEDY = ('Run each command without --interactive: openstack '
                'appcontainer exec <container> <command>.')
 
-LOG = logging.getLogger(__name__)
 _refuse = errors.refuse
 
 
@@ -75,25 +72,6 @@ def refuse_capsule_options(capsule: Any) -> None:
             remedy='Create the capsule with restartPolicy: Never.')
 
 
-def refuse_resize() -> None:
-    """Let zun-compute refuse resize_container where users see it.
-
-    zun-api answers 202 to this operation, and Zun's manager loses its error:
-    it asks the driver in the background, and names no container. So replace
-    the manager's method by one that writes the refusal into the record.
-    """
-    manager.Manager.resize_container = _resize_container
-
-
-def _resize_container(self: Any, context: Any, container: Any,
-                      patch: dict[str, Any]) -> None:
-    try:
-        self.driver.update(context, container)
-    except zun_exc.Invalid as e:
-        LOG.info('Did not resize container %s: %s', container.uuid, e)
-        container.save(context)
-
-
 class Refusals:
     """A mixin; list it before Zun's ContainerDriver in the bases."""
 
@@ -129,7 +107,7 @@ class Refusals:
         'changing the resources of a container',
         'Create a new container with the new --cpu and --memory.')
     # Zun's update calls this first. A later refusal would be hidden by a
-    # TypeError in Zun's compute_node_tracker.py. See also refuse_resize().
+    # TypeError in Zun's compute_node_tracker.py. See also zun_faults.py.
     get_cpu_allocation_ratio = update
     network_attach = _refuse(
         'attaching a network to an existing container',

@@ -123,6 +123,15 @@ class TestInterrupted(StartTestCase):
         self.assertIsNone(self.delete(record))
         self.assert_nothing_left()
 
+    def test_kill(self) -> None:
+        record = self.create()
+        record.task_state = 'container_killing'
+        record.save(self.context)
+        self.start_zun_compute()
+        record = self.reload(record)
+        self.assertEqual(('Stopped', None), (record.status,
+                                             record.task_state))
+
     def test_stop_and_delete(self) -> None:
         stopping, deleting = self.create(), self.create()
         for record, task in ((stopping, 'container_stopping'),

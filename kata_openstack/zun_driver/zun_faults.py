@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Replace methods of Zun 18's manager that have faults."""
+
+from typing import Any
+
+from oslo_log import log as logging
+from zun.common import exception as zun_exc
+from zun.compute import manager
+
+LOG = logging.getLogger(__name__)
+_zuns_kill = manager.Manager.container_kill
+
+
+def replace() -> None:
+    manager.Manager.container_kill = _container_kill
+    manager.Manager.resize_container = _resize_container
+
+
+def _container_kill(self: Any, context: Any, container: Any,
+                    signal: str | None = None) -> None:
+    """Accept a call without a signal.
+
+    When zun-compute starts, it repeats a kill that was interrupted, and names
+    no signal. The TypeError ended each further start.
+    """
+    _zuns_kill(self, context, container, signal)
+
+
+def _resize_container(self: Any, context: Any, container: Any,
+                      patch: dict[str, Any]) -> None:
+    """Refuse a resize where users see it.
+
+    zun-api has answered 202, and Zun's method loses each error: it asks the
+    driver in the background, and names no container.
+    """
+    try:
+        self.driver.update(context, container)
+    except zun_exc.Invalid as e:
+        LOG.info('Did not resize container %s: %s', container.uuid, e)
+        container.save(context)
