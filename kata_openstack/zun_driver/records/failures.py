@@ -22,10 +22,12 @@ from oslo_utils import timeutils
 from zun.common import consts
 from zun.common import context as zun_context
 from zun.common import exception as zun_exc
+import zun.conf
 from zun import objects as zun_objects
 
 from kata_openstack.zun_driver import placement
 
+CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
 _REMEMBERED = 10000
 _LONGEST = 600  # seconds; scheduling and waiting for volumes takes less
@@ -113,11 +115,12 @@ class Sweeper:
         self._done: set[str] = set()
 
     def sweep(self, context: Any, records: Iterable[Any]) -> None:
-        """Free the allocations of records that reached no host.
+        """Set stuck records to Error, and free what failed creations hold.
 
-        These are in Error, or have been in Creating for ten minutes: then
-        they are set to Error. Ends at the first failure of Placement, whose
-        requests may take long.
+        A record is stuck if it has been in Creating for ten minutes without a
+        host, or on this host without a task. Only a record without a host
+        loses its allocation here: the others can be deleted. Ends at the
+        first failure of Placement, whose requests may take long.
         """
         for record in records:
             if _is_stuck(record):
@@ -138,6 +141,9 @@ class Sweeper:
 
 
 def _is_stuck(record: Any) -> bool:
-    return (record.host is None and record.status == consts.CREATING
-            and timeutils.is_older_than(
-                record.updated_at or record.created_at, _LONGEST))
+    return bool(
+        record.status == consts.CREATING
+        and (record.host is None
+             or record.host == CONF.host and not record.task_state)
+        and timeutils.is_older_than(
+            record.updated_at or record.created_at, _LONGEST))

@@ -43,12 +43,13 @@ HOST = base.HOST
 class Placement:
     """Stands in for Zun's client of Placement.
 
-    ``allocations`` has the UUIDs of the consumers.
+    ``allocations`` has the UUIDs of the consumers; updates raise ``fail``.
     """
 
     def __init__(self) -> None:
         self.allocations: set[str] = set()
         self.provider: Any = None
+        self.fail: Exception | None = None
 
     def delete_allocation_for_container(self, context: Any,
                                         uuid: str) -> bool:
@@ -63,6 +64,8 @@ class Placement:
         return tree
 
     def update_from_provider_tree(self, context: Any, tree: Any) -> None:
+        if self.fail:
+            raise self.fail
         (root,) = tree.roots
         self.provider = tree.data(root.uuid)
 
@@ -91,10 +94,9 @@ class ContractTestCase(base.DriverTestCase):
         self._replace(compute_api.API, '_schedule_container',
                       lambda _, *args: self._schedule(*args))
         self.admin = zun_context.get_admin_context(all_projects=True)
-        service = zun_objects.ZunService(
+        self.service = zun_objects.ZunService(
             self.admin, host=HOST, binary='zun-compute')
-        service.create()
-        service.report_state_up()
+        self.service.create()
         self.start_zun_compute()
 
     def _spawn(self, function: Any, *args: Any, **kwargs: Any) -> None:
@@ -140,6 +142,7 @@ class ContractTestCase(base.DriverTestCase):
 
     def minute(self) -> None:
         """Run the periodic tasks of zun-compute."""
+        self.service.report_state_up()
         for name, task in manager.Manager._periodic_tasks:
             assert name in ('inventory_host', 'delete_unused_containers',
                             'sync_container_state'), name

@@ -194,6 +194,30 @@ class TestLostCreates(CapsuleTestCase):
         self.assertIn('did not reach a node', container.status_reason)
         self.assert_nothing_left()
 
+    def test_a_failure_of_the_claim(self) -> None:
+        """Zun's manager handles only a lack of resources."""
+        clock = self.useFixture(fixture.TimeFixture())
+        self.placement.fail = ValueError('surprise')
+        records = [self.create(self.capsule()),
+                   super(CapsuleTestCase, self).create()]
+        self.placement.fail = None
+        self.assertEqual([('Creating', base.HOST)] * 2, [
+            (record.status, record.host) for record in records])
+        clock.advance_time_seconds(601)
+        self.minute()
+        for record in map(self.reload, records):
+            self.assertEqual('Error', record.status)
+            self.assertIn('without a result', record.status_reason)
+            self.assertIsNone(self.delete(record))
+        self.assert_nothing_left()
+
+    def test_one_that_takes_long(self) -> None:
+        clock = self.useFixture(fixture.TimeFixture())
+        record = self.container(task_state='container_creating')
+        clock.advance_time_seconds(5000)
+        self.minute()
+        self.assertEqual('Creating', self.reload(record).status)
+
     def test_one_that_reached_a_node_meanwhile(self) -> None:
         clock = self.useFixture(fixture.TimeFixture())
         record = self.container(host=None)
@@ -201,6 +225,7 @@ class TestLostCreates(CapsuleTestCase):
         listed = zun_objects.Container.list(self.admin)
         current = self.reload(record)
         current.host = base.HOST
+        current.task_state = 'container_creating'
         current.save(self.context)
         self.manager.driver.update_containers_states(
             self.admin, listed, self.manager)
