@@ -76,8 +76,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
                requested_volumes: dict[str, Any]) -> Any:
         """Create ports, sandbox and container, without starting it.
 
-        A rebuild calls this too, after it has deleted the pod. If this fails, it leaves nothing on the node, in Neutron or in
-        Placement.
+        A rebuild calls this too, after it has deleted the pod. If this fails,
+        it leaves nothing on the node, in Neutron or in Placement.
         """
         try:
             self._create(context, container, image, requested_networks)

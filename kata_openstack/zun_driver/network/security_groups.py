@@ -35,7 +35,7 @@ class SecurityGroups:
         self._admin = neutron.admin_client
 
     def of(self, record: Any) -> list[str] | None:
-        """Return the IDs for the ports, or None for the project's default group.
+        """Return the IDs, or None for the project's default group.
 
         Exposed ports get a security group of their own. In a rebuild, the
         preserved ports may still have it.

@@ -31,8 +31,8 @@ CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
 _REMEMBERED = 10000
 _LONGEST = 600  # seconds; scheduling and waiting for volumes takes less
-_INTERRUPTED = ('A restart of zun-compute interrupted the rebuild. Rebuild the '
-                'container again.')
+_INTERRUPTED = ('A restart of zun-compute interrupted the rebuild. Rebuild '
+                'the container again.')
 _LOST = ('The creation did not reach a node, or ended there without a result. '
          'Delete it and create it again.')
 

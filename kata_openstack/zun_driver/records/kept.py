@@ -12,10 +12,10 @@
 
 """What the driver keeps in ``cni_metadata`` of a Zun record.
 
-``kata`` has what a later start needs, so that it sends no request to Neutron.
-``kata_requested`` has what the user asked for: Zun's own fields hold what came
-of it, such as the image's command and the chosen handler, and a rebuild must
-not take that for the user's wish. It outlives the pod.
+``kata`` has the data for later starts, which then send no request to Neutron.
+``kata_requested`` has the user's request, for rebuilds: Zun's own fields later
+hold the result instead, such as the image's command and the chosen handler.
+The request outlives the pod.
 """
 
 import dataclasses
@@ -94,9 +94,9 @@ def forget(record: Any) -> None:
 
 def resolve(record: Any, passed: list[dict[str, Any]]
             ) -> list[dict[str, Any]]:
-    """Make ``record`` hold what the user asked for, before each create.
+    """Write the user's request into ``record``, before each create.
 
-    The first create stores the request, a rebuild restores it. Zun passes
+    The first create stores it, a rebuild restores it. Zun passes
     only one port of each network to a rebuild, and none after a first start
     that failed, so a rebuild takes the networks from the record.
 

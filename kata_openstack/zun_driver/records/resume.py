@@ -14,8 +14,8 @@
 
 With ``[compute] resume_container_state``, Zun starts the containers again that
 run according to its records, but not on the node. It compares only once, when
-zun-compute starts. If the node does not answer then, this module keeps the
-question until the node does.
+zun-compute starts. If the node does not answer then, this module compares when
+it does.
 """
 
 from collections.abc import Iterable

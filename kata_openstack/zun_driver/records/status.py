@@ -30,8 +30,8 @@ _STATUS = {
 }
 _OOM = ('The container ran out of memory and was killed (OOMKilled). Create '
         'a new one with more --memory.')
-_NO_RESTARTS = ('The restart policy has no effect: kata-openstack does not start a '
-                'container again after it exits.')
+_NO_RESTARTS = ('The restart policy has no effect: kata-openstack does not '
+                'start a container again after it exits.')
 # Characters that fit into columns of Zun's database.
 _DETAIL_MAX = 50  # status_detail
 _RUNTIME_MAX = 32  # runtime

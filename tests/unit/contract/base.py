@@ -100,7 +100,7 @@ class ContractTestCase(base.DriverTestCase):
         self.start_zun_compute()
 
     def _spawn(self, function: Any, *args: Any, **kwargs: Any) -> None:
-        """Run a background task now; its error reaches nobody."""
+        """Run a background task now; it must not raise to its caller."""
         try:
             super()._spawn(function, *args, **kwargs)
         except Exception as e:
