@@ -96,9 +96,9 @@ def resolve(record: Any, passed: list[dict[str, Any]]
             ) -> list[dict[str, Any]]:
     """Write the user's request into ``record``, before each create.
 
-    The first create stores it, a rebuild restores it. Zun passes
-    only one port of each network to a rebuild, and none after a first start
-    that failed, so a rebuild takes the networks from the record.
+    The first create stores it, a rebuild restores it. Zun passes only one
+    port of each network to a rebuild, and none after a first start that
+    failed, so a rebuild takes the networks from the record.
 
     :param passed: the networks that Zun passes
     :returns: the networks to attach, in the same form
