@@ -76,7 +76,7 @@ class Network:
         its error is raised here, not containerd's report of it.
         """
         for vif in vifs:
-            self._plugin(vif)
+            self._plugin(vif).check(vif)
             if not vif.fixed_ips:
                 raise exception.NetworkFailed(
                     id=vif.port_id, why='the port has no IP address',

@@ -36,12 +36,12 @@ from zun.network import neutron
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.network import binding
 from kata_openstack.zun_driver.network import security_groups
 from kata_openstack.zun_driver.network import vif
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-_UNBOUND = ('', 'unbound', 'binding_failed')
 
 
 @functools.lru_cache(maxsize=1)
@@ -148,7 +148,7 @@ class Network:
         attachment = Attachment(addresses={}, vifs=[], nameservers=[])
         for net, future in zip(requested, ports, strict=True):
             port = future.result()
-            self._check(port, record)
+            binding.check(port, record.uuid, CONF.host)
             network = found[net['network']].result()
             if any(fixed['subnet_id'] not in network.subnets
                    for fixed in port['fixed_ips']):
@@ -218,22 +218,6 @@ class Network:
         _networks.set(network, found)
         return found
 
-    def _check(self, port: dict[str, Any], record: Any) -> None:
-        network = port['network_id']
-        if not port['fixed_ips']:
-            raise exception.NetworkFailed(
-                id=record.uuid,
-                why=f'network {network} has no subnet, so the port got no '
-                    'address',
-                remedy='Add a subnet: openstack subnet create --network '
-                       f'{network} --subnet-range <CIDR> <name>.')
-        if port.get('binding:vif_type', '') in _UNBOUND:
-            host = port.get(consts.BINDING_HOST_ID) or CONF.host
-            raise exception.NetworkFailed(
-                id=record.uuid,
-                why=f'Neutron could not bind port {port["id"]} on {host}',
-                remedy='Check the network agent of that host: openstack '
-                       f'network agent list --host {host}.')
 
     def release(self, record: Any,
                 supplied: Iterable[str] | None = None) -> None:

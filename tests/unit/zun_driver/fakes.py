@@ -183,6 +183,7 @@ class Neutron:
         self.subnets = {self.NETWORK: [self.subnet()]}
         self.hidden: set[str] = set()  # networks that the user cannot see
         self.vif_type = 'ovs'
+        self.binding: dict[str, Any] = {}  # fields of each bound port
         self.fail: dict[str, Exception] = {}
         self._addresses = itertools.count(10)
 
@@ -215,6 +216,8 @@ class Neutron:
         port['binding:vif_type'] = self.vif_type if bound else 'unbound'
         port['binding:vif_details'] = {'datapath_type': 'netdev',
                                        'bridge_name': 'br-int'}
+        if bound:
+            port.update(self.binding)
 
     def update_port(self, port, body):
         self._called('update_port')

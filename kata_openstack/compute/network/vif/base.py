@@ -39,6 +39,14 @@ class VifPlugin(abc.ABC):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.conf = conf
 
+    def check(self, vif: objects.Vif) -> None:  # noqa: B027
+        """Refuse a port whose binding asks for something that plug lacks.
+
+        It is called before anything is created.
+
+        :raises NetworkFailed: with the remedy
+        """
+
     @abc.abstractmethod
     def plug(self, vif: objects.Vif, netns: str, ifname: str, *,
              pod_uuid: str, sandbox_id: str) -> None:

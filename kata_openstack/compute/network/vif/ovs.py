@@ -36,6 +36,20 @@ class OvsPlugin(base.VifPlugin):
             what, 'ovs-vsctl', f'--db={self.conf.vif_ovs.ovsdb_connection}',
             f'--timeout={timeout}', *command, timeout=timeout + 5)
 
+    def check(self, vif: objects.Vif) -> None:
+        # The agent's iptables rules apply to a Linux bridge between port and
+        # switch, which plug() does not create: no rule would be enforced.
+        if vif.details.get('ovs_hybrid_plug'):
+            raise exception.NetworkFailed(
+                id=vif.port_id,
+                why='the Neutron agent of this node enforces security groups '
+                    'with iptables (ovs_hybrid_plug), which does not work '
+                    'for containers in virtual machines',
+                remedy='Set "firewall_driver = openvswitch" in the '
+                       '[securitygroup] section of the Open vSwitch agent '
+                       'and restart the agent. Then delete the container '
+                       'and create it again.')
+
     def plug(self, vif: objects.Vif, netns: str, ifname: str, *,
              pod_uuid: str, sandbox_id: str) -> None:
         device = base.device_name(vif.port_id)

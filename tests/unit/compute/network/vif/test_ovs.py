@@ -12,9 +12,34 @@
 
 """The Open vSwitch plugin."""
 
+from oslo_config import cfg
 from tests.unit import base
 
+from kata_openstack.compute.network import plugging
 from kata_openstack.compute.network.vif import ovs
+from kata_openstack import exception
+from kata_openstack import objects
+
+
+class OvsCheckTest(base.TestCase):
+
+    def expect(self, **details):
+        """:returns: True if a pod with such a port may be created"""
+        network = plugging.Network(cfg.ConfigOpts(), None)
+        vif = objects.Vif(
+            port_id='p', network_id='n', mac_address='m', vif_type='ovs',
+            details=details, fixed_ips=[objects.FixedIP(
+                address='192.0.2.5', prefixlen=24)])
+        with network.expect('pod', [vif]):
+            return True
+
+    def test_hybrid_plug_is_refused(self):
+        """Its security groups would not be enforced."""
+        error = self.assertRaises(exception.NetworkFailed, self.expect,
+                                  ovs_hybrid_plug=True, port_filter=True)
+        self.assertIn('firewall_driver = openvswitch', str(error))
+        self.assertTrue(self.expect(ovs_hybrid_plug=False, port_filter=True))
+        self.assertTrue(self.expect(bridge_name='br-int'))
 
 
 class OvsReconcileTest(base.TestCase):
