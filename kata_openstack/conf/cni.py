@@ -26,6 +26,6 @@ OPTS = [
     cfg.IntOpt(
         'timeout',
         default=60, min=1,
-        help='Maximum number of seconds for each program, such as ip or '
-             'ovs-vsctl, that kata-compute runs to plug or unplug a port.'),
+        help='Maximum number of seconds for each call of ovs-vsctl, with which '
+             'kata-compute plugs and unplugs a port.'),
 ]

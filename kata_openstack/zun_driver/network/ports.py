@@ -218,7 +218,6 @@ class Network:
         _networks.set(network, found)
         return found
 
-
     def release(self, record: Any,
                 supplied: Iterable[str] | None = None) -> None:
         """Delete our ports of ``record``, and unbind those of the user.

@@ -12,6 +12,7 @@
 
 """The security groups of a pod's ports."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from neutronclient.common import exceptions as neutron_exc
@@ -45,6 +46,7 @@ class SecurityGroups:
             group = self._neutron.create_security_group({'security_group': {
                 'name': vif.port_name(record.uuid)}})['security_group']['id']
             self._neutron.expose_ports(group, ports)
+            self._expose_in_ipv6(group, ports)
             record.security_groups = [*(record.security_groups or []), group]
         groups = record.security_groups
         if not groups:
@@ -52,6 +54,16 @@ class SecurityGroups:
         if all(uuidutils.is_uuid_like(g) for g in groups):
             return list(groups)
         return zun_utils.get_security_group_ids(self._context, groups)
+
+    def _expose_in_ipv6(self, group: str, ports: Iterable[str]) -> None:
+        """Add the rules that Zun's expose_ports() adds for IPv4 only."""
+        for port in ports:
+            number, _, protocol = port.partition('/')
+            self._neutron.create_security_group_rule({'security_group_rule': {
+                'security_group_id': group, 'direction': 'ingress',
+                'ethertype': 'IPv6', 'protocol': protocol,
+                'port_range_min': number, 'port_range_max': number,
+                'remote_ip_prefix': '::/0'}})
 
     def release(self, record: Any) -> None:
         """Delete the group of the exposed ports, unless a port has it."""

@@ -18,9 +18,12 @@ package can register a plugin under that namespace; it needs only this class.
 
 import abc
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 
 from oslo_config import cfg
 
+from kata_openstack import exception
 from kata_openstack import objects
 
 # Linux limits interface names to 15 characters (IFNAMSIZ), and Neutron's
@@ -31,6 +34,22 @@ DEVICE_PREFIX = 'tap'
 def device_name(port_id: str) -> str:
     """Return the name of a port's interface on the host."""
     return f'{DEVICE_PREFIX}{port_id[:11]}'
+
+
+@contextlib.contextmanager
+def explained(port_id: str, step: str,
+              remedy: str = "See kata-compute's log on the node."
+              ) -> Iterator[None]:
+    """:raises NetworkFailed: instead of OSError and ValueError"""
+    try:
+        yield
+    except OSError as e:
+        raise exception.NetworkFailed(
+            id=port_id, why=f'{step}: {e.strerror or e}', remedy=remedy) from e
+    except ValueError as e:
+        raise exception.NetworkFailed(
+            id=port_id, why=f'{step}: {e}',
+            remedy='Correct the subnet in Neutron.') from e
 
 
 class VifPlugin(abc.ABC):

@@ -33,19 +33,16 @@ class BridgePlugin(base.VifPlugin):
                 id=vif.port_id, why=f'bridge {bridge} does not exist',
                 remedy='Check that the Neutron agent runs on the node and '
                        'has created the bridge.')
-        timeout = self.conf.cni.timeout
         link.create_pair(vif, device, netns, ifname, owner=sandbox_id,
-                         tx_offload=True, timeout=timeout)
+                         tx_offload=True)
         try:
-            link.run(vif.port_id, 'ip', 'link', 'set', device, 'master',
-                     bridge, timeout=timeout)
+            link.set_master(vif.port_id, device, bridge)
         except exception.NetworkFailed:
-            link.delete(vif.port_id, device, timeout)
+            link.delete(vif.port_id, device)
             raise
 
     def unplug(self, vif: objects.Vif) -> None:
-        device = base.device_name(vif.port_id)
-        link.delete(vif.port_id, device, self.conf.cni.timeout)
+        link.delete(vif.port_id, base.device_name(vif.port_id))
 
     def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:
         # The kernel removes a veth with its namespace, that is with its

@@ -10,75 +10,97 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Network interfaces and namespaces, with iproute2.
+"""The interfaces of pods: a veth from the host into the pod's namespace.
 
-Not with pyroute2: this process has threads and uses gRPC, so it must not
-fork, and pyroute2's namespace calls fork, or keep their own event loop. Its
-API also differs between the releases that OpenStack uses. One ip -batch
-takes about 5 ms.
+All values go to the kernel in binary netlink messages, never through a
+command line: they come from a request.
 """
 
 from collections.abc import Callable
 import ctypes
+import errno
 import fcntl
-import ipaddress
-import json
-import os
 import socket
 import struct
-import subprocess
 import threading
-from typing import Any
 
-from kata_openstack import exception
+from kata_openstack.compute.network.vif import addressing
+from kata_openstack.compute.network.vif import base
 from kata_openstack import objects
+from kata_openstack.runtime.embedded.common import netlink
+from kata_openstack.runtime.embedded.common import syscalls
 
-_CLONE_NEWNET = 0x40000000
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
 
+# Attributes of links: include/uapi/linux/if_link.h and veth.h
+_ADDRESS, _NAME, _MTU, _MASTER, _INFO, _ALIAS, _NETNS = 1, 3, 4, 10, 18, 20, 28
+_INFO_KIND, _INFO_DATA = 1, 2
+_VETH_PEER = 1
+_ANY = netlink.LINK.pack(0, 0, 0, 0, 0)
 
-def run(what: str, *command: str, timeout: int,
-        stdin: str | None = None) -> str:
-    """Run a program and return its standard output.
 
-    Not with oslo.concurrency: it sets a preexec_fn, with which Python calls
-    fork, and that breaks gRPC. Without it, subprocess calls vfork.
+class _Links(netlink.Netlink):
+    """The links of the host's namespace."""
 
-    :param what: pod or port, for the error
-    :param timeout: seconds
-    :raises NetworkFailed: with the program's error output
-    """
-    why, remedy = '', "See kata-compute's log on the node."
-    try:
-        done = subprocess.run(command, input=stdin, text=True,
-                              capture_output=True, timeout=timeout)
-        if done.returncode == 0:
-            return done.stdout
-        why = ' '.join((done.stderr or done.stdout).split())
-    except subprocess.TimeoutExpired:
-        why = f'no result within {timeout} s'
-    except FileNotFoundError:
-        why = 'not installed'
-        remedy = 'Install iproute2 and openvswitch-switch on the node.'
-    raise exception.NetworkFailed(id=what, why=f'{command[0]}: {why}',
-                                  remedy=remedy)
+    def find(self, name: str) -> tuple[int, str] | None:
+        """Return index and alias of a link, None if it does not exist."""
+        try:
+            body, = self.request(netlink.GETLINK, netlink.ACK,
+                                 _ANY + _text(_NAME, name))
+        except OSError as e:
+            if e.errno == errno.ENODEV:
+                return None
+            raise
+        _, _, index, _, _ = netlink.LINK.unpack_from(body)
+        found = netlink.attributes(body[netlink.LINK.size:])
+        return index, found.get(_ALIAS, b'').rstrip(b'\0').decode()
+
+    def change(self, index: int, attributes: bytes) -> None:
+        self.do(netlink.NEWLINK, 0,
+                netlink.LINK.pack(0, 0, index, 0, 0) + attributes)
+
+    def remove(self, name: str) -> None:
+        """Remove a link; a missing one is not an error."""
+        try:
+            self.do(netlink.DELLINK, 0, _ANY + _text(_NAME, name))
+        except OSError as e:
+            if e.errno != errno.ENODEV:
+                raise
+
+    def add_veth(self, name: str, mtu: int, namespace: int, peer: str,
+                 peer_mac: str) -> None:
+        """Add a veth whose peer is in another namespace from the start.
+
+        So this namespace never has an interface called eth0.
+
+        :param namespace: an open file descriptor
+        """
+        other = (_ANY + _text(_NAME, peer) + netlink.number(_MTU, mtu)
+                 + netlink.attribute(_ADDRESS,
+                                     bytes.fromhex(peer_mac.replace(':', '')))
+                 + netlink.number(_NETNS, namespace))
+        info = (netlink.attribute(_INFO_KIND, b'veth')
+                + netlink.attribute(_INFO_DATA,
+                                    netlink.attribute(_VETH_PEER, other)))
+        self.do(netlink.NEWLINK, netlink.CREATE | netlink.EXCL,
+                _ANY + _text(_NAME, name) + netlink.number(_MTU, mtu)
+                + netlink.attribute(_INFO, info))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return netlink.attribute(kind, value.encode() + b'\0')
 
 
 def exists(device: str) -> bool:
     return any(name == device for _, name in socket.if_nameindex())
 
 
-def alias(device: str, timeout: int = 30) -> str:
+def alias(device: str) -> str:
     """Return the ID of the sandbox that owns a host interface, or ''."""
-    if not exists(device):
-        return ''
-    try:
-        shown = run(device, 'ip', '-json', 'link', 'show', device,
-                    timeout=timeout)
-    except exception.NetworkFailed:  # removed since
-        return ''
-    return json.loads(shown)[0].get('ifalias', '')
+    with _Links() as links:
+        found = links.find(device)
+    return found[1] if found else ''
 
 
 def traffic(device: str) -> tuple[int, int]:
@@ -96,18 +118,25 @@ def traffic(device: str) -> tuple[int, int]:
     return 0, 0
 
 
-def delete(what: str, device: str, timeout: int) -> None:
-    """Delete a veth and so its peer; a missing device is not an error."""
-    if exists(device):
-        try:
-            run(what, 'ip', 'link', 'delete', device, timeout=timeout)
-        except exception.NetworkFailed:
-            if exists(device):  # else the kernel removed it with its peer
-                raise
+def delete(what: str, device: str) -> None:
+    """Delete a veth and so its peer; a missing device is not an error.
+
+    :param what: pod or port, for the error
+    :raises NetworkFailed:
+    """
+    with base.explained(what, f'cannot delete {device}'), _Links() as links:
+        links.remove(device)
+
+
+def set_master(what: str, device: str, bridge: str) -> None:
+    """Make a device a port of a Linux bridge. :raises NetworkFailed:"""
+    with (base.explained(what, f'cannot add {device} to bridge {bridge}'),
+          _Links() as links):
+        links.change(_index(device), netlink.number(_MASTER, _index(bridge)))
 
 
 def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
-                owner: str, tx_offload: bool, timeout: int) -> None:
+                owner: str, tx_offload: bool) -> None:
     """Create a veth: ``device`` here, ``ifname`` in the namespace, both up.
 
     ``ifname`` gets the port's addresses and routes.
@@ -118,69 +147,49 @@ def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
         packets on without a checksum, and TCP hangs.
     :raises NetworkFailed:
     """
-    delete(vif.port_id, device, timeout)
-    # Create the pair inside and move one end out, so that the host's
-    # namespace never has an interface called eth0.
-    inside = [
-        f'link add {ifname} address {vif.mac_address} mtu {vif.mtu} '
-        f'type veth peer name {device} mtu {vif.mtu}',
-        f'link set {device} alias {owner}',
-        f'link set {device} netns {os.getpid()}',
-        'link set lo up',
-        f'link set {ifname} up',
-        *_addresses(vif, ifname),
-    ]
+    delete(vif.port_id, device)
 
     def configure() -> None:
-        run(vif.port_id, 'ip', '-batch', '-', timeout=timeout,
-            stdin='\n'.join(inside) + '\n')
+        with netlink.Netlink() as net:
+            for link in net.links():
+                if link['flags'] & netlink.IFF_LOOPBACK:
+                    net.set_link(link['index'], up=True)
+            addressing.configure(net, vif, _index(ifname))
         if not tx_offload:
             _tx_checksum_off(ifname)
 
     try:
-        in_namespace(netns, configure)
-        # set the alias again: old kernels lose it in the move
-        run(vif.port_id, 'ip', '-batch', '-', timeout=timeout,
-            stdin=f'link set {device} alias {owner}\n'
-                  f'link set {device} up\n')
+        with base.explained(vif.port_id, f'cannot create {device}'):
+            with _Links() as links, open(netns) as namespace:
+                links.add_veth(device, vif.mtu, namespace.fileno(), ifname,
+                               vif.mac_address)
+                index = _index(device)
+                links.change(index, _text(_ALIAS, owner))
+                _keep_host_silent(device)
+                in_namespace(netns, configure)
+                links.set_link(index, up=True)
     except BaseException:
-        delete(vif.port_id, device, timeout)
+        delete(vif.port_id, device)
         raise
 
 
-def _addresses(vif: objects.Vif, ifname: str) -> list[str]:
-    """Return lines for ip -batch.
+def _index(device: str) -> int:
+    """:raises OSError: if the device does not exist"""
+    return socket.if_nametoindex(device)
 
-    The addresses come from a request, so each is parsed before its use.
+
+def _keep_host_silent(device: str) -> None:
+    """Turn IPv6 off at the host's end, which only passes packets on.
+
+    Otherwise the host would have an address there, would send its own
+    packets into the pod, and would believe its router advertisements.
     """
-    lines = []
     try:
-        for fixed in vif.fixed_ips:
-            interface = ipaddress.ip_interface(
-                f'{fixed.address}/{fixed.prefixlen}')
-            nodad = ' nodad' if interface.version == 6 else ''
-            lines.append(f'address add {interface} dev {ifname}{nodad}')
-            for route in fixed.routes:
-                lines.append(
-                    f'route replace {ipaddress.ip_network(route.destination)}'
-                    f' via {ipaddress.ip_address(route.gateway)} '
-                    f'dev {ifname}')
-        for version in (4, 6):
-            gateways = [
-                gateway for gateway in (
-                    ipaddress.ip_address(f.gateway)
-                    for f in vif.fixed_ips if f.gateway)
-                if gateway.version == version]
-            # several interfaces may have gateways: eth0's first one is used
-            if gateways and ifname == 'eth0':
-                family = '-6 ' if version == 6 else ''
-                lines.append(f'{family}route replace default via '
-                             f'{gateways[0]} dev {ifname}')
-    except ValueError as e:
-        raise exception.NetworkFailed(
-            id=vif.port_id, why=str(e),
-            remedy='Correct the subnet in Neutron.') from e
-    return lines
+        with open(f'/proc/sys/net/ipv6/conf/{device}/disable_ipv6',
+                  'w') as setting:
+            setting.write('1')
+    except FileNotFoundError:
+        pass  # a kernel without IPv6
 
 
 def _tx_checksum_off(ifname: str) -> None:
@@ -201,7 +210,11 @@ def in_namespace(netns: str, function: Callable[[], None]) -> None:
 
     def work() -> None:
         try:
-            _setns(netns)
+            with (base.explained(
+                    netns, 'cannot enter the network namespace',
+                    'Run kata-compute as root, in the same mount namespace '
+                    'as containerd.'), open(netns) as handle):
+                syscalls.setns(handle.fileno(), syscalls.CLONE_NEWNET)
             function()
         except BaseException as e:
             outcome.append(e)
@@ -211,17 +224,3 @@ def in_namespace(netns: str, function: Callable[[], None]) -> None:
     thread.join()
     if outcome:
         raise outcome[0]
-
-
-def _setns(netns: str) -> None:
-    libc: Any = ctypes.CDLL(None, use_errno=True)
-    try:
-        with open(netns) as handle:
-            if libc.setns(handle.fileno(), _CLONE_NEWNET):
-                error = ctypes.get_errno()
-                raise OSError(error, os.strerror(error), netns)
-    except OSError as e:
-        raise exception.NetworkFailed(
-            id=netns, why=f'cannot enter the network namespace: {e}',
-            remedy='Run kata-compute as root, in the same mount namespace '
-                   'as containerd.') from e

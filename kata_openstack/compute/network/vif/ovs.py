@@ -18,6 +18,7 @@ and sets the datapath type back to "system", which breaks a userspace switch.
 """
 
 from collections.abc import Callable
+import subprocess
 
 from kata_openstack.compute.network.vif import base
 from kata_openstack.compute.network.vif import link
@@ -31,10 +32,31 @@ _OURS = 'kata-openstack-port'
 class OvsPlugin(base.VifPlugin):
 
     def _vsctl(self, what: str, *command: str) -> str:
-        timeout = self.conf.cni.timeout
-        return link.run(
-            what, 'ovs-vsctl', f'--db={self.conf.vif_ovs.ovsdb_connection}',
-            f'--timeout={timeout}', *command, timeout=timeout + 5)
+        """Run ovs-vsctl and return its standard output.
+
+        Not with oslo.concurrency: it sets a preexec_fn, with which Python
+        calls fork, and that breaks gRPC. Without it, subprocess calls vfork.
+
+        :param what: pod or port, for the error
+        :raises NetworkFailed: with the program's error output
+        """
+        limit = self.conf.cni.timeout
+        remedy = "See kata-compute's log on the node."
+        try:
+            done = subprocess.run(
+                ['ovs-vsctl', f'--db={self.conf.vif_ovs.ovsdb_connection}',
+                 f'--timeout={limit}', *command],
+                text=True, capture_output=True, timeout=limit + 5)
+            if done.returncode == 0:
+                return done.stdout
+            why = ' '.join((done.stderr or done.stdout).split())
+        except subprocess.TimeoutExpired:
+            why = f'no result within {limit} s'
+        except FileNotFoundError:
+            why = 'not installed'
+            remedy = 'Install openvswitch-switch on the node.'
+        raise exception.NetworkFailed(id=what, why=f'ovs-vsctl: {why}',
+                                      remedy=remedy)
 
     def check(self, vif: objects.Vif) -> None:
         # The agent's iptables rules apply to a Linux bridge between port and
@@ -58,8 +80,7 @@ class OvsPlugin(base.VifPlugin):
         datapath = (self.conf.vif_ovs.datapath_type
                     or vif.details.get('datapath_type') or 'system')
         link.create_pair(vif, device, netns, ifname, owner=sandbox_id,
-                         tx_offload=datapath != 'netdev',
-                         timeout=self.conf.cni.timeout)
+                         tx_offload=datapath != 'netdev')
         external_ids = {'iface-id': vif.port_id,
                         'attached-mac': vif.mac_address,
                         'iface-status': 'active', 'vm-uuid': pod_uuid,
@@ -72,7 +93,7 @@ class OvsPlugin(base.VifPlugin):
                 *(f'external_ids:{key}="{value}"'
                   for key, value in external_ids.items()))
         except exception.NetworkFailed as e:
-            link.delete(vif.port_id, device, self.conf.cni.timeout)
+            link.delete(vif.port_id, device)
             raise exception.NetworkFailed(
                 id=vif.port_id, why=e.kwargs.get('why', str(e)),
                 remedy='Check that Open vSwitch and the Neutron agent run on '
@@ -83,7 +104,7 @@ class OvsPlugin(base.VifPlugin):
 
     def _remove(self, device: str) -> None:
         # the interface first: without it a stale OVSDB row is harmless
-        link.delete(device, device, self.conf.cni.timeout)
+        link.delete(device, device)
         self._vsctl(device, '--if-exists', 'del-port', device)
 
     def reconcile(self, port_ids: Callable[[], set[str]]) -> list[str]:

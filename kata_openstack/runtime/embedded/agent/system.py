@@ -70,6 +70,20 @@ def bring_up() -> None:
         for link in net.links():
             if link['flags'] & netlink.IFF_LOOPBACK:
                 net.set_link(link['index'], up=True)
+    _take_addresses_only_from_host()
+
+
+def _take_addresses_only_from_host() -> None:
+    """Have future NICs ignore routers and assume that addresses are theirs.
+
+    The pod's namespace has its addresses and routes. Addresses that the
+    kernel makes from router advertisements would be filtered, and a search
+    for duplicates delays each address by a second.
+    """
+    defaults = '/proc/sys/net/ipv6/conf/default'
+    if os.path.isdir(defaults):  # else the kernel has no IPv6
+        for setting in ('accept_ra', 'accept_dad'):
+            write(f'{defaults}/{setting}', '0')
 
 
 def fix_addresses() -> None:
@@ -185,9 +199,9 @@ def set_up_network(interfaces: list[dict[str, Any]]) -> None:
             index = by_mac[wanted['mac']]['index']
             net.set_link(index, name=wanted['name'])
             net.set_link(index, mtu=wanted['mtu'])
+            net.set_link(index, up=True)
             for item in wanted['addresses']:
                 net.add_address(index, item['address'], item['prefixlen'])
-            net.set_link(index, up=True)
             for route in sorted(wanted['routes'],
                                 key=lambda r: bool(r['gateway'])):
                 net.add_route(index, route['destination'], route['gateway'],

@@ -10,14 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The part of rtnetlink that a pod needs, for the shim and the agent.
+"""The part of rtnetlink that a pod needs, for shim, agent and kata-compute.
 
 pyroute2 takes 0.4 s and 35 MB to import, too much for a process per pod,
-and the guest image has no room for it. Layouts and numbers are those of
-the kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,
-pkt_sched,pkt_cls}.h. All functions work in the network namespace in which
-their :class:`Netlink` was opened, and raise :class:`OSError` with the
-kernel's error.
+and the guest image has no room for it. Its calls for namespaces fork, which
+kata-compute must not: it has threads and uses gRPC.
+
+Layouts and numbers are those of the kernel's include/uapi/linux/{netlink,
+rtnetlink,if_link,if_addr,pkt_sched,pkt_cls}.h. All functions work in the
+network namespace in which their :class:`Netlink` was opened, and raise
+:class:`OSError` with the kernel's error.
 """
 
 from collections.abc import Iterator
@@ -29,11 +31,16 @@ from typing import Any
 from typing import Final
 from typing import Self
 
-_REQUEST, _ACK, _DUMP = 1, 4, 0x300
-_CREATE, _EXCL, _REPLACE = 0x400, 0x200, 0x100
+_REQUEST, _DUMP = 1, 0x300
+ACK: Final = 4
+CREATE: Final = 0x400
+EXCL: Final = 0x200
+_REPLACE = 0x100
 _ERROR, _DONE = 2, 3
 
-_NEWLINK, _GETLINK = 16, 18
+NEWLINK: Final = 16
+DELLINK: Final = 17
+GETLINK: Final = 18
 _NEWADDR, _GETADDR = 20, 22
 _NEWROUTE, _GETROUTE = 24, 26
 _NEWQDISC, _DELQDISC, _NEWTFILTER = 36, 37, 44
@@ -41,6 +48,7 @@ _NEWQDISC, _DELQDISC, _NEWTFILTER = 36, 37, 44
 IFF_UP: Final = 1
 IFF_LOOPBACK: Final = 8
 _IFA_F_NODAD = 2
+_IFA_F_PERMANENT = 0x80
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
 _RTPROT_KERNEL, _RTPROT_BOOT, _RTPROT_RA = 2, 3, 9
@@ -54,23 +62,23 @@ _TC_ACT_STOLEN = 4
 _TCA_EGRESS_REDIR = 1
 
 _HEADER = struct.Struct('=IHHII')
-_LINK = struct.Struct('=BxHiII')
+LINK: Final = struct.Struct('=BxHiII')
 _ADDRESS = struct.Struct('=BBBBI')
 _ROUTE = struct.Struct('=BBBBBBBBI')
 _TC = struct.Struct('=BxxxiIII')
 _ATTRIBUTE = struct.Struct('=HH')
 
 
-def _attr(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
     data = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
     return data + bytes(-len(data) % 4)
 
 
-def _u32(kind: int, value: int) -> bytes:
-    return _attr(kind, struct.pack('=I', value))
+def number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack('=I', value))
 
 
-def _attrs(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
     found = {}
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
@@ -107,8 +115,8 @@ class Netlink:
     def __exit__(self, *exc: object) -> None:
         self._socket.close()
 
-    def _request(self, kind: int, flags: int,
-                 payload: bytes) -> Iterator[bytes]:
+    def request(self, kind: int, flags: int,
+                payload: bytes) -> Iterator[bytes]:
         self._sequence += 1
         self._socket.send(_HEADER.pack(
             _HEADER.size + len(payload), kind, _REQUEST | flags,
@@ -130,8 +138,8 @@ class Netlink:
                     return
                 yield body
 
-    def _do(self, kind: int, flags: int, payload: bytes) -> None:
-        for _ in self._request(kind, flags | _ACK, payload):
+    def do(self, kind: int, flags: int, payload: bytes) -> None:
+        for _ in self.request(kind, flags | ACK, payload):
             pass
 
     # Links
@@ -142,10 +150,10 @@ class Netlink:
         ``kind`` is an ARPHRD_* number; ``mac`` is '' if there is none.
         """
         found = []
-        for body in self._request(_GETLINK, _DUMP,
-                                  _LINK.pack(0, 0, 0, 0, 0)):
-            _, kind, index, flags, _ = _LINK.unpack_from(body)
-            attrs = _attrs(body[_LINK.size:])
+        for body in self.request(GETLINK, _DUMP,
+                                 LINK.pack(0, 0, 0, 0, 0)):
+            _, kind, index, flags, _ = LINK.unpack_from(body)
+            attrs = attributes(body[LINK.size:])
             found.append({
                 'index': index, 'kind': kind, 'flags': flags,
                 'name': attrs[3].rstrip(b'\0').decode(),
@@ -157,42 +165,46 @@ class Netlink:
                  up: bool = False) -> None:
         attrs = b''
         if name:
-            attrs += _attr(3, name.encode() + b'\0')
+            attrs += attribute(3, name.encode() + b'\0')
         if mtu:
-            attrs += _u32(4, mtu)
+            attrs += number(4, mtu)
         flags = IFF_UP if up else 0
-        self._do(_NEWLINK, 0, _LINK.pack(0, 0, index, flags, flags) + attrs)
+        self.do(NEWLINK, 0, LINK.pack(0, 0, index, flags, flags) + attrs)
 
     # Addresses
 
     def addresses(self) -> list[dict[str, Any]]:
         """Return index, address and prefixlen of each address.
 
-        Only addresses of global scope: link-local ones are left out.
+        Only addresses of global scope: link-local ones are left out, and
+        those that the kernel made from a router advertisement.
         """
         found = []
-        for body in self._request(_GETADDR, _DUMP,
-                                  _ADDRESS.pack(0, 0, 0, 0, 0)):
-            _, prefixlen, _, scope, index = _ADDRESS.unpack_from(body)
-            attrs = _attrs(body[_ADDRESS.size:])
+        for body in self.request(_GETADDR, _DUMP,
+                                 _ADDRESS.pack(0, 0, 0, 0, 0)):
+            family, prefixlen, flags, scope, index = _ADDRESS.unpack_from(
+                body)
+            attrs = attributes(body[_ADDRESS.size:])
             packed = attrs.get(2) or attrs.get(1)  # IFA_LOCAL, IFA_ADDRESS
-            if packed and scope == _RT_SCOPE_UNIVERSE:
+            if (packed and scope == _RT_SCOPE_UNIVERSE
+                    and (family == socket.AF_INET
+                         or flags & _IFA_F_PERMANENT)):
                 found.append({'index': index, 'address': _text(packed),
                               'prefixlen': prefixlen})
         return found
 
     def add_address(self, index: int, address: str, prefixlen: int) -> None:
         family, packed = _family(address)
-        attrs = _attr(2, packed) + _attr(1, packed)
+        attrs = attribute(2, packed) + attribute(1, packed)
         flags = 0
         if family == socket.AF_INET6:
-            flags = _IFA_F_NODAD  # the pod's namespace has done DAD
+            flags = _IFA_F_NODAD  # Neutron gives each address only once
         elif prefixlen < 31:
             broadcast = (int.from_bytes(packed, 'big')
                          | (1 << 32 - prefixlen) - 1)
-            attrs += _attr(4, broadcast.to_bytes(4, 'big'))
-        self._do(_NEWADDR, _CREATE | _REPLACE,
-                 _ADDRESS.pack(family, prefixlen, flags, 0, index) + attrs)
+            attrs += attribute(4, broadcast.to_bytes(4, 'big'))
+        self.do(_NEWADDR, CREATE | _REPLACE,
+                _ADDRESS.pack(family, prefixlen, flags, 0, index) + attrs)
 
     # Routes
 
@@ -206,12 +218,12 @@ class Netlink:
         """
         found = []
         for family, width in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
-            for body in self._request(
+            for body in self.request(
                     _GETROUTE, _DUMP,
                     _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
                 (got, dst_len, _, _, table, protocol, _, kind,
                  flags) = _ROUTE.unpack_from(body)
-                attrs = _attrs(body[_ROUTE.size:])
+                attrs = attributes(body[_ROUTE.size:])
                 if (got != family or table != _RT_TABLE_MAIN
                         or kind != _RTN_UNICAST or 4 not in attrs
                         or protocol in (_RTPROT_KERNEL, _RTPROT_RA)):
@@ -230,17 +242,17 @@ class Netlink:
                   metric: int = 0, onlink: bool = False) -> None:
         network, _, length = destination.partition('/')
         family, packed = _family(network)
-        attrs = _u32(4, index)
+        attrs = number(4, index)
         if int(length):
-            attrs += _attr(1, packed)
+            attrs += attribute(1, packed)
         if gateway:
-            attrs += _attr(5, _family(gateway)[1])
+            attrs += attribute(5, _family(gateway)[1])
         if metric:
-            attrs += _u32(6, metric)
+            attrs += number(6, metric)
         scope = _RT_SCOPE_UNIVERSE if gateway else _RT_SCOPE_LINK
         if family == socket.AF_INET6:
             scope = _RT_SCOPE_UNIVERSE
-        self._do(_NEWROUTE, _CREATE | _REPLACE, _ROUTE.pack(
+        self.do(_NEWROUTE, CREATE | _REPLACE, _ROUTE.pack(
             family, int(length), 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT,
             scope, _RTN_UNICAST, _RTNH_F_ONLINK if onlink else 0) + attrs)
 
@@ -250,12 +262,12 @@ class Netlink:
         """Replace the interface's ingress qdisc by an empty one."""
         message = _TC.pack(0, index, _INGRESS_HANDLE, _TC_H_INGRESS, 0)
         try:
-            self._do(_DELQDISC, 0, message)
+            self.do(_DELQDISC, 0, message)
         except OSError as e:
             if e.errno not in (errno.ENOENT, errno.EINVAL):
                 raise
-        self._do(_NEWQDISC, _CREATE | _EXCL,
-                 message + _attr(1, b'ingress\0'))
+        self.do(_NEWQDISC, CREATE | EXCL,
+                message + attribute(1, b'ingress\0'))
 
     def redirect(self, index: int, to: int) -> None:
         """Send every packet that arrives on ``index`` out through ``to``.
@@ -267,9 +279,9 @@ class Netlink:
                                0, 0, 0, 0)
         mirred = struct.pack('=IIiiiiI', 0, 0, _TC_ACT_STOLEN, 0, 0,
                              _TCA_EGRESS_REDIR, to)
-        action = _attr(1, b'mirred\0') + _attr(2, _attr(2, mirred))
-        options = _attr(5, selector) + _attr(7, _attr(1, action))
+        action = attribute(1, b'mirred\0') + attribute(2, attribute(2, mirred))
+        options = attribute(5, selector) + attribute(7, attribute(1, action))
         info = 1 << 16 | socket.htons(_ETH_P_ALL)
-        self._do(_NEWTFILTER, _CREATE | _EXCL,
-                 _TC.pack(0, index, 0, _INGRESS_HANDLE, info)
-                 + _attr(1, b'u32\0') + _attr(2, options))
+        self.do(_NEWTFILTER, CREATE | EXCL,
+                _TC.pack(0, index, 0, _INGRESS_HANDLE, info)
+                + attribute(1, b'u32\0') + attribute(2, options))

@@ -21,6 +21,17 @@ from tests.functional import ovs
 from tests.unit import base
 
 from kata_openstack.compute.network.vif import base as vif_base
+from kata_openstack import objects
+
+_IPV4 = '10.214.0.{}'
+_IPV6 = 'fd00:214::{}'
+
+
+def _fixed_ip(pattern, number):
+    ipv6 = pattern is _IPV6
+    return objects.FixedIP(address=pattern.format(number),
+                           prefixlen=64 if ipv6 else 24,
+                           gateway='fe80::1' if ipv6 else '10.214.0.1')
 
 
 class NetworkTest(base.TestCase):
@@ -68,6 +79,39 @@ class NetworkTest(base.TestCase):
         for pod in (one, two):
             self.node.call('delete_pod', pod['uuid'])
         self.assertEqual([], self.ports())
+
+    def talk(self, *patterns):
+        """Run a server and a client, and fetch a page by each address.
+
+        :returns: routes of the client
+        """
+        server, client = (
+            test_vif.make_vif(number, fixed_ips=[
+                _fixed_ip(pattern, number) for pattern in patterns]).to_dict()
+            for number in (11, 12))
+        one = self.node.run(['sh', '-c', 'echo page > /tmp/index.html; '
+                             'httpd -f -p 80 -h /tmp'], vifs=[server])
+        two = self.node.run(vifs=[client])
+        self.listens(one)
+        for pattern in patterns:
+            address = pattern.format(11)
+            if ':' in address:
+                address = f'[{address}]'
+            self.assertEqual('page\n', self.node.execute(
+                two, 'wget', '-q', '-T', '20', '-O', '-',
+                f'http://{address}/index.html'))
+        shown = self.node.execute(two, 'ip', 'address', 'show', 'eth0')
+        self.assertIn('mtu 1442', shown)
+        self.assertNotIn('tentative', shown)
+        return self.node.execute(two, 'sh', '-c', 'ip route; ip -6 route')
+
+    def test_ipv6(self):
+        self.assertIn('default via fe80::1 dev eth0', self.talk(_IPV6))
+
+    def test_both_families(self):
+        routes = self.talk(_IPV4, _IPV6)
+        self.assertIn('default via fe80::1 dev eth0', routes)
+        self.assertIn('default via 10.214.0.1 dev eth0', routes)
 
     def test_what_was_left_is_removed_at_start(self):
         vif = test_vif.make_vif(11)

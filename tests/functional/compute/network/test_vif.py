@@ -175,7 +175,7 @@ class OvsTest(base.TestCase):
         self.assertFalse(link.exists(vif_base.device_name(vif.port_id)))
 
     def test_bad_address_from_neutron(self):
-        """A line break in it must not inject a command into ip -batch."""
+        """It is refused as text, before anything uses it."""
         error = self.assertRaises(
             exception.NetworkFailed, self.plug, 11,
             fixed_ips=[objects.FixedIP(

@@ -211,7 +211,10 @@ class TestNetwork(base.DriverTestCase):
         (group,) = self.neutron.groups.values()
         (port,) = self.neutron.ports.values()
         self.assertEqual([group['id']], port['security_groups'])
-        self.assertEqual('80', group['rules'][0]['port_range_min'])
+        self.assertEqual(
+            [('80', '0.0.0.0/0'), ('80', '::/0')],
+            [(rule['port_range_min'], rule['remote_ip_prefix'])
+             for rule in group['rules']])
         self.assertEqual([group['id']], record.security_groups)
         self.network.release(record)
         self.assertEqual({}, self.neutron.groups)

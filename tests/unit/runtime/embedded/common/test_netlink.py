@@ -58,6 +58,12 @@ class TestNetlink(base.TestCase):
             self.assertIn({'index': self.index, 'address': address,
                            'prefixlen': prefixlen}, self.net.addresses())
 
+    def test_addresses_from_router_advertisements_are_left_out(self):
+        subprocess.run(
+            ['ip', 'address', 'add', '2001:db8::7/64', 'dev', 'one',
+             'valid_lft', '600', 'preferred_lft', '300'], check=True)
+        self.assertEqual([], self.net.addresses())
+
     def test_routes(self):
         self.net.add_address(self.index, '192.0.2.5', 24)
         self.net.add_address(self.index, '2001:db8::5', 64)
