@@ -114,6 +114,8 @@ class Pod(schema.Data):
     isolation: Annotated[str, schema.one_of(*needs_module.ISOLATION)] = 'none'
     privileged: bool = False
     nameservers: list[str] = dataclasses.field(default_factory=list)
+    search_domains: list[schema.Domain] = dataclasses.field(
+        default_factory=list)
     vifs: list[Vif] = dataclasses.field(default_factory=list)
 
 

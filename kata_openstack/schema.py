@@ -96,6 +96,10 @@ Address = Annotated[str, Rule(parses(ipaddress.ip_address),
                                'an IP address')]
 Cidr = Annotated[str, Rule(parses(ipaddress.ip_network),
                             'a network, such as 10.0.0.0/24')]
+# also for search lists, where Docker and Neutron take underscores
+Domain = Annotated[str, matches(
+    r'(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*',
+    'a DNS domain')]
 Seconds = Annotated[int, between(0, 24 * 3600, ' seconds')]
 Lines = Annotated[int, between(0, 2 ** 31)]
 Moment = Annotated[float, between(0, 2 ** 40, ' Unix seconds')]

@@ -104,6 +104,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             kept.keep(container, kept.Kept(
                 image=reference, vifs=attachment.vifs,
                 nameservers=attachment.nameservers,
+                search_domains=attachment.search_domains,
                 image_labels=details.get('labels') or {}))
             # Save before creating the pod: after a crash the record still
             # leads to the ports and the pod.

@@ -83,7 +83,7 @@ def memory_mib(record: Any) -> int | None:
 
 def _pod(record: Any, containers: list[objects.Container],
          labels: list[dict[str, str]], vifs: list[Any],
-         nameservers: list[str]) -> objects.Pod:
+         nameservers: list[str], search_domains: list[str]) -> objects.Pod:
     """:param labels: the labels of each image
     :raises InvalidInput: for annotations or labels with invalid values
     """
@@ -102,6 +102,7 @@ def _pod(record: Any, containers: list[objects.Container],
         'isolation': needed.isolation,
         'privileged': bool(record.privileged),
         'nameservers': nameservers,
+        'search_domains': search_domains,
         'vifs': vifs,
     })
 
@@ -114,7 +115,8 @@ def pod(record: Any) -> objects.Pod:
     """
     found = kept.load(record)
     return _pod(record, [container(record, found.image)],
-                [found.image_labels], found.vifs, found.nameservers)
+                [found.image_labels], found.vifs, found.nameservers,
+                found.search_domains)
 
 
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
@@ -128,7 +130,8 @@ def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
                   in zip(capsule.containers, images, strict=True)]
     return _pod(capsule, containers,
                 [details.get('labels') or {} for _, details in images],
-                list(attachment.vifs), attachment.nameservers)
+                list(attachment.vifs), attachment.nameservers,
+                attachment.search_domains)
 
 
 def defaults(record: Any, image: dict[str, Any]) -> None:

@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The folder of each pod in which containerd writes the logs."""
+"""The folder of each pod, for the logs that containerd writes.
+
+Its hosts file lies there too, see :mod:`kata_openstack.compute.pods.hosts_file`.
+"""
 
 from collections.abc import Callable
 import contextlib

@@ -49,9 +49,9 @@ def check(pod: objects.Pod) -> None:
     if not pod.containers:
         raise _invalid('pod.containers', '[]', 'a pod needs a container',
                        'Add at least one container.')
-    hostname = pod.hostname
-    if hostname and (len(hostname) > 63 or not _HOSTNAME.fullmatch(hostname)):
-        raise _invalid('hostname', hostname, 'not a valid host name',
+    name = pod.hostname
+    if name and (len(name) > 63 or not _HOSTNAME.fullmatch(name)):
+        raise _invalid('hostname', name, 'not a valid host name',
                        'Use at most 63 letters, digits, hyphens and dots; '
                        'each part between dots must begin and end with a '
                        'letter or a digit.')
@@ -110,24 +110,38 @@ def _labels(pod: objects.Pod, handler: str) -> dict[str, str]:
             labels.HANDLER: handler}
 
 
+def hostname(pod: objects.Pod) -> str:
+    return pod.hostname or pod.uuid[:12].rstrip('-')
+
+
+def _dns(pod: objects.Pod) -> pb.DNSConfig:
+    """Return the content of /etc/resolv.conf.
+
+    containerd gives the pod a copy of the node's file if this has no content.
+    So without servers it has an option with its default value; then a
+    container resolves only the names of its hosts file.
+    """
+    return pb.DNSConfig(
+        servers=pod.nameservers, searches=pod.search_domains,
+        options=[] if pod.nameservers else ['ndots:1'])
+
+
 def sandbox_config(pod: objects.Pod, choice: node.Choice,
                    log_directory: str, attempt: int) -> pb.PodSandboxConfig:
     """:param attempt: distinguishes the sandboxes of one pod"""
-    hostname = pod.hostname or pod.uuid[:12].rstrip('-')
     return pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(
             name=pod.uuid, uid=pod.uuid, namespace='kata-openstack',
             attempt=attempt),
-        hostname=hostname,
+        hostname=hostname(pod),
         log_directory=log_directory,
-        dns_config=pb.DNSConfig(servers=pod.nameservers)
-        if pod.nameservers else None,
+        dns_config=_dns(pod),
         labels=_labels(pod, choice.handler),
         annotations={
             labels.VIFS: json.dumps([v.to_dict() for v in pod.vifs]),
             labels.HANDLER_REASON: choice.reason,
             labels.ACCELERATOR: choice.accelerator,
-            labels.HOSTNAME: hostname,
+            labels.HOSTNAME: hostname(pod),
             labels.COST_MIB: str(choice.cost_mib),
             labels.VM_MIB: str(choice.cost_mib - choice.overhead_mib),
             labels.ASKED_MIB: str(memory_mib(pod))},
@@ -144,14 +158,16 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
 
 
 def container_config(pod: objects.Pod, container: objects.Container,
-                     image_id: str, handler: str,
-                     attempt: int) -> pb.ContainerConfig:
+                     image_id: str, handler: str, attempt: int,
+                     hosts: str) -> pb.ContainerConfig:
     """Return CRI's configuration of a container.
 
     SecurityProfile() selects containerd's default seccomp profile. Unset
     capabilities are containerd's defaults, which are Docker's.
 
     :param image_id: the image's digest, which does not move as a tag does
+    :param hosts: path of the pod's hosts file. Without such a mount,
+        containerd gives the container a copy of the node's.
     """
     return pb.ContainerConfig(
         metadata=pb.ContainerMetadata(name=container.uuid, attempt=attempt),
@@ -159,6 +175,7 @@ def container_config(pod: objects.Pod, container: objects.Container,
         command=container.entrypoint,
         args=container.command,
         working_dir=container.workdir or '',
+        mounts=[pb.Mount(container_path='/etc/hosts', host_path=hosts)],
         envs=[pb.KeyValue(key=key, value=value)
               for key, value in container.environment.items()],
         labels={**_labels(pod, handler), labels.CONTAINER: container.uuid},

@@ -33,6 +33,7 @@ from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
+from kata_openstack.compute.pods import hosts_file
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import replacement
 from kata_openstack.compute.pods import start_error
@@ -142,14 +143,22 @@ class Pods:
         sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
         for container in pod.containers:
             self._client.create_container(
-                sandbox_id, cri_config.container_config(
+                sandbox_id, self._container_config(
                     pod, container, image_ids[container.uuid],
                     choice.handler, attempt=0), config)
+
+    def _container_config(self, pod: objects.Pod,
+                          container: objects.Container, image_id: str,
+                          handler: str, attempt: int) -> pb.ContainerConfig:
+        return cri_config.container_config(
+            pod, container, image_id, handler, attempt,
+            hosts_file.of_pod(folders.of_pod(self._conf, pod.uuid), pod))
 
     def _run_sandbox(self, pod: objects.Pod, choice: node.Choice,
                      attempt: int) -> tuple[str, pb.PodSandboxConfig]:
         folder = folders.of_pod(self._conf, pod.uuid)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hosts_file.write(folder, pod)
         config = cri_config.sandbox_config(pod, choice, str(folder), attempt)
         with (self._starts.take(pod.project_id),
               self._network.expect(pod.uuid, pod.vifs)):
@@ -271,7 +280,7 @@ class Pods:
                  replaced: replacement.Replacement) -> str:
         """:returns: ID of the new CRI container, which has the old files"""
         new_id = self._client.create_container(
-            sandbox_id, cri_config.container_config(
+            sandbox_id, self._container_config(
                 pod, container, old.image_ref, handler,
                 old.metadata.attempt + 1), config)
         replaced.add(old.id, new_id)

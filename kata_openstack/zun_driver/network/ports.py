@@ -61,10 +61,11 @@ class Attachment:
     addresses: dict[str, list[dict[str, Any]]]
     vifs: list[objects.Vif]
     nameservers: list[str]
+    search_domains: list[str] = dataclasses.field(default_factory=list)
 
 
 class _Networks:
-    """A cache of MTU and subnets by network, for 15 seconds.
+    """A cache of the properties of networks, for 15 seconds.
 
     Many containers are created on few networks, and Neutron's requests take
     most of the time of a create besides the start of the VM.
@@ -90,6 +91,7 @@ class _Networks:
 
 
 _networks = _Networks()
+_MAX_SEARCH_DOMAINS = 6
 
 
 class Network:
@@ -159,6 +161,16 @@ class Network:
             for server in vif.nameservers(port, network):
                 if server not in attachment.nameservers:
                     attachment.nameservers.append(server)
+            domain = network.dns_domain.rstrip('.')
+            if domain and domain not in attachment.search_domains:
+                attachment.search_domains.append(domain)
+        # resolvers and containerd take no more
+        del attachment.search_domains[_MAX_SEARCH_DOMAINS:]
+        if not attachment.nameservers:
+            LOG.warning('%s has no DNS server, so it can resolve no names: '
+                        'the subnets of its ports have none, and no DHCP '
+                        'agent. To change this: openstack subnet set '
+                        '--dns-nameserver <address> <subnet>', record.uuid)
         vif.single_default_route(attachment.vifs)
         return attachment
 
@@ -211,10 +223,18 @@ class Network:
         return _networks.get(network) or self._ask(network)
 
     def _ask(self, network: str) -> vif.Network:
-        mtu = self._admin.show_network(network, fields=['mtu'])['network']
+        shown = self._admin.show_network(
+            network, fields=['mtu', 'dns_domain'])['network']
         subnets = self._admin.list_subnets(network_id=network)['subnets']
-        found = vif.Network(mtu=mtu.get('mtu') or 1500,
-                            subnets={s['id']: s for s in subnets})
+        dhcp_ports = []
+        if not all(subnet.get('dns_nameservers') for subnet in subnets):
+            dhcp_ports = self._admin.list_ports(
+                network_id=network, device_owner='network:dhcp',
+                fields=['device_id', 'fixed_ips'])['ports']
+        found = vif.Network(mtu=shown.get('mtu') or 1500,
+                            subnets={s['id']: s for s in subnets},
+                            dns_domain=shown.get('dns_domain') or '',
+                            dhcp_servers=vif.dhcp_servers(dhcp_ports))
         _networks.set(network, found)
         return found
 

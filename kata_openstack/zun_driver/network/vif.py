@@ -27,10 +27,17 @@ from kata_openstack import objects
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
-    """The properties of a network that its ports lack; subnets by ID."""
+    """The properties of a network that its ports lack.
+
+    ``subnets``: by ID. ``dhcp_servers``: addresses by subnet ID.
+    ``dns_domain``: with the final dot; may be empty.
+    """
 
     mtu: int
     subnets: dict[str, dict[str, Any]]
+    dns_domain: str = ''
+    dhcp_servers: dict[str, list[str]] = dataclasses.field(
+        default_factory=dict)
 
 
 def port_name(uuid: str) -> str:
@@ -85,11 +92,38 @@ def _fixed_ip(fixed: dict[str, Any],
 
 
 def nameservers(port: dict[str, Any], network: Network) -> list[str]:
-    """Return the DNS servers of the port's subnets."""
+    """Return the DNS servers of the port's subnets.
+
+    For a subnet without any: its DHCP servers of Neutron, which are also DNS
+    servers. In Neutron, the server 0.0.0.0 or :: means that a subnet shall
+    have none. A loopback address would be the container itself.
+    """
     found: list[str] = []
     for fixed in port['fixed_ips']:
-        found += network.subnets.get(fixed['subnet_id'], {}).get(
-            'dns_nameservers') or []
+        subnet = fixed['subnet_id']
+        servers = (network.subnets.get(subnet, {}).get('dns_nameservers')
+                   or network.dhcp_servers.get(subnet) or [])
+        found += [each for each in servers if _is_usable(each)]
+    return found
+
+
+def _is_usable(server: str) -> bool:
+    address = ipaddress.ip_address(server)
+    return not (address.is_loopback or address.is_unspecified)
+
+
+def dhcp_servers(ports: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the addresses of Neutron's DHCP servers, by subnet ID.
+
+    :param ports: those of a network that belong to DHCP.
+    """
+    found: dict[str, list[str]] = {}
+    for port in ports:
+        # the metadata agent of OVN has such a port, but serves no DNS
+        if not (port.get('device_id') or '').startswith('ovnmeta-'):
+            for fixed in port['fixed_ips']:
+                found.setdefault(fixed['subnet_id'], []).append(
+                    fixed['ip_address'])
     return found
 
 

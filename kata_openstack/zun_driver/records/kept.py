@@ -38,6 +38,7 @@ class Kept:
     image: str  # full reference
     vifs: list[objects.Vif]
     nameservers: list[str] = dataclasses.field(default_factory=list)
+    search_domains: list[str] = dataclasses.field(default_factory=list)
     image_labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 

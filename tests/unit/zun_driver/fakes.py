@@ -183,6 +183,8 @@ class Neutron:
         self.subnets = {self.NETWORK: [self.subnet()]}
         self.hidden: set[str] = set()  # networks that the user cannot see
         self.vif_type = 'ovs'
+        self.dns_domain = ''
+        self.dhcp: list[dict[str, Any]] = []  # ports of the DHCP agent
         self.binding: dict[str, Any] = {}  # fields of each bound port
         self.fail: dict[str, Exception] = {}
         self._addresses = itertools.count(10)
@@ -235,6 +237,8 @@ class Neutron:
 
     def list_ports(self, fields=None, **filters):
         self._called('list_ports')
+        if filters.get('device_owner') == 'network:dhcp':
+            return {'ports': copy.deepcopy(self.dhcp)}
         return {'ports': [
             copy.deepcopy(p) for p in self.ports.values()
             if all(p.get(k) == v for k, v in filters.items())]}
@@ -252,7 +256,7 @@ class Neutron:
 
     def show_network(self, network, fields=None):
         self._called('show_network')
-        return {'network': {'mtu': 1442}}
+        return {'network': {'mtu': 1442, 'dns_domain': self.dns_domain}}
 
     def list_subnets(self, network_id):
         self._called('list_subnets')

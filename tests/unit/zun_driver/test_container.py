@@ -77,11 +77,13 @@ class TestCreate(ContainerTestCase):
             self.assertFalse(addr['preserve_on_delete'])
 
     def test_request(self) -> None:
+        self.neutron.dns_domain = 'example.org.'
         record = self.create(workdir='/srv', interactive=True, tty=True)
         pod = self.api.requests[record.uuid]
         self.assertEqual('container', pod.kind)
         self.assertEqual('kata', pod.runtime)
         self.assertEqual(['10.0.0.2'], pod.nameservers)
+        self.assertEqual(['example.org'], pod.search_domains)
         (spec,) = pod.containers
         self.assertEqual(record.uuid, spec.uuid)
         self.assertEqual('registry.example/app:1', spec.image)

@@ -45,13 +45,25 @@ class PodsTest(base.TestCase):
                 *(c.id for c in client.list_containers()),
                 *(logs.iterdir() if logs.exists() else [])]
 
+    def lines_of_the_node(self, path, text):
+        """Return the lines that only the node's own file can have."""
+        return [line for line in pathlib.Path(path).read_text().splitlines()
+                if line in text.splitlines() and line.strip()
+                and 'localhost' not in line and 'ip6-' not in line]
+
+    def test_no_dns_server(self):
+        pod = self.node.run(['sleep', '1000'])
+        found = self.node.execute(pod, 'cat', '/etc/resolv.conf')
+        self.assertEqual('options ndots:1\n', found)
+
     def test_life(self):
         node = self.node
         pod = node.pod(['sh', '-c', 'echo out; echo err >&2; '
                         'trap "exit 3" TERM; while :; do sleep 0.1; done'],
                        container={'environment': {'COLOUR': 'blue'},
                                   'workdir': '/usr'},
-                       nameservers=['192.0.2.53'])
+                       nameservers=['192.0.2.53'],
+                       search_domains=['example.org'])
         created = node.call('create_pod', pod)
         self.assertEqual('created', created['containers'][0]['state'])
         started = node.call('start_pod', pod)
@@ -61,12 +73,19 @@ class PodsTest(base.TestCase):
         self.assertNotEqual(platform.release(),
                             node.execute(pod, 'uname', '-r').strip())
         self.assertEqual('test\n', node.execute(pod, 'hostname'))
+        hosts = node.execute(pod, 'cat', '/etc/hosts')
+        self.assertEqual('127.0.1.1\ttest', hosts.splitlines()[-1])
+        self.assertEqual([], self.lines_of_the_node('/etc/hosts', hosts))
+        self.assertEqual('127.0.1.1\n', node.execute(pod, 'hostname', '-i'))
+        node.execute(pod, 'ping', '-c', '1', 'test')
+        node.execute(pod, 'sh', '-c', 'echo 192.0.2.7 mine >> /etc/hosts')
+        self.assertIn('mine', node.execute(pod, 'cat', '/etc/hosts'))
         self.assertEqual('blue\n',
                          node.execute(pod, 'sh', '-c', 'echo $COLOUR'))
         self.assertEqual('/usr\n',
                          node.execute(pod, 'readlink', '/proc/1/cwd'))
-        self.assertIn('nameserver 192.0.2.53',
-                      node.execute(pod, 'cat', '/etc/resolv.conf'))
+        self.assertEqual('search example.org\nnameserver 192.0.2.53\n',
+                         node.execute(pod, 'cat', '/etc/resolv.conf'))
         self.assertEqual(
             {'output': 'a\n', 'exit_code': 4},
             node.call('exec_sync', pod['uuid'],
@@ -93,6 +112,7 @@ class PodsTest(base.TestCase):
 
         node.call('start_pod', pod)
         self.assertEqual('kept\n', node.execute(pod, 'cat', '/root/file'))
+        self.assertEqual(hosts, node.execute(pod, 'cat', '/etc/hosts'))
         wait_until(lambda: len(node.call('logs', pod['uuid']).split()) == 4)
         self.assertEqual(4, len(node.call('logs', pod['uuid']).split()))
 

@@ -72,9 +72,18 @@ class SandboxTest(base.TestCase):
         self.assertEqual(['192.0.2.1'], list(config.dns_config.servers))
         self.assertFalse(config.linux.security_context.privileged)
 
-    def test_no_nameservers_leaves_containerds_default(self):
-        config = cri_config.sandbox_config(make_pod(), CHOICE, '/', 0)
-        self.assertFalse(config.HasField('dns_config'))
+    def dns(self, **fields):
+        config = cri_config.sandbox_config(make_pod(**fields), CHOICE, '/', 0)
+        return [list(getattr(config.dns_config, name))
+                for name in ('servers', 'searches', 'options')]
+
+    def test_dns(self):
+        self.assertEqual(
+            [['192.0.2.1'], ['example.org'], []],
+            self.dns(nameservers=['192.0.2.1'],
+                     search_domains=['example.org']))
+        # not empty: else containerd would copy the node's file
+        self.assertEqual([[], [], ['ndots:1']], self.dns())
 
 
 class ContainerTest(base.TestCase):
@@ -85,7 +94,8 @@ class ContainerTest(base.TestCase):
             memory_mib=64, tty=True, stdin=True,
             environment={'KEY': 'value=1'})
         config = cri_config.container_config(
-            make_pod(container), container, 'sha256:1', 'kata-qemu', 3)
+            make_pod(container), container, 'sha256:1', 'kata-qemu', 3,
+            '/logs/hosts')
         self.assertEqual(['/init'], list(config.command))
         self.assertEqual(['-v'], list(config.args))
         self.assertEqual('/srv', config.working_dir)
@@ -94,11 +104,14 @@ class ContainerTest(base.TestCase):
         self.assertTrue(config.tty and config.stdin)
         self.assertEqual(200000, config.linux.resources.cpu_quota)
         self.assertEqual(f'{container.uuid}.log', config.log_path)
+        self.assertEqual([('/etc/hosts', '/logs/hosts', False)],
+                         [(m.container_path, m.host_path, m.readonly)
+                          for m in config.mounts])
 
     def test_security_defaults(self):
         container = make_container()
         context = cri_config.container_config(
-            make_pod(container), container, 'i', 'h', 0
+            make_pod(container), container, 'i', 'h', 0, '/hosts'
         ).linux.security_context
         self.assertTrue(context.HasField('seccomp'))
         self.assertEqual(pb.SecurityProfile.RuntimeDefault,
@@ -112,7 +125,8 @@ class ContainerTest(base.TestCase):
         container = make_container(environment={'PASSWORD': 's3cret'},
                                    command=['s3cret'])
         pod = make_pod(container)
-        config = cri_config.container_config(pod, container, 'i', 'h', 0)
+        config = cri_config.container_config(pod, container, 'i', 'h', 0,
+                                             '/hosts')
         sandbox = cri_config.sandbox_config(pod, CHOICE, '/', 0)
         for holder in (config, sandbox):
             self.assertNotIn('s3cret', str(dict(holder.labels))

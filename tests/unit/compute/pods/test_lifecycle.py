@@ -237,6 +237,33 @@ class CreateTest(Case):
         request = dict(self.state.calls)['CreateContainer']
         self.assertEqual('sha256:1', request.config.image.image)
 
+    def hosts(self):
+        """Return what the newest CRI container has as /etc/hosts."""
+        request = [request for name, request in self.state.calls
+                   if name == 'CreateContainer'][-1]
+        mount, = request.config.mounts
+        self.assertEqual('/etc/hosts', mount.container_path)
+        return pathlib.Path(mount.host_path)
+
+    def test_hosts_file(self):
+        pod = self.pod(hostname='web1')
+        self.pods.create(pod)
+        self.assertEqual('127.0.1.1\tweb1',
+                         self.hosts().read_text().splitlines()[-1])
+        self.pods.start(pod)
+        self.hosts().write_text('changed in the container')
+        self.pods.stop(pod.uuid, 0)
+        # as of a pod that an earlier release has created
+        self.hosts().unlink()
+        self.pods.start(pod)
+        self.assertIn('127.0.1.1\tweb1', self.hosts().read_text())
+        self.hosts().write_text('changed in the container')
+        self.pods.stop(pod.uuid, 0)
+        self.pods.start(pod)
+        self.assertIn('127.0.1.1\tweb1', self.hosts().read_text())
+        self.pods.delete(pod.uuid, False)
+        self.assertFalse(self.hosts().exists())
+
     def test_volumes_that_are_refused(self):
         for paths, words in [
                 (['/data', '/'], 'hide what every'),

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import fixtures
 from neutronclient.common import exceptions as neutron_exc
 
 from kata_openstack import exception
@@ -47,6 +48,46 @@ class TestNetwork(base.DriverTestCase):
         # one default route only; the second network keeps its own routes
         self.assertEqual((16, None), (second.prefixlen, second.gateway))
         self.assertEqual('10.9.0.0/16', second.routes[0].destination)
+
+    def test_dns_servers(self) -> None:
+        subnets = self.neutron.subnets[self.neutron.NETWORK]
+        for listed, dhcp, expected in (
+                (['192.0.2.1', '127.0.0.53', '::1'], True, ['192.0.2.1']),
+                (['0.0.0.0'], True, []),
+                (['127.0.0.1'], True, []),
+                ([], True, ['10.0.0.3']),
+                ([], False, [])):
+            subnets[:] = [self.neutron.subnet(dns_nameservers=listed)]
+            module._networks.clear()
+            self.neutron.dhcp = [
+                {'device_id': 'ovnmeta-1', 'fixed_ips': [
+                    {'subnet_id': subnets[0]['id'],
+                     'ip_address': '10.0.0.2'}]},
+                {'device_id': 'dhcp-1', 'fixed_ips': [
+                    {'subnet_id': 'another', 'ip_address': '10.1.0.3'},
+                    {'subnet_id': subnets[0]['id'],
+                     'ip_address': '10.0.0.3'}]}] if dhcp else []
+            found = self.network.attach(self.container(), self.requested())
+            self.assertEqual(expected, found.nameservers)
+
+    def test_no_dns_server_is_logged(self) -> None:
+        logs = self.useFixture(fixtures.FakeLogger())
+        self.network.attach(self.container(), self.requested())
+        self.assertNotIn('no DNS server', logs.output)
+        self.neutron.subnets[self.neutron.NETWORK] = [
+            self.neutron.subnet(dns_nameservers=[])]
+        module._networks.clear()
+        self.network.attach(self.container(), self.requested())
+        self.assertIn('openstack subnet set --dns-nameserver', logs.output)
+
+    def test_search_domain(self) -> None:
+        found = self.network.attach(self.container(), self.requested())
+        self.assertEqual([], found.search_domains)
+        module._networks.clear()
+        self.neutron.dns_domain = 'example.org.'
+        found = self.network.attach(self.container(),
+                                    self.requested() + self.requested())
+        self.assertEqual(['example.org'], found.search_domains)
 
     def test_both_families(self) -> None:
         self.neutron.subnets[self.neutron.NETWORK].append(
