@@ -68,6 +68,15 @@ OPTS = [
         help='Maximum number of seconds between the stop signal and the kill '
              'signal. A longer time in a request is reduced to this value. '
              'The container accepts no other operation during this time.'),
+    cfg.IntOpt(
+        'port_timeout',
+        default=120,
+        min=0,
+        help="Seconds within which Neutron's agent must set up the ports of "
+             'a container (status ACTIVE), counted from the moment at which '
+             'its virtual machine runs. The container is not started before. '
+             '0 means that it is started at once, although it may have no '
+             'network for some time.'),
     cfg.StrOpt(
         'forgotten_pods',
         default='log',

@@ -68,8 +68,8 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         translate.runtime(capsule)
         pulled = [self._pull(context, capsule, record)
                   for record in capsule.containers]
-        attachment = ports.Network(context).attach(
-            capsule, requested_networks)
+        network = ports.Network(context)
+        attachment = network.attach(capsule, requested_networks)
         try:
             capsule.addresses = attachment.addresses
             capsule.save(context)
@@ -77,6 +77,7 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
                 capsule, pulled, attachment).to_dict()
             api, ctxt = client.api(), client.context(context)
             api.create_pod(ctxt, client.host(capsule), pod)
+            network.wait_active(capsule)
             found = objects.PodStatus.from_dict(
                 api.start_pod(ctxt, client.host(capsule), pod))
         except Exception:

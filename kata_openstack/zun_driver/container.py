@@ -98,7 +98,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         reference = images.name(image['repo'], image['tag'])
         networks = kept.resolve(container, requested_networks)
         translate.runtime(container)
-        attachment = ports.Network(context).attach(container, networks)
+        network = ports.Network(context)
+        attachment = network.attach(container, networks)
         try:
             container.addresses = attachment.addresses
             kept.keep(container, kept.Kept(
@@ -113,6 +114,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             found = client.api().create_pod(
                 client.context(context), client.host(container),
                 pod.to_dict())
+            # start() follows; the program may need its network at once
+            network.wait_active(container)
         except Exception:
             self._clean_up(context, container)
             raise

@@ -36,6 +36,7 @@ from zun.network import neutron
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.network import activation
 from kata_openstack.zun_driver.network import binding
 from kata_openstack.zun_driver.network import security_groups
 from kata_openstack.zun_driver.network import vif
@@ -237,6 +238,11 @@ class Network:
                             dhcp_servers=vif.dhcp_servers(dhcp_ports))
         _networks.set(network, found)
         return found
+
+    def wait_active(self, record: Any) -> None:
+        """:raises NetworkFailed: after [kata_driver] port_timeout."""
+        activation.wait(self._admin, record.uuid, record.host or CONF.host,
+                        CONF.kata_driver.port_timeout)
 
     def release(self, record: Any,
                 supplied: Iterable[str] | None = None) -> None:

@@ -15,6 +15,7 @@
 Both keep real state, so that tests can check for leftovers.
 """
 
+from collections.abc import Callable
 import copy
 import itertools
 from typing import Any
@@ -183,6 +184,7 @@ class Neutron:
         self.subnets = {self.NETWORK: [self.subnet()]}
         self.hidden: set[str] = set()  # networks that the user cannot see
         self.vif_type = 'ovs'
+        self.activate: Callable[[], bool] = lambda: True
         self.dns_domain = ''
         self.dhcp: list[dict[str, Any]] = []  # ports of the DHCP agent
         self.binding: dict[str, Any] = {}  # fields of each bound port
@@ -202,6 +204,7 @@ class Neutron:
     def create_port(self, body):
         port = {'id': uuidutils.generate_uuid(), 'security_groups': ['dflt'],
                 'mac_address': 'fa:16:3e:00:00:01', 'name': '',
+                'admin_state_up': True, 'status': 'DOWN',
                 'binding:profile': {}, **body['port']}
         port['fixed_ips'] = [
             {'subnet_id': s['id'],
@@ -239,6 +242,10 @@ class Neutron:
         self._called('list_ports')
         if filters.get('device_owner') == 'network:dhcp':
             return {'ports': copy.deepcopy(self.dhcp)}
+        if 'status' in (fields or ()) and self.activate():
+            for port in self.ports.values():
+                port['status'] = ('ACTIVE' if port['admin_state_up']
+                                  else 'DOWN')
         return {'ports': [
             copy.deepcopy(p) for p in self.ports.values()
             if all(p.get(k) == v for k, v in filters.items())]}

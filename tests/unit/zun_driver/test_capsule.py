@@ -10,6 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import itertools
+import time
+
 from oslo_utils import uuidutils
 from zun.common import exception as zun_exc
 from zun.container import driver as zun_driver
@@ -143,6 +146,17 @@ class TestCapsule(base.DriverTestCase):
             for member in self.reload(capsule).containers:
                 self.assertEqual('Error', member.status)
                 self.assertIn('Image x was not found', member.status_reason)
+
+    def test_ports_that_do_not_become_active(self) -> None:
+        self.config('kata_driver', port_timeout=1)
+        self._replace(time, 'sleep', lambda seconds: None)
+        self._replace(time, 'monotonic', itertools.count().__next__)
+        self.neutron.activate = lambda: False
+        raised = self.assertRaises(zun_exc.Conflict, self.create,
+                                   self.capsule())
+        self.assertIn('is not ACTIVE in Neutron, after 1 s', str(raised))
+        self.assertNotIn('start_pod', [call[0] for call in self.api.calls])
+        self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
 
     def test_init_containers_are_refused(self) -> None:
         capsule = self.capsule()

@@ -12,7 +12,9 @@
 
 import copy
 import inspect
+import itertools
 import json
+import time
 from unittest import mock
 
 from neutronclient.common import exceptions as neutron_exc
@@ -298,6 +300,28 @@ class TestLife(ContainerTestCase):
         self.assertEqual('start_pod', method)
         self.assertEqual(self.api.requests[record.uuid].vifs, pod.vifs)
         self.assertEqual('registry.example/app:1', pod.containers[0].image)
+
+    def never_active(self) -> None:
+        self.config('kata_driver', port_timeout=1)
+        self._replace(time, 'sleep', lambda seconds: None)
+        self._replace(time, 'monotonic', itertools.count().__next__)
+        self.neutron.activate = lambda: False
+
+    def test_ports_are_active_before_the_first_start(self) -> None:
+        def start(*args):
+            started.append([p['status'] for p in self.neutron.ports.values()])
+            return type(self.api).start_pod(self.api, *args)
+        started: list[list[str]] = []
+        self.api.start_pod = start
+        self.run_container()
+        self.assertEqual([['ACTIVE']], started)
+
+    def test_ports_that_do_not_become_active(self) -> None:
+        self.never_active()
+        raised = self.assertRaises(zun_exc.Conflict, self.create)
+        self.assertIn('is not ACTIVE in Neutron, after 1 s', str(raised))
+        self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
+        self.assertEqual(set(), self.allocated)
 
     def test_failed_first_start_leaves_nothing(self) -> None:
         record = self.create()

@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import time
+
 import fixtures
 from neutronclient.common import exceptions as neutron_exc
 
@@ -118,6 +120,62 @@ class TestNetwork(base.DriverTestCase):
                             self.requested(fixed_ip='10.0.0.99'))
         (port,) = self.neutron.ports.values()
         self.assertEqual([group], port['security_groups'])
+
+    def slow_agent(self, looks: int) -> list[float]:
+        """Let ports become active at the last of so many looks at them.
+
+        :returns: a list that gets the pauses between the looks.
+        """
+        pauses: list[float] = []
+        self._replace(time, 'sleep', pauses.append)
+        self._replace(time, 'monotonic', lambda: sum(pauses))
+        self.neutron.activate = lambda: len(pauses) >= looks - 1
+        return pauses
+
+    def test_wait_until_the_ports_are_active(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested() + self.requested())
+        for looks in (1, 4):
+            for port in self.neutron.ports.values():
+                port['status'] = 'DOWN'
+            pauses = self.slow_agent(looks)
+            self.network.wait_active(record)
+            self.assertEqual(looks - 1, len(pauses))
+            self.assertEqual(
+                {'ACTIVE'}, {p['status'] for p in self.neutron.ports.values()})
+
+    def test_ports_that_do_not_become_active(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested())
+        self.config('kata_driver', port_timeout=30)
+        pauses = self.slow_agent(1000)
+        raised = self.assertRaises(exception.NetworkFailed,
+                                   self.network.wait_active, record)
+        (port,) = self.neutron.ports
+        for words in (port, 'is not ACTIVE in Neutron, after 30 s',
+                      f'agent list --host {base.HOST}', 'port_timeout'):
+            self.assertIn(words, str(raised))
+        self.assertTrue(30 < sum(pauses) < 32)
+        self.config('kata_driver', port_timeout=0)
+        self.network.wait_active(record)
+
+    def test_a_port_that_its_user_has_set_down(self) -> None:
+        record = self.container()
+        port_id = self.user_port()
+        self.neutron.ports[port_id]['admin_state_up'] = False
+        self.network.attach(record, self.requested(
+            port=port_id, preserve_on_delete=True))
+        self.network.wait_active(record)
+
+    def test_neutron_does_not_tell_the_state(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested())
+        pauses = self.slow_agent(1)
+        self.neutron.fail['list_ports'] = neutron_exc.ServiceUnavailable()
+        raised = self.assertRaises(exception.NetworkFailed,
+                                   self.network.wait_active, record)
+        self.assertIn('Neutron does not answer', str(raised))
+        self.assertGreater(len(pauses), 1)  # it may be temporary
 
     def test_port_of_the_user(self) -> None:
         port_id = self.user_port()
