@@ -54,14 +54,17 @@ def check(paths: Iterable[pathlib.Path], known: Known) -> Known:
     """Return the versions by path; '' for a program that prints none.
 
     :param known: versions by identity, see :func:`identity`; new ones are
-        added to it.
+        added to it, but not that of a program that was too slow: the host
+        may be busy.
     """
     wanted = {path: identity(path) for path in set(paths)}
     running = {path: _start(path) for path, key in wanted.items()
                if key and key not in known}
     deadline = time.monotonic() + TIMEOUT
     for path, process in running.items():
-        known[wanted[path]] = _answer(process, deadline)
+        answer = _answer(process, deadline)
+        if answer is not None:
+            known[wanted[path]] = answer
     return {str(path): known.get(key, '') for path, key in wanted.items()}
 
 
@@ -78,7 +81,8 @@ def _start(path: pathlib.Path) -> subprocess.Popen[bytes] | None:
 
 
 def _answer(process: subprocess.Popen[bytes] | None,
-            deadline: float) -> str:
+            deadline: float) -> str | None:
+    """:returns: None if it did not end in time"""
     if process is None:
         return ''
     try:
@@ -86,7 +90,7 @@ def _answer(process: subprocess.Popen[bytes] | None,
             timeout=max(_GRACE, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         _kill(process)
-        return ''
+        return None
     return find(out[:4096].decode(errors='replace'))
 
 

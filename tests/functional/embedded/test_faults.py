@@ -52,7 +52,8 @@ class TestFaults(base.EmbeddedTestCase):
                      f'{self.settings.run_path}/users/{state["uid"]}'):
             self.assertFalse(os.path.lexists(path), path)
         for folder in pod_cgroup.Cgroup(state['cgroup']).folders:
-            self.assertFalse(os.path.exists(folder), folder)
+            self.wait_for(lambda folder=folder: not os.path.exists(folder),
+                          f'{folder} is removed')
 
     def exits(self, code=137):
         status = self.sandbox.wait(self.container)

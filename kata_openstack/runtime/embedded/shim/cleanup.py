@@ -24,6 +24,9 @@ from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import users
 from kata_openstack.runtime.embedded.vm import vm_memory
 
+# to remove a cgroup; each takes up to 4 s
+_ATTEMPTS = 30
+
 
 def clean_up(config: settings.Settings, sandbox: str,
              cgroup_path: str) -> None:
@@ -47,14 +50,34 @@ def clean_up(config: settings.Settings, sandbox: str,
                   lambda: machine.remove_file(note.socket),
                   lambda: users.release(config, note.uid)]
     # remove the state file late: after an interruption it is needed again
-    steps += [lambda: _remove_folder(folder),
-              lambda: group.remove(
-                  move=os.getpid() if os.getpid() in group.pids() else 0)]
+    steps += [lambda: _remove_folder(folder), lambda: _remove_group(group)]
     for step in steps:
         try:
             step()
         except OSError as e:  # the other steps must run all the same
             log.error(f'could not clean up all of sandbox {sandbox}: {e}')
+
+
+def _remove_group(group: pod_cgroup.Cgroup) -> None:
+    """Remove the cgroup; if its processes do not end soon, in the background.
+
+    containerd waits only seconds for a clean-up. On a busy host, the exit of
+    a killed process can take longer.
+    """
+    me = os.getpid()
+    if group.remove(move=me if me in group.pids() else 0) or os.fork():
+        return
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # containerd waits until they are closed
+            os.dup2(null, number)
+        for _ in range(_ATTEMPTS):
+            group.kill(spare=os.getpid())
+            if group.remove():
+                break
+    finally:
+        os._exit(0)
 
 
 def _remove_folder(folder: str) -> None:

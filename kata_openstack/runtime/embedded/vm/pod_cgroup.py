@@ -112,13 +112,14 @@ class Cgroup:
                     pass
             time.sleep(0.01)
 
-    def remove(self, move: int = 0) -> None:
+    def remove(self, move: int = 0) -> bool:
         """Remove the cgroup; first move the pid ``move`` to the root.
 
-        A cgroup that others use, or that has a child, stays. The kernel
-        lists a process no longer as soon as it begins to exit, but refuses
-        to remove the cgroup until the exit is complete: waits for that, up
-        to 2 s.
+        A cgroup that has a process or a child stays. The kernel lists a
+        process no longer as soon as it begins to exit, but refuses to remove
+        the cgroup until the exit is complete: waits for that, up to 2 s.
+
+        :returns: whether it is gone.
         """
         for folder in self.folders:
             if move:
@@ -136,6 +137,7 @@ class Cgroup:
                     if e.errno != errno.EBUSY or _in_use(folder):
                         break
                 time.sleep(0.01)
+        return not any(os.path.exists(folder) for folder in self.folders)
 
 
 def _in_use(folder: str) -> bool:

@@ -11,6 +11,7 @@
 # under the License.
 
 import threading
+import time
 
 from kata_openstack.runtime.host import limit
 from tests.unit import base
@@ -41,6 +42,22 @@ class LimitTest(base.TestCase):
         pause = threading.Event()
         checks = {n: lambda: pause.wait(0.2) for n in range(4)}
         self.assertEqual(4, len(limit.run(checks, 0.5)))
+
+    def test_a_slow_one_that_works_does_not_hang(self):
+        """As on a busy host, where even a short check takes long."""
+        def work():
+            end = time.thread_time() + 0.6
+            while time.thread_time() < end:
+                pass
+            return 'done'
+        self.assertEqual({'a': 'done'}, limit.run({'a': work}, 0.5))
+
+    def test_one_that_never_ends_although_it_works(self):
+        def work():
+            while not self.never.wait(0.001):
+                pass
+        self.assertEqual({'b': 1}, limit.run({'a': work, 'b': lambda: 1},
+                                             0.1))
 
     def test_none(self):
         self.assertEqual({}, limit.run({}, 5))

@@ -41,6 +41,8 @@ class RemoveTest(base.TestCase):
         """As the kernel: refuse while a process exits."""
         self.assertEqual(str(self.folder), path)
         self.calls += 1
+        if not os.path.exists(path):
+            raise FileNotFoundError(path)
         if self.calls <= self.busy:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
@@ -48,6 +50,11 @@ class RemoveTest(base.TestCase):
         self.busy = 3
         self.group.remove()
         self.assertEqual(4, self.calls)
+
+    def test_it_tells_whether_the_cgroup_is_gone(self):
+        self.assertFalse(self.group.remove())
+        self.folder.rename(self.folder.parent / 'gone')
+        self.assertTrue(self.group.remove())
 
     def test_a_cgroup_that_others_use_stays(self):
         self.busy = 1000
