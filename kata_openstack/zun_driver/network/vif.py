@@ -119,8 +119,10 @@ def dhcp_servers(ports: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for port in ports:
-        # the metadata agent of OVN has such a port, but serves no DNS
-        if not (port.get('device_id') or '').startswith('ovnmeta-'):
+        # No DNS server answers at these: a port that Neutron keeps for the
+        # next DHCP agent of the network, and that of OVN's metadata agent.
+        if not (port.get('device_id') or '').startswith(
+                ('reserved_dhcp_port', 'ovnmeta-')):
             for fixed in port['fixed_ips']:
                 found.setdefault(fixed['subnet_id'], []).append(
                     fixed['ip_address'])

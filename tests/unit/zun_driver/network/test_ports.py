@@ -65,6 +65,9 @@ class TestNetwork(base.DriverTestCase):
                 {'device_id': 'ovnmeta-1', 'fixed_ips': [
                     {'subnet_id': subnets[0]['id'],
                      'ip_address': '10.0.0.2'}]},
+                {'device_id': 'reserved_dhcp_port', 'fixed_ips': [
+                    {'subnet_id': subnets[0]['id'],
+                     'ip_address': '10.0.0.4'}]},
                 {'device_id': 'dhcp-1', 'fixed_ips': [
                     {'subnet_id': 'another', 'ip_address': '10.1.0.3'},
                     {'subnet_id': subnets[0]['id'],
