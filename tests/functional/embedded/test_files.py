@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""More files than virtiofsd can have open."""
+"""Files that virtiofsd serves: their number, and those of the host."""
 
 import os
 import pathlib
@@ -75,4 +75,28 @@ class TestFilesInUse(FilesTestCase):
         self.wait_for(lambda: self.opened(pod) < self.LIMIT / 2,
                       'the files are closed')
         self.assertEqual('299\n', pod.execute(idle, 'cat', '/data/299'))
+        pod.remove()
+
+
+class TestFilesOfThePod(base.EmbeddedTestCase):
+    def test_the_disk_of_the_host_is_not_filled(self):
+        """A container may change its hosts file, up to a limit."""
+        hosts = self.folder() / 'hosts'
+        hosts.write_text('127.0.0.1 localhost\n')
+        hosts.chmod(0o644)
+        pod = self.pod()
+        container = pod.run(mounts=[pb.Mount(container_path='/etc/hosts',
+                                             host_path=str(hosts))])
+        pod.execute(container, 'sh', '-c', 'echo 192.0.2.7 mine >>/etc/hosts')
+        self.assertEqual('127.0.0.1 localhost\n192.0.2.7 mine\n',
+                         pod.execute(container, 'cat', '/etc/hosts'))
+        # as any user
+        self.assertIn('644', pod.execute(container, 'stat', '-c', '%a',
+                                         '/etc/hosts'))
+        for path in ('/etc/hosts', '/etc/resolv.conf', '/etc/hostname'):
+            size = pod.execute(
+                container, 'sh', '-c', f'head -c 3000000 /dev/zero >{path}; '
+                f'stat -c %s {path}')
+            self.assertLess(int(size), 2000000)
+        self.assertEqual('127.0.0.1 localhost\n', hosts.read_text())
         pod.remove()

@@ -44,6 +44,7 @@ _FLAGS = {
     'rprivate': 0, 'private': 0, 'suid': 0, 'dev': 0, 'exec': 0}
 _PATHS = ('lowerdir', 'upperdir', 'workdir')
 _PAGE = 4096  # bytes
+_ROOM_TO_GROW = 1024 * 1024  # bytes
 
 
 class Share:
@@ -140,6 +141,29 @@ class Share:
         self._mount('', source, target,
                     ['rbind', *(['ro'] if readonly else [])])
         return name
+
+    def add_copy(self, container: str, number: int, source: str) -> str:
+        """Share a copy of a file; return its name beside the rootfs.
+
+        The guest may write to the copy, but cannot fill the host's disk with
+        it: the copy is on a tmpfs with little room.
+
+        :raises OSError: the mount failed.
+        """
+        name = f'm{number}'
+        target = f'{self._mounts}/{container}/{name}'
+        with open(source, 'rb') as file:
+            content = file.read()
+            status = os.fstat(file.fileno())
+        os.mkdir(target, 0o700)
+        self._mount('tmpfs', 'tmpfs', target, [
+            f'size={len(content) + _ROOM_TO_GROW}', 'nr_inodes=2',
+            'mode=700'])
+        with open(f'{target}/file', 'xb') as file:
+            file.write(content)
+            os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(file.fileno(), status.st_mode & 0o777)
+        return f'{name}/file'
 
     def _mount(self, kind: str, source: str, target: str,
                options: Iterable[str]) -> None:

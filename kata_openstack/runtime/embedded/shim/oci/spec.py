@@ -24,6 +24,9 @@ _POD_NAMESPACES = ('network', 'ipc', 'uts')
 _RESOURCES = ('memory', 'cpu', 'pids')
 _MEMORY = ('limit', 'reservation', 'swap')
 _CPU = ('shares', 'quota', 'period')
+# containerd's or the caller's own files on the host, which a container may
+# change: it gets a copy with little room, or it could fill the host's disk.
+_POD_FILES = ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf')
 
 
 def for_guest(config: dict[str, Any], container: str, terminal: bool,
@@ -113,8 +116,13 @@ def _mount(item: dict[str, Any], number: int, container: str,
         return {'destination': destination, 'type': 'bind',
                 'source': system.POD_SHM, 'options': ['rbind']}
     if refusals.is_bind(item):
-        name = shared.add_bind(container, number, item['source'],
-                               'ro' in options)
+        readonly = 'ro' in options
+        if (destination in _POD_FILES and not readonly
+                and os.path.isfile(item['source'])):
+            name = shared.add_copy(container, number, item['source'])
+        else:
+            name = shared.add_bind(container, number, item['source'],
+                                   readonly)
         return {'destination': item['destination'], 'type': 'bind',
                 'source': f'{system.SHARE}/{container}/{name}',
                 'options': options}

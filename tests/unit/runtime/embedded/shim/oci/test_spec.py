@@ -10,6 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import tempfile
+
 from kata_openstack.runtime.embedded.shim.oci import spec
 from tests.unit import base
 
@@ -19,10 +21,15 @@ class Share:
 
     def __init__(self):
         self.binds = []
+        self.copies = []
 
     def add_bind(self, container, number, source, readonly):
         self.binds.append((container, source, readonly))
         return f'm{number}'
+
+    def add_copy(self, container, number, source):
+        self.copies.append((container, source))
+        return f'm{number}/file'
 
 
 class TestSpec(base.TestCase):
@@ -101,6 +108,27 @@ class TestSpec(base.TestCase):
         self.assertEqual('bind', mounts['/etc/hosts']['type'])
         self.assertEqual([('c', '/vol', True), ('c', '/h', False)],
                          self.share.binds)
+
+    def test_a_file_of_the_pod_is_not_written_on_the_host(self):
+        with tempfile.NamedTemporaryFile() as file:
+            for destination in ('/etc/hosts', '/etc/resolv.conf',
+                                '/etc//hostname'):
+                self.config['mounts'][4] = {
+                    'destination': destination, 'source': file.name,
+                    'type': 'bind', 'options': ['rbind', 'rw']}
+                self.share.copies.clear()
+                self.assertEqual('/share/c/m4/file',
+                                 self.guest()['mounts'][4]['source'])
+                self.assertEqual([('c', file.name)], self.share.copies)
+            self.share.copies.clear()
+            # these are shared: a file that cannot be written, and a volume
+            for destination, option in (('/etc/hosts', 'ro'),
+                                        ('/data/hosts', 'rw')):
+                self.config['mounts'][4].update(
+                    destination=destination, options=['rbind', option])
+                self.assertEqual('/share/c/m4',
+                                 self.guest()['mounts'][4]['source'])
+            self.assertEqual([], self.share.copies)
 
     def test_a_volume_at_dev_shm_is_not_the_pods(self):
         self.config['mounts'][1]['source'] = '/volumes/shm'
