@@ -102,6 +102,50 @@ class NetworkTest(base.TestCase):
         self.wait_active(client)
         self.assertFalse(self.ping(client, address['addr']))
 
+    def test_the_network_works_when_the_program_starts(self):
+        """The program's first packet arrives."""
+        server = self.run_container()
+        address = self.addresses(server)[0]['addr']
+        client = self.run_container(
+            ['sh', '-c', f'ping -c 1 -W 2 {address} && sleep 3600'])
+        for container in (server, client):
+            port = base.cloud().network.get_port(
+                self.addresses(container)[0]['port'])
+            self.assertEqual('ACTIVE', port.status)
+        log = base.wait_until('it has pinged', lambda: (
+            text := base.zun().containers.logs(
+                client.uuid, stdout=True, stderr=True)
+            ).count('packet loss') and text)
+        self.assertIn(' 0% packet loss', log)
+
+    def test_names(self):
+        container = self.run_container(hostname='web1')
+        address = self.addresses(container)[0]['addr']
+        self.assertEqual(address, self.output(container, 'hostname -i'))
+        self.output(container, 'ping -c 1 web1')
+        # the subnet has no DNS server, and the node's are not used
+        self.assertEqual('options ndots:1',
+                         self.output(container, 'cat /etc/resolv.conf'))
+
+    def test_both_families(self):
+        network = base.cloud().network
+        found = network.create_network(name=self.name())
+        self.addCleanup(network.delete_network, found.id)
+        for version, cidr in ((4, '10.215.0.0/24'), (6, 'fd00:215::/64')):
+            network.create_subnet(
+                network_id=found.id, ip_version=version, cidr=cidr,
+                gateway_ip=None, enable_dhcp=False, dns_nameservers=[
+                    '192.0.2.53' if version == 4 else '2001:db8::53'])
+        server, client = (self.run_container(nets=[{'network': found.id}])
+                          for _ in range(2))
+        addresses = [a['addr'] for a in self.addresses(server)]
+        self.assertEqual(2, len(addresses))
+        for address in addresses:
+            base.wait_until(f'{address} answers',
+                            lambda a=address: self.ping(client, a), 30)
+        self.assertIn('nameserver 2001:db8::53',
+                      self.output(client, 'cat /etc/resolv.conf'))
+
     def test_a_port_of_the_user_survives(self):
         network = base.cloud().network
         found = network.find_network('private')
