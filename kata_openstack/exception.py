@@ -135,6 +135,13 @@ class NodeFull(KataError):
                   'less with --memory.')
 
 
+class NotEnoughDisk(KataError):
+    msg_fmt = ('%(what)s needs %(asked_mib)d MiB of disk, but the disk of the '
+               'node has only %(free_mib)d MiB free.')
+    remedy_fmt = ('Request a smaller --disk, delete other containers on this '
+                  'node, or use another node.')
+
+
 class NodeBusy(KataError):
     """Too many requests of one kind are in progress. Nothing was done."""
 

@@ -88,6 +88,7 @@ class Container(schema.Data):
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     cpus: Annotated[float, schema.between(0, 2 ** 16)] | None = None
     memory_mib: Annotated[int, schema.between(0, 2 ** 40, ' MiB')] | None = None
+    disk_gib: Annotated[int, schema.between(0, 2 ** 20, ' GiB')] | None = None
     tty: bool = False
     stdin: bool = False
 

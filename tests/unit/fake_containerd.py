@@ -162,7 +162,8 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
     def Status(self, request, context):
         self.state.enter('Status', request, context)
         config = {'containerd': {'runtimes': dict.fromkeys(
-            self.state.handlers, {})}}
+            self.state.handlers, {})},
+            'containerdRootDir': str(self.state.root)}
         return pb.StatusResponse(info={'config': json.dumps(config)})
 
     def RunPodSandbox(self, request, context):

@@ -17,19 +17,16 @@ Its hosts file lies there too, see :mod:`kata_openstack.compute.pods.hosts_file`
 
 from collections.abc import Callable
 import contextlib
+import functools
 import pathlib
 import shutil
 from typing import Any
 
-from oslo_concurrency import lockutils
 from oslo_config import cfg
-from oslo_log import log as logging
 from oslo_utils import uuidutils
 
-from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import leftovers
 from kata_openstack.runtime.containerd import native
-
-LOG = logging.getLogger(__name__)
 
 
 def root(conf: cfg.ConfigOpts) -> pathlib.Path:
@@ -49,34 +46,12 @@ def sweep(conf: cfg.ConfigOpts, client: native.NativeClient,
           ) -> None:
     """Remove the folders of pods that containerd no longer has.
 
-    They remain if kata-compute dies before the last step of a deletion, and
-    Zun does not ask for the deletion again.
-
-    :param lock: of a pod; raises AcquireLockFailedException if it is taken.
+    :param lock: see :func:`leftovers.sweep`.
     :raises KataError: if containerd does not answer.
     """
     if not root(conf).exists():
         return
     found = {path.name for path in root(conf).iterdir()
              if uuidutils.is_uuid_like(path.name)}
-    known = _known(client)
-    if not known:
-        return  # perhaps the disk of containerd is not mounted
-    for pod_uuid in found - known:
-        try:
-            with lock(pod_uuid):
-                if pod_uuid not in _known(client):  # not new either
-                    remove(conf, pod_uuid)
-                    LOG.info('Removed the logs of pod %s, which containerd '
-                             'does not have', pod_uuid)
-        except lockutils.AcquireLockFailedException:
-            continue  # it is being created or deleted
-
-
-def _known(client: native.NativeClient) -> set[str]:
-    """Return the pods of which containerd has any part.
-
-    CRI would leave out those that it could not load.
-    """
-    return {record.labels.get(labels.POD, '') for record in
-            client.containers([f'labels."{labels.POD}"'])} - {''}
+    leftovers.sweep(client, found, lock, functools.partial(remove, conf),
+                    'logs')

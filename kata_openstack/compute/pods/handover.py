@@ -49,7 +49,7 @@ class Handover:
                 'configuration of containerd',
                 remedy='Undo the change, or delete the container with its '
                        'files and create it again.')
-        self._layer = _Swap(_layer(client, old), _layer(client, new))
+        self._layer = _Swap(layer(client, old), layer(client, new))
         self._volumes = [_Swap(former[path], fresh[path]) for path in former]
 
     def give(self) -> None:
@@ -141,7 +141,7 @@ def _inode(folder: str) -> int | None:
         return None
 
 
-def _layer(client: native.NativeClient, container_id: str) -> str:
+def layer(client: native.NativeClient, container_id: str) -> str:
     """Return the upper folder of a container's root file system."""
     for mount in client.mounts(container_id):
         if mount.type == 'bind' and mount.source:
@@ -150,6 +150,6 @@ def _layer(client: native.NativeClient, container_id: str) -> str:
             if mount.type == 'overlay' and option.startswith('upperdir='):
                 return option.removeprefix('upperdir=')
     raise exception.Unsupported(
-        operation='starting a stopped container again with this snapshotter',
+        operation='stopped containers or --disk with this snapshotter',
         remedy='Use the overlayfs snapshotter for the handler, or delete the '
                'container and create it again.')

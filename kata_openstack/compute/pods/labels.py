@@ -43,6 +43,7 @@ ASKED_MIB = PREFIX + 'asked-mib'  # memory that was asked for, 0 for none
 NAME = PREFIX + 'name'
 IMAGE = PREFIX + 'image'
 MEMORY_MIB = PREFIX + 'memory-mib'
+DISK_GIB = PREFIX + 'disk-gib'  # size of its own disk, 0 for none
 
 
 def number(annotations: Mapping[str, str], key: str, default: int = 0) -> int:

@@ -19,6 +19,7 @@ kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 import builtins
 from concurrent import futures
 import contextlib
+import dataclasses
 import functools
 import time
 from typing import Any
@@ -33,6 +34,7 @@ from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
+from kata_openstack.compute.pods import disks
 from kata_openstack.compute.pods import hosts_file
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import replacement
@@ -64,6 +66,7 @@ class Pods:
         self._images = images_
         self._network = network_
         self._emitter = emitter_
+        self._disks = disks.Disks(client, native_)
         self._admission = admission.Admission(conf, client)
         self._starts = lanes.Slots(conf.compute.max_concurrent_starts)
 
@@ -140,12 +143,18 @@ class Pods:
 
     def _create(self, pod: objects.Pod, choice: node.Choice,
                 image_ids: dict[str, str]) -> None:
+        self._disks.remove(pod.uuid)  # of an incomplete deletion
+        for container in pod.containers:
+            if container.disk_gib:
+                self._disks.make(pod.uuid, container.uuid, container.disk_gib)
         sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
         for container in pod.containers:
-            self._client.create_container(
+            container_id = self._client.create_container(
                 sandbox_id, self._container_config(
                     pod, container, image_ids[container.uuid],
                     choice.handler, attempt=0), config)
+            if container.disk_gib:
+                self._disks.attach(pod.uuid, container.uuid, container_id)
 
     def _container_config(self, pod: objects.Pod,
                           container: objects.Container, image_id: str,
@@ -202,7 +211,7 @@ class Pods:
         replaced = replacement.Replacement(self._client, self._native)
         try:
             for container in pod.containers:
-                current = self._settled(container, found, replaced)
+                current = self._settled(pod, container, found, replaced)
                 if current.state == pb.CONTAINER_RUNNING:
                     continue
                 container_id = current.id
@@ -231,7 +240,7 @@ class Pods:
         try:
             sandbox_id, config = self._run_sandbox(pod, choice, attempt)
             for container in pod.containers:
-                current = self._settled(container, found, replaced)
+                current = self._settled(pod, container, found, replaced)
                 container_id = self._replace(
                     pod, container, current, sandbox_id, config,
                     choice.handler, replaced)
@@ -249,9 +258,9 @@ class Pods:
         with replacement.going_on(f'The VM of sandbox {sandbox_id}'):
             self._client.stop_pod_sandbox(sandbox_id)
 
-    @staticmethod
-    def _settled(container: objects.Container, found: view.PodView,
-                 replaced: replacement.Replacement) -> pb.Container:
+    def _settled(self, pod: objects.Pod, container: objects.Container,
+                 found: view.PodView, replaced: replacement.Replacement
+                 ) -> pb.Container:
         """Return a container's newest CRI container, which has its files.
 
         :raises NotFound: if there is none
@@ -260,8 +269,13 @@ class Pods:
                     if c.labels.get(labels.CONTAINER) == container.uuid]
         if not siblings:
             raise exception.NotFound(kind='Container', id=container.uuid)
+        current = siblings[-1]
+        if _disk_gib(current):  # the hand-over needs what is behind its links
+            self._disks.mount(pod.uuid, container.uuid)
         replaced.settle(siblings)
-        return siblings[-1]
+        if _disk_gib(current) and current.state != pb.CONTAINER_RUNNING:
+            self._disks.attach(pod.uuid, container.uuid, current.id)
+        return current
 
     def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
                    ) -> pb.PodSandboxConfig:
@@ -279,10 +293,14 @@ class Pods:
                  config: pb.PodSandboxConfig, handler: str,
                  replaced: replacement.Replacement) -> str:
         """:returns: ID of the new CRI container, which has the old files"""
+        # what it was created with counts: its files are there
+        container = dataclasses.replace(container, disk_gib=_disk_gib(old))
         new_id = self._client.create_container(
             sandbox_id, self._container_config(
                 pod, container, old.image_ref, handler,
                 old.metadata.attempt + 1), config)
+        if _disk_gib(old):
+            self._disks.attach(pod.uuid, container.uuid, new_id)
         replaced.add(old.id, new_id)
         return new_id
 
@@ -379,12 +397,15 @@ class Pods:
             self._client.remove_pod_sandbox(sandbox.id)
         self._network.release(pod_uuid, sandboxes, vifs)
         folders.remove(self._conf, pod_uuid)
+        with replacement.going_on(f'The disk of pod {pod_uuid}'):
+            self._disks.remove(pod_uuid)
         LOG.info('Deleted pod %s', pod_uuid)
 
     def sweep(self) -> None:
         """Remove what pods that containerd no longer has have left."""
-        folders.sweep(self._conf, self._native,
-                      functools.partial(self._lock, blocking=False))
+        lock = functools.partial(self._lock, blocking=False)
+        folders.sweep(self._conf, self._native, lock)
+        self._disks.sweep(lock)
 
     @staticmethod
     def _lock(pod_uuid: str, blocking: bool = True
@@ -396,6 +417,10 @@ def _identity(pod: objects.Pod) -> dict[str, Any]:
     """Return the IDs of a pod and its owner, for notifications."""
     return {'pod_uuid': pod.uuid, 'kind': pod.kind,
             'project_id': pod.project_id, 'user_id': pod.user_id}
+
+
+def _disk_gib(container: pb.Container) -> int:
+    return labels.number(container.annotations, labels.DISK_GIB)
 
 
 def _is_fresh(found: view.PodView) -> bool:

@@ -20,11 +20,13 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json
+import pathlib
 from typing import Any
 
 import grpc
 from oslo_config import cfg
 
+from kata_openstack import exception
 from kata_openstack.runtime.containerd import grpc_channel as channel_mod
 from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -75,6 +77,20 @@ class CriClient:
         info = self.status(verbose=True).info
         config = json.loads(info.get('config') or '{}')
         return set((config.get('containerd') or {}).get('runtimes') or {})
+
+    def root(self) -> pathlib.Path:
+        """Return the folder in which containerd keeps all its data.
+
+        :raises RuntimeFailed: if containerd does not tell it
+        """
+        config = json.loads(self.status(verbose=True).info.get('config')
+                            or '{}')
+        path = config.get('containerdRootDir')
+        if not path:
+            raise exception.RuntimeFailed(
+                operation='Status', why='it does not name the root folder '
+                'of containerd')
+        return pathlib.Path(path)
 
     # Sandboxes
 

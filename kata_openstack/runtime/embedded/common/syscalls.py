@@ -83,6 +83,14 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
         'fallocate')
 
 
+def allocate(fd: int, offset: int, length: int) -> None:
+    """Allocate a part of a file, which reads as zeros. All are in bytes.
+
+    Python's posix_fallocate writes the zeros if the file system cannot.
+    """
+    _check(_libc.fallocate64(fd, 0, offset, length), 'fallocate')
+
+
 def setns(fd: int, kind: int = 0) -> None:
     """Move the calling thread into the namespace that ``fd`` refers to."""
     _check(_libc.setns(fd, kind), 'setns')

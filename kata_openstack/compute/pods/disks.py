@@ -1,0 +1,280 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Disks of a limited size for the files that a container writes.
+
+A disk is a file on the file system of containerd, with all its space
+allocated, so that it never promises the same space twice. It holds an ext4
+file system, which the host makes and mounts; the guest sees only folders of
+it, through virtiofs. They are the upper folder of the root file system and the
+volumes of the image: containerd's own folders are replaced by links to them.
+containerd removes the links with its containers, and never the files behind.
+
+``<root of containerd>/kata-openstack-disks/<pod>/<container>/`` has the file
+and its mount point. kata-compute mounts it before each start, because a
+mount does not survive a reboot, and removes it with the pod.
+"""
+
+from collections.abc import Callable
+import contextlib
+import errno
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import threading
+from typing import Any
+
+from oslo_log import log as logging
+from oslo_utils import units
+from oslo_utils import uuidutils
+
+from kata_openstack.compute.pods import handover
+from kata_openstack.compute.pods import leftovers
+from kata_openstack.compute.pods import volumes
+from kata_openstack import exception
+from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
+from kata_openstack.runtime.embedded.common import syscalls
+
+LOG = logging.getLogger(__name__)
+_FOLDER = 'kata-openstack-disks'
+# The table of inodes is written later, by the kernel: this keeps creates fast
+_MKFS = ('mkfs.ext4', '-q', '-F', '-m', '0',
+         '-E', 'nodiscard,lazy_itable_init=1,lazy_journal_init=1')
+_MOUNT = ('mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,noexec,noatime')
+_PROBE = 'probe'  # not the UUID of a pod
+_PROBE_MIB = 4
+_TIMEOUT = 120  # seconds
+
+
+class Disks:
+    """The disks of this node's containers. Thread-safe for different pods."""
+
+    def __init__(self, client: cri.CriClient, native_: native.NativeClient
+                 ) -> None:
+        self._client = client
+        self._native = native_
+        self._base: pathlib.Path | None = None
+        self._proven = False
+        self._probing = threading.Lock()
+
+    def root(self) -> pathlib.Path:
+        """Return the folder of all disks.
+
+        :raises KataError: containerd does not tell its root folder.
+        """
+        if self._base is None:
+            self._base = self._client.root() / _FOLDER
+        return self._base
+
+    def obstacle(self) -> str:
+        """Return why this node cannot limit disks; '' if it can.
+
+        It makes and mounts a small disk. A success is remembered.
+        """
+        if self._proven:
+            return ''
+        with self._probing:
+            try:
+                self.remove(_PROBE)  # of a process that was killed
+                folder = self.root() / _PROBE / _PROBE
+                try:
+                    self._make(folder, _PROBE_MIB * units.Mi)
+                    _mount(folder)
+                finally:
+                    self.remove(_PROBE)
+            except (exception.KataError, OSError) as e:
+                return str(e)
+        self._proven = True
+        return ''
+
+    def make(self, pod_uuid: str, container_uuid: str, gib: int) -> None:
+        """Make the disk of a container.
+
+        :raises NotEnoughDisk: the node has not so much free space.
+        :raises Unsupported: the node cannot limit disks.
+        """
+        why = self.obstacle()
+        if why:
+            raise exception.Unsupported(
+                operation=f'--disk on this node, because it cannot make a '
+                          f'disk of a limited size: {why.rstrip(". ")}',
+                remedy='Create the container without --disk, or ask the '
+                       'operator to provide mkfs.ext4, loop devices and a '
+                       'file system that can allocate files.')
+        try:
+            self._make(self.root() / pod_uuid / container_uuid,
+                       gib * units.Gi)
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise exception.RuntimeFailed(
+                    operation='Making a disk', why=e) from e
+            raise exception.NotEnoughDisk(
+                what='The container', asked_mib=gib * units.Ki,
+                free_mib=self._free() // units.Mi) from e
+
+    def _free(self) -> int:
+        space = os.statvfs(self.root())
+        return space.f_bavail * space.f_frsize
+
+    @staticmethod
+    def _make(folder: pathlib.Path, size: int) -> None:
+        folder.parent.parent.mkdir(mode=0o700, exist_ok=True)
+        for path in (folder.parent, folder, _mount_point(folder)):
+            path.mkdir(mode=0o700, exist_ok=True)
+        with open(_image(folder), 'xb', opener=_private) as file:
+            syscalls.allocate(file.fileno(), 0, size)
+        _run(*_MKFS, str(_image(folder)))
+
+    def attach(self, pod_uuid: str, container_uuid: str, container_id: str
+               ) -> None:
+        """Let a CRI container that does not run write to its disk.
+
+        Idempotent; a call that was interrupted is completed by the next.
+
+        :raises RuntimeFailed, Unsupported:
+        """
+        folder = self.root() / pod_uuid / container_uuid
+        try:
+            _mount(folder)
+            self._link(_mount_point(folder), container_id)
+        except OSError as e:
+            if e.errno == errno.ENOSPC:
+                raise exception.InvalidInput(
+                    field='disk of container', value=container_uuid,
+                    why="it cannot hold the files in the image's volumes",
+                    remedy='Request a larger --disk.') from e
+            raise exception.RuntimeFailed(
+                operation=f'Attaching the disk of container {container_uuid}',
+                why=e) from e
+
+    def mount(self, pod_uuid: str, container_uuid: str) -> None:
+        """Mount a disk, unless it is mounted.
+
+        :raises RuntimeFailed:
+        """
+        try:
+            _mount(self.root() / pod_uuid / container_uuid)
+        except OSError as e:
+            raise exception.RuntimeFailed(
+                operation=f'Mounting the disk of container {container_uuid}',
+                why=e) from e
+
+    def _link(self, disk: pathlib.Path, container_id: str) -> None:
+        upper = pathlib.Path(handover.layer(self._native, container_id))
+        _take_over(upper, disk / 'fs', content=False)
+        # the overlay's working folder must be on the same file system
+        _take_over(upper.parent / 'work', disk / 'work', content=False)
+        for path, source in volumes.folders(self._native,
+                                            container_id).items():
+            name = hashlib.sha256(path.encode()).hexdigest()[:32]
+            _take_over(pathlib.Path(source), disk / f'volume-{name}',
+                       content=True)
+
+    def remove(self, pod_uuid: str) -> None:
+        """Remove the disks of a pod, which containerd no longer has.
+
+        A virtual machine that could not be stopped keeps its mount, and so
+        the space, until it ends.
+
+        :raises OSError:
+        """
+        pod = self.root() / pod_uuid
+        if not pod.exists():
+            return
+        for folder in pod.iterdir():
+            point = _mount_point(folder)
+            while os.path.ismount(point):
+                syscalls.umount(str(point), syscalls.MNT_DETACH)
+            # also detaches copies of the mount in other mount namespaces
+            with contextlib.suppress(FileNotFoundError):
+                point.rmdir()
+        shutil.rmtree(pod)
+
+    def allocated(self) -> int:
+        """Return the bytes of all disks."""
+        return sum(path.stat().st_blocks * 512
+                   for path in self.root().glob('*/*/image'))
+
+    def sweep(self, lock: Callable[
+            [str], contextlib.AbstractContextManager[Any]]) -> None:
+        """Remove the disks of pods that containerd no longer has.
+
+        :param lock: see :func:`leftovers.sweep`.
+        :raises KataError: if containerd does not answer.
+        """
+        if not self.root().exists():
+            return
+        found = {path.name for path in self.root().iterdir()
+                 if uuidutils.is_uuid_like(path.name)}
+        leftovers.sweep(self._native, found, lock, self.remove, 'disks')
+
+
+def _image(folder: pathlib.Path) -> pathlib.Path:
+    return folder / 'image'
+
+
+def _mount_point(folder: pathlib.Path) -> pathlib.Path:
+    return folder / 'mount'
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _mount(folder: pathlib.Path) -> None:
+    """:raises OSError:"""
+    if not os.path.ismount(_mount_point(folder)):
+        _run(*_MOUNT, str(_image(folder)), str(_mount_point(folder)))
+
+
+def _run(*command: str) -> None:
+    """:raises OSError: also if the program fails"""
+    path = f'{os.environ.get("PATH", os.defpath)}:/usr/sbin:/sbin'
+    try:
+        done = subprocess.run(
+            command, env={'PATH': path, 'LC_ALL': 'C'}, capture_output=True,
+            text=True, errors='replace', timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise OSError(errno.ETIMEDOUT,
+                      f'{command[0]} did not end in {_TIMEOUT} s') from e
+    if done.returncode:
+        text = ' '.join(done.stderr.split())[:500]
+        no_space = 'No space left on device' in text
+        raise OSError(errno.ENOSPC if no_space else errno.EIO,
+                      f'{command[0]} failed: {text}')
+
+
+def _take_over(path: pathlib.Path, target: pathlib.Path, *, content: bool
+               ) -> None:
+    """Replace a folder of containerd by a link to a folder of a disk.
+
+    :param content: copy the folder's files when the target is made.
+    """
+    if path.is_symlink():
+        return
+    if not target.exists():
+        fresh = target.with_name(f'{target.name}.new')
+        shutil.rmtree(fresh, ignore_errors=True)
+        if content:
+            _run('cp', '-a', str(path), str(fresh))
+        else:
+            fresh.mkdir(mode=0o700)
+            if path.exists():
+                shutil.copystat(path, fresh)
+                os.chown(fresh, path.stat().st_uid, path.stat().st_gid)
+        fresh.rename(target)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+    path.symlink_to(target)
