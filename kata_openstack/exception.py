@@ -136,8 +136,9 @@ class NodeFull(KataError):
 
 
 class NotEnoughDisk(KataError):
-    msg_fmt = ('%(what)s needs %(asked_mib)d MiB of disk, but the disk of the '
-               'node has only %(free_mib)d MiB free.')
+    msg_fmt = ('%(what)s needs %(asked_mib)d MiB of free disk space, of which '
+               'the node keeps %(reserve_mib)d MiB free, but the node has '
+               '%(free_mib)d MiB.')
     remedy_fmt = ('Request a smaller --disk, delete other containers on this '
                   'node, or use another node.')
 

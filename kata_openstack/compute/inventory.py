@@ -20,6 +20,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.pods import admission
+from kata_openstack.compute.pods import disks
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
@@ -33,10 +34,12 @@ class Inventory:
     """Collects the node information. Thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
-                 node_: node.Node) -> None:
+                 node_: node.Node, disks_: disks.Disks) -> None:
         self._conf = conf
         self._client = client
         self._node = node_
+        self._disks = disks_
+        self._disk: dict[str, Any] = {}
         self._said = ''
 
     def get(self) -> dict[str, Any]:
@@ -48,6 +51,7 @@ class Inventory:
         try:
             configured = self._client.handlers()
             views = view.read_all(self._client).values()
+            self._disk = self._disks.info()
         except exception.ContainerdUnavailable as e:
             LOG.warning('Reporting no runtimes: %s', e)
             configured, views = set(), {}.values()
@@ -78,6 +82,7 @@ class Inventory:
             'paused_containers': 0,
             'total_containers': len(containers),
             'labels': {},
+            **self._disk,  # the last known
         }
 
     def _tell(self, states: list[node.HandlerState],

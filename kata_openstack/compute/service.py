@@ -63,7 +63,8 @@ class Service:
                                    self.images, self.network, tell)
         self.containers = containers.Containers(
             conf, self.client, self.native, self.network)
-        self.inventory = inventory.Inventory(conf, self.client, self.node)
+        self.inventory = inventory.Inventory(conf, self.client, self.node,
+                                             self.pods.disks)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._endings = endings.Endings(self.client, self.pods)
@@ -103,6 +104,7 @@ class Service:
         self.network.reconcile()
         self.canaries.wake()
         self.pods.sweep()
+        self.images.cleanup.run()
 
     def stop(self) -> None:
         """Finish the requests in progress, then stop all parts."""

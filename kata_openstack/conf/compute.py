@@ -66,6 +66,20 @@ OPTS = [
              'appcontainer exec" returns: standard output, then standard '
              'error. The end of a longer output is cut off.'),
     cfg.IntOpt(
+        'min_free_disk_mib',
+        default=1024, min=0,
+        help='Free space, in MiB, that pulls and new containers leave on the '
+             'file system of containerd. If less is free, the node removes '
+             'unused images that it pulled, and refuses what still does not '
+             'fit.'),
+    cfg.IntOpt(
+        'unused_image_days',
+        default=30, min=0,
+        help='Days after which the node removes an image that it pulled and '
+             'that no container has used since. 0 keeps images until space '
+             'is needed. Images that others pulled or imported are never '
+             'removed.'),
+    cfg.IntOpt(
         'resync_interval',
         default=60, min=5,
         help='Seconds between two comparisons of the state that kata-compute '

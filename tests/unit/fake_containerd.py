@@ -298,6 +298,16 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
         self.state.during_pull(request)
         return pb.PullImageResponse(image_ref=ident)
 
+    def RemoveImage(self, request, context):
+        self.state.enter('RemoveImage', request, context)
+        name = request.image.image
+        ident = self.state.images.get(name, name)
+        for key, value in list(self.state.images.items()):
+            if value == ident:
+                del self.state.images[key]
+        self.state.image_labels.pop(ident, None)
+        return pb.RemoveImageResponse()
+
 
 class Content(content_pb2_grpc.ContentServicer):
 

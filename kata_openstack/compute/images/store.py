@@ -21,10 +21,12 @@ from typing import Any
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from kata_openstack.compute.images import cleanup
 from kata_openstack.compute.images import pull_error
 from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
 from kata_openstack.compute import lanes
+from kata_openstack.compute import space
 from kata_openstack import exception
 from kata_openstack import image_names
 from kata_openstack import needs
@@ -51,6 +53,11 @@ class Images:
         self._slots = lanes.Slots(conf.compute.max_concurrent_pulls)
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}
+        self.space = space.Space(conf, client)
+        self.cleanup = cleanup.Cleanup(
+            conf, client, native_, self.space, self._lock,
+            lambda: [key[0] for key in self._pulls])
+        self.space.make_room = self.cleanup.by_space
 
     def pull(self, reference: str, policy: str,
              auth: dict[str, Any] | None, project: str | None
@@ -69,6 +76,7 @@ class Images:
             does not have the image, or the project has no right to it
         :raises RegistryUnreachable: name, route or TLS
         :raises RegistryDenied: credentials missing or wrong
+        :raises NotEnoughDisk: the node keeps the space that is left
         :raises ImagePullFailed: anything else
         """
         name = self._parse(reference)
@@ -79,7 +87,7 @@ class Images:
                 remedy=f'Use one of: {", ".join(POLICIES)}.')
         if policy != 'always':
             try:
-                return _details(self._find(name, project), name)
+                return _details(self._use(name, project), name)
             except exception.ImageNotFound:
                 if policy == 'never':
                     raise
@@ -129,13 +137,29 @@ class Images:
             server_address=auth.get('server') or '') if auth else None
         try:
             with self._slots.take(project):
+                self.space.check('Pulling an image')
+                known = self.cleanup.known()
                 image_id = self._client.pull_image(str(name), config)
+                self.cleanup.pulled(image_id, str(name), known)
+        except exception.NotEnoughDisk:
+            raise
         except exception.KataError as e:
             LOG.warning('Could not pull %s: %s', name, pull_error.detail(e))
             # no exception chain: its traceback could show the credentials
             raise pull_error.translate(str(name), e) from None
         LOG.info('Pulled %s', name)
         return image_id
+
+    def _use(self, name: image_names.Name, project: str | None
+             ) -> pb.ImageStatusResponse:
+        """Find an image that is needed from now on.
+
+        :raises ImageNotFound:
+        """
+        with self._lock:  # or the cleanup removes it meanwhile
+            found = self._find(name, project)
+            self.cleanup.used(found.image.id)
+        return found
 
     def _find(self, name: image_names.Name, project: str | None
               ) -> pb.ImageStatusResponse:
@@ -167,7 +191,7 @@ class Images:
         :raises InvalidInput: not a name, or its registry is not allowed
         :raises ImageNotFound: not on this node, or no right to it
         """
-        status = self._find(self._parse(reference), project)
+        status = self._use(self._parse(reference), project)
         return status.image.id, list(_config(status).get('Volumes') or {})
 
     def inspect(self, reference: str) -> dict[str, Any]:

@@ -42,8 +42,8 @@ from oslo_utils import uuidutils
 from kata_openstack.compute.pods import handover
 from kata_openstack.compute.pods import leftovers
 from kata_openstack.compute.pods import volumes
+from kata_openstack.compute import space
 from kata_openstack import exception
-from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.embedded.common import syscalls
 
@@ -61,12 +61,12 @@ _TIMEOUT = 120  # seconds
 class Disks:
     """The disks of this node's containers. Thread-safe for different pods."""
 
-    def __init__(self, client: cri.CriClient, native_: native.NativeClient
+    def __init__(self, native_: native.NativeClient, space_: space.Space
                  ) -> None:
-        self._client = client
         self._native = native_
-        self._base: pathlib.Path | None = None
+        self._space = space_
         self._proven = False
+        self._said = ''
         self._probing = threading.Lock()
 
     def root(self) -> pathlib.Path:
@@ -74,9 +74,7 @@ class Disks:
 
         :raises KataError: containerd does not tell its root folder.
         """
-        if self._base is None:
-            self._base = self._client.root() / _FOLDER
-        return self._base
+        return self._space.root() / _FOLDER
 
     def obstacle(self) -> str:
         """Return why this node cannot limit disks; '' if it can.
@@ -113,6 +111,7 @@ class Disks:
                 remedy='Create the container without --disk, or ask the '
                        'operator to provide mkfs.ext4, loop devices and a '
                        'file system that can allocate files.')
+        self._space.check('The container', gib * units.Gi)
         try:
             self._make(self.root() / pod_uuid / container_uuid,
                        gib * units.Gi)
@@ -120,13 +119,9 @@ class Disks:
             if e.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise exception.RuntimeFailed(
                     operation='Making a disk', why=e) from e
-            raise exception.NotEnoughDisk(
-                what='The container', asked_mib=gib * units.Ki,
-                free_mib=self._free() // units.Mi) from e
-
-    def _free(self) -> int:
-        space = os.statvfs(self.root())
-        return space.f_bavail * space.f_frsize
+            # another one took the space after the check
+            raise self._space.error('The container', gib * units.Gi,
+                                    self._space.free()) from e
 
     @staticmethod
     def _make(folder: pathlib.Path, size: int) -> None:
@@ -202,10 +197,32 @@ class Disks:
                 point.rmdir()
         shutil.rmtree(pod)
 
-    def allocated(self) -> int:
+    def info(self) -> dict[str, Any]:
+        """Return what the scheduler must know. Sizes are in GiB.
+
+        ``disk_held_back``: no container can have it, because others have it,
+        or because it stays free.
+        """
+        why = self.obstacle()
+        if why != self._said:
+            self._said = why
+            if why:
+                LOG.warning('The node cannot limit the disks of containers, '
+                            'so --disk is refused: %s', why)
+        total = self._space.total()
+        held_back = (total - self._space.free() - self._allocated()
+                     + self._space.reserve)
+        return {'disk_quota_supported': not why,
+                'disk_total': total // units.Gi,
+                'disk_held_back': -(-held_back // units.Gi)}
+
+    def _allocated(self) -> int:
         """Return the bytes of all disks."""
-        return sum(path.stat().st_blocks * 512
-                   for path in self.root().glob('*/*/image'))
+        allocated = 0
+        for path in self.root().glob('*/*/image'):
+            with contextlib.suppress(FileNotFoundError):
+                allocated += path.stat().st_blocks * 512
+        return allocated
 
     def sweep(self, lock: Callable[
             [str], contextlib.AbstractContextManager[Any]]) -> None:

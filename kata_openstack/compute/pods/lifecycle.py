@@ -66,7 +66,8 @@ class Pods:
         self._images = images_
         self._network = network_
         self._emitter = emitter_
-        self._disks = disks.Disks(client, native_)
+        self._space = images_.space
+        self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
         self._starts = lanes.Slots(conf.compute.max_concurrent_starts)
 
@@ -95,7 +96,7 @@ class Pods:
 
         :raises Conflict: if the pod exists
         :raises InvalidInput, Unsupported, NotEnoughMemory, NodeFull,
-            NoHandler, UnknownRuntime, ImageNotFound, NetworkFailed: before
+            NotEnoughDisk, NoHandler, UnknownRuntime, ImageNotFound, NetworkFailed: before
             or during the creation
         """
         cri_config.check(pod)
@@ -143,10 +144,11 @@ class Pods:
 
     def _create(self, pod: objects.Pod, choice: node.Choice,
                 image_ids: dict[str, str]) -> None:
-        self._disks.remove(pod.uuid)  # of an incomplete deletion
+        self.disks.remove(pod.uuid)  # of an incomplete deletion
+        self._space.check('The container')
         for container in pod.containers:
             if container.disk_gib:
-                self._disks.make(pod.uuid, container.uuid, container.disk_gib)
+                self.disks.make(pod.uuid, container.uuid, container.disk_gib)
         sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
         for container in pod.containers:
             container_id = self._client.create_container(
@@ -154,7 +156,7 @@ class Pods:
                     pod, container, image_ids[container.uuid],
                     choice.handler, attempt=0), config)
             if container.disk_gib:
-                self._disks.attach(pod.uuid, container.uuid, container_id)
+                self.disks.attach(pod.uuid, container.uuid, container_id)
 
     def _container_config(self, pod: objects.Pod,
                           container: objects.Container, image_id: str,
@@ -271,10 +273,10 @@ class Pods:
             raise exception.NotFound(kind='Container', id=container.uuid)
         current = siblings[-1]
         if _disk_gib(current):  # the hand-over needs what is behind its links
-            self._disks.mount(pod.uuid, container.uuid)
+            self.disks.mount(pod.uuid, container.uuid)
         replaced.settle(siblings)
         if _disk_gib(current) and current.state != pb.CONTAINER_RUNNING:
-            self._disks.attach(pod.uuid, container.uuid, current.id)
+            self.disks.attach(pod.uuid, container.uuid, current.id)
         return current
 
     def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
@@ -300,7 +302,7 @@ class Pods:
                 pod, container, old.image_ref, handler,
                 old.metadata.attempt + 1), config)
         if _disk_gib(old):
-            self._disks.attach(pod.uuid, container.uuid, new_id)
+            self.disks.attach(pod.uuid, container.uuid, new_id)
         replaced.add(old.id, new_id)
         return new_id
 
@@ -398,14 +400,14 @@ class Pods:
         self._network.release(pod_uuid, sandboxes, vifs)
         folders.remove(self._conf, pod_uuid)
         with replacement.going_on(f'The disk of pod {pod_uuid}'):
-            self._disks.remove(pod_uuid)
+            self.disks.remove(pod_uuid)
         LOG.info('Deleted pod %s', pod_uuid)
 
     def sweep(self) -> None:
         """Remove what pods that containerd no longer has have left."""
         lock = functools.partial(self._lock, blocking=False)
         folders.sweep(self._conf, self._native, lock)
-        self._disks.sweep(lock)
+        self.disks.sweep(lock)
 
     @staticmethod
     def _lock(pod_uuid: str, blocking: bool = True

@@ -16,6 +16,8 @@ from concurrent import futures
 import pathlib
 import socketserver
 import threading
+import time
+from unittest import mock
 
 import fixtures
 from tests.functional import containerd
@@ -52,6 +54,26 @@ class Case(base.TestCase):
     def write(self, **image):
         test_images.write(self.archive, 'x:1', test_images.busybox_entries(),
                           **image)
+
+
+class CleanupTest(Case):
+
+    def test_only_what_was_pulled_goes(self):
+        pushed = self.useFixture(registry.Registry())
+        reference = pushed.push(self.archive, 'a/pulled:1')
+        image = self.images.pull(reference, 'always', None, 'p')
+        self.write(command=['other'])
+        other = pushed.push(self.archive, 'a/other:1')
+        imported = self.containerd.client.pull_image(other)
+        self.images.pull(other, 'always', None, 'p')
+        self.images.cleanup.run()
+        self.images.resolve(reference, 'p')
+        with mock.patch('time.time', lambda real=time.time: (
+                real() + 40 * 24 * 3600)):
+            self.images.cleanup.run()
+        left = {i.id for i in self.containerd.client.list_images()}
+        self.assertNotIn(image['id'], left)
+        self.assertIn(imported, left)
 
 
 class ImagesTest(Case):

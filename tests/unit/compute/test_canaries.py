@@ -19,14 +19,18 @@ from oslo_config import fixture as config_fixture
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute import inventory
+from kata_openstack.compute.pods import disks
+from kata_openstack.compute import space
 from kata_openstack.runtime.canary import container
 from kata_openstack.runtime.canary import own_image
 from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 from tests.unit import base
+from tests.unit.compute.pods import test_disks
 from tests.unit import fake_containerd
 from tests.unit.runtime.host import hosts
 
@@ -43,6 +47,10 @@ class TestCanaries(base.TestCase):
         self.addCleanup(self.client.close)
         self.host = hosts.recorded(self, **hosts.QEMU).probe()
         self.told = []
+        self.useFixture(test_disks.FakeMounts())
+        self.disks = disks.Disks(
+            native.NativeClient(self.conf, self.client.channel),
+            space.Space(self.conf, self.client))
 
     def canaries(self):
         self.node = node.Node(self.conf, host=self.host)
@@ -56,7 +64,8 @@ class TestCanaries(base.TestCase):
                 if method == 'RunPodSandbox']
 
     def info(self):
-        return inventory.Inventory(self.conf, self.client, self.node).get()
+        return inventory.Inventory(self.conf, self.client, self.node,
+                                   self.disks).get()
 
     def fail(self, text='no VM'):
         self.fake.state.fail['RunPodSandbox'] = (

@@ -187,13 +187,43 @@ class Test(test_lifecycle.Case):
             self.pods.delete(pod.uuid, False)
 
     def test_full_node(self):
-        self.pods._disks.obstacle()
+        self.pods.disks.obstacle()
         self.fake.fail['fallocate'] = OSError(errno.ENOSPC, 'injected')
         error = self.assertRaises(exception.NotEnoughDisk, self.pods.create,
                                   self.sized_pod())
         self.assertIn('1024 MiB', str(error))
         self.assertEqual({}, self.state.sandboxes)
         self.assertEqual([], list(self.root.iterdir()))
+
+    def test_space_that_stays_free(self):
+        stat = os.statvfs(self.state.root)
+        free = stat.f_bavail * stat.f_frsize // 2 ** 20
+        for disk_gib, reserve in ((None, free + 500), (1, free - 500)):
+            self.pods.disks._space.reserve = reserve * 2 ** 20
+            pod = self.pod()
+            pod.containers[0].disk_gib = disk_gib
+            error = self.assertRaises(exception.NotEnoughDisk,
+                                      self.pods.create, pod)
+            asked = reserve + 1024 * (disk_gib or 0)
+            self.assertIn(f'{asked} MiB', str(error))
+            self.assertRegex(str(error), f'has {str(free)[:2]}[0-9]* MiB')
+            self.assertEqual({}, self.state.sandboxes)
+
+    def test_report(self):
+        self.pods.disks._space.total = lambda: 100 << 30
+        self.pods.disks._space.free = lambda: 50 << 30
+        self.pods.create(self.sized_pod(2))
+        self.assertEqual(
+            {'disk_quota_supported': True, 'disk_total': 100,
+             'disk_held_back': 51}, self.pods.disks.info())
+        for image in self.root.glob('*/*/image'):
+            with image.open('wb') as file:
+                os.posix_fallocate(file.fileno(), 0, 1 << 20)
+        self.assertEqual(2 << 20, self.pods.disks._allocated())
+
+    def test_report_without_loop_devices(self):
+        self.fake.fail['mount'] = OSError(errno.EIO, 'no loop device')
+        self.assertFalse(self.pods.disks.info()['disk_quota_supported'])
 
     def test_node_without_loop_devices(self):
         self.fake.fail['mount'] = OSError(errno.EIO, 'no loop device')
