@@ -46,6 +46,7 @@ class KataBaseDriver(driver.BaseDriver):
         opts.register_opts(CONF, 'kata_driver')
         self._node = node_info.NodeInfo()
         self._traits: dict[str, bool] = {}
+        self._disk: dict[str, Any] = {}
 
     def _clean_up(self, context: Any, record: Any) -> None:
         """Remove the pod and its ports after a failed create or first start.
@@ -139,6 +140,26 @@ class KataBaseDriver(driver.BaseDriver):
         return (info['mem_total'] * kib, info['mem_free'] * kib,
                 info['mem_available'] * kib, info['mem_used'] * kib)
 
+    def _disk_info(self) -> dict[str, Any]:
+        """Return the node's last report of its disk; empty without any."""
+        info = self._node.get() or {}
+        if 'disk_total' in info:
+            self._disk = info
+        return self._disk
+
+    def node_support_disk_quota(self) -> bool:
+        """Whether Zun may pass --disk, and its default_disk, to the node."""
+        return bool(self._disk_info().get('disk_quota_supported'))
+
+    def get_total_disk_for_container(self) -> tuple[int, int]:
+        """Return the total and the reserved GiB of containerd's disk."""
+        info = self._disk_info()
+        if not info:
+            return super().get_total_disk_for_container()
+        total = info['disk_total']
+        reserved = int(total * CONF.compute.reserve_disk_for_image)
+        return total, min(max(reserved, info['disk_held_back']), total)
+
     def get_available_resources(self) -> dict[str, Any]:
         """Return the host's resources for Zun. Never raises.
 
@@ -169,6 +190,7 @@ class KataBaseDriver(driver.BaseDriver):
         super().update_provider_tree(provider_tree, nodename)
         info = self._node.get()
         self._hold_back_memory(provider_tree, before, info)
+        self._hold_back_disk(provider_tree, before.name)
         old = {t for t in before.traits if t.startswith(TRAIT_PREFIX)}
         new = old if info is None else {
             trait for trait, held in info.get('traits', {}).items()
@@ -181,6 +203,16 @@ class KataBaseDriver(driver.BaseDriver):
             provider_tree.update_inventory(nodename, before.inventory)
             new = old
         self._traits = {trait: trait in new for trait in old | new}
+
+    def _hold_back_disk(self, provider_tree: Any, name: str) -> None:
+        """Reserve in Placement the space that no container can have."""
+        inventory = dict(provider_tree.data(name).inventory)
+        disk = dict(inventory[orc.DISK_GB])
+        held_back = self._disk_info().get('disk_held_back', 0)
+        disk['reserved'] = min(max(disk['reserved'], held_back),
+                               disk['total'] - 1)
+        inventory[orc.DISK_GB] = disk
+        provider_tree.update_inventory(name, inventory)
 
     @staticmethod
     def _hold_back_memory(provider_tree: Any, before: Any,

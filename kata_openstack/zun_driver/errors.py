@@ -40,6 +40,7 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.InvalidInput, zun_exc.Invalid),
     (exception.UnknownRuntime, zun_exc.Invalid),
     (exception.NotEnoughMemory, zun_exc.Invalid),
+    (exception.NotEnoughDisk, zun_exc.Conflict),
     (exception.CommandNotFound, zun_exc.Invalid),
     (exception.RegistryDenied, zun_exc.Invalid),
     (exception.RegistryUnreachable, zun_exc.Conflict),

@@ -68,6 +68,7 @@ def container(record: Any, image: str) -> objects.Container:
         'environment': dict(record.environment or {}),
         'cpus': float(record.cpu) if record.cpu else None,
         'memory_mib': memory_mib(record),
+        'disk_gib': record.disk or None,
         'tty': bool(record.tty),
         'stdin': bool(record.interactive),
     })

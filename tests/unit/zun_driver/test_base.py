@@ -111,6 +111,24 @@ class TestResources(base.DriverTestCase):
         self.assertEqual(900, tree.data(uuid).inventory['MEMORY_MB'][
             'reserved'])
 
+    def test_disk(self) -> None:
+        tree, uuid = self.tree()
+        self.generation = 5
+        self.assertFalse(self.driver.node_support_disk_quota())
+        self.api.node_info.update(disk_quota_supported=True, disk_total=900,
+                                  disk_held_back=350)
+        found = self.driver.get_available_resources()
+        self.assertEqual((550, True), (found['disk_total'],
+                                       found['disk_quota_supported']))
+        # the last known stays
+        self.api.fail['get_node_info'] = exception.NodeUnavailable(
+            host='h', why='x')
+        self.driver.get_available_resources()
+        self.driver.update_provider_tree(tree, uuid)
+        disk = tree.data(uuid).inventory['DISK_GB']
+        self.assertEqual((900, 350), (disk['total'], disk['reserved']))
+        self.assertTrue(self.driver.node_support_disk_quota())
+
     def test_no_update_that_placement_would_refuse(self) -> None:
         """A refusal makes Zun leave the new container in Creating."""
         tree, uuid = self.tree()

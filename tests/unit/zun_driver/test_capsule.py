@@ -74,6 +74,22 @@ class TestCapsule(base.DriverTestCase):
             self.assertEqual('c0' + member.uuid, member.container_id)
             self.assertEqual(base.HOST, member.host)
 
+    def test_disks(self) -> None:
+        """Zun passes its default_disk for containers only."""
+        module.CONF.set_override('default_disk', 3)
+        self.addCleanup(module.CONF.clear_override, 'default_disk')
+        for supported, expected in ((False, None), (True, 3)):
+            self.api.node_info.update(
+                disk_quota_supported=supported, disk_total=9,
+                disk_held_back=1)
+            self.driver = module.KataCapsuleDriver()
+            capsule = self.create(self.capsule())
+            self.assertEqual([expected] * 2, [
+                c.disk_gib for c in
+                self.api.requests[capsule.uuid].containers])
+            self.assertEqual([expected] * 2, [
+                c.disk or None for c in self.reload(capsule).containers])
+
     def test_digest(self) -> None:
         capsule = self.capsule(count=1)
         (member,) = capsule.containers

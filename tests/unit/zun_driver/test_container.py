@@ -78,6 +78,12 @@ class TestCreate(ContainerTestCase):
             self.assertEqual(4, addr['version'])
             self.assertFalse(addr['preserve_on_delete'])
 
+    def test_disk(self) -> None:
+        for disk, expected in ((None, None), (0, None), (20, 20)):
+            record = self.create(disk=disk)
+            self.assertEqual(expected, self.api.requests[
+                record.uuid].containers[0].disk_gib)
+
     def test_request(self) -> None:
         self.neutron.dns_domain = 'example.org.'
         record = self.create(workdir='/srv', interactive=True, tty=True)
