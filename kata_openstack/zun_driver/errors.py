@@ -50,6 +50,8 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.NodeUnavailable, zun_exc.Conflict),
     (exception.Expired, zun_exc.Conflict),
     (exception.NodeBusy, zun_exc.Conflict),
+    (exception.NodeFull, zun_exc.Conflict),
+    (exception.ImagePullFailed, zun_exc.Conflict),
     (exception.ContainerdUnavailable, zun_exc.Conflict),
     (exception.NetworkFailed, zun_exc.Conflict),
 )

@@ -47,6 +47,16 @@ class TestToZun(base.TestCase):
             self.assertEqual(str(error), str(found))
             self.assertEqual(zun_exc.__name__, type(found).__module__)
 
+    def test_each_error_that_users_can_act_upon_reaches_them(self) -> None:
+        """zun-api hides the text of an error with a code of 500."""
+        hidden = {exception.KataError, exception.RuntimeFailed}
+        for cls in vars(exception).values():
+            if not isinstance(cls, type) or not issubclass(
+                    cls, exception.KataError):
+                continue
+            found = module.to_zun(cls('text'))
+            self.assertEqual(cls in hidden, found.code >= 500, cls)
+
     def test_text_survives_formatting_and_rpc(self) -> None:
         for text in ('100% full', '%', '%(code)s', '%%', 'a%2Fb'):
             found = module.to_zun(exception.ImageNotFound(text))
