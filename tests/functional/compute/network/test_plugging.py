@@ -98,8 +98,7 @@ class NetworkTest(base.TestCase):
             if ':' in address:
                 address = f'[{address}]'
             self.assertEqual('page\n', self.node.execute(
-                two, 'wget', '-q', '-T', '20', '-O', '-',
-                f'http://{address}/index.html'))
+                two, 'wget', '-q', '-O', '-', f'http://{address}/index.html'))
         shown = self.node.execute(two, 'ip', 'address', 'show', 'eth0')
         self.assertIn('mtu 1442', shown)
         self.assertNotIn('tentative', shown)
