@@ -44,15 +44,18 @@ from kata_openstack.compute.pods import leftovers
 from kata_openstack.compute.pods import volumes
 from kata_openstack.compute import space
 from kata_openstack import exception
+from kata_openstack import objects
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.embedded.common import syscalls
 
 LOG = logging.getLogger(__name__)
 _FOLDER = 'kata-openstack-disks'
-# The table of inodes is written later, by the kernel: this keeps creates fast
+# The new file reads as zeros, so the table of inodes needs no others: mkfs and
+# the kernel would write some 16 MiB for each GiB
 _MKFS = ('mkfs.ext4', '-q', '-F', '-m', '0',
          '-E', 'nodiscard,lazy_itable_init=1,lazy_journal_init=1')
-_MOUNT = ('mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,noexec,noatime')
+_MOUNT = ('mount', '-t', 'ext4', '-o', 'loop,nosuid,nodev,noexec,noatime,'
+          'noinit_itable,errors=remount-ro')
 _PROBE = 'probe'  # not the UUID of a pod
 _PROBE_MIB = 4
 _TIMEOUT = 120  # seconds
@@ -68,6 +71,7 @@ class Disks:
         self._proven = False
         self._said = ''
         self._probing = threading.Lock()
+        self._allocating = threading.Lock()
 
     def root(self) -> pathlib.Path:
         """Return the folder of all disks.
@@ -88,7 +92,8 @@ class Disks:
                 self.remove(_PROBE)  # of a process that was killed
                 folder = self.root() / _PROBE / _PROBE
                 try:
-                    self._make(folder, _PROBE_MIB * units.Mi)
+                    _allocate(folder, _PROBE_MIB * units.Mi)
+                    _format(folder)
                     _mount(folder)
                 finally:
                     self.remove(_PROBE)
@@ -97,40 +102,48 @@ class Disks:
         self._proven = True
         return ''
 
-    def make(self, pod_uuid: str, container_uuid: str, gib: int) -> None:
-        """Make the disk of a container.
+    def check(self, pod: objects.Pod) -> None:
+        """Refuse a pod for which :meth:`make` would fail.
 
         :raises NotEnoughDisk: the node has not so much free space.
         :raises Unsupported: the node cannot limit disks.
         """
-        why = self.obstacle()
+        asked = sum(c.disk_gib or 0 for c in pod.containers)
+        why = self.obstacle() if asked else ''
         if why:
             raise exception.Unsupported(
                 operation=f'--disk on this node, because it cannot make a '
                           f'disk of a limited size: {why.rstrip(". ")}',
-                remedy='Create the container without --disk, or ask the '
-                       'operator to provide mkfs.ext4, loop devices and a '
-                       'file system that can allocate files.')
-        self._space.check('The container', gib * units.Gi)
-        try:
-            self._make(self.root() / pod_uuid / container_uuid,
-                       gib * units.Gi)
-        except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-                raise exception.RuntimeFailed(
-                    operation='Making a disk', why=e) from e
-            # another one took the space after the check
-            raise self._space.error('The container', gib * units.Gi,
-                                    self._space.free()) from e
+                remedy='Ask the operator to provide mkfs.ext4, loop devices '
+                       'and a file system that can allocate files, or to set '
+                       '[DEFAULT] default_disk of Zun to 0, and create the '
+                       'container without --disk.')
+        self._space.check(f'Pod {pod.uuid}', asked * units.Gi)
 
-    @staticmethod
-    def _make(folder: pathlib.Path, size: int) -> None:
-        folder.parent.parent.mkdir(mode=0o700, exist_ok=True)
-        for path in (folder.parent, folder, _mount_point(folder)):
-            path.mkdir(mode=0o700, exist_ok=True)
-        with open(_image(folder), 'xb', opener=_private) as file:
-            syscalls.allocate(file.fileno(), 0, size)
-        _run(*_MKFS, str(_image(folder)))
+    def make(self, pod: objects.Pod) -> None:
+        """Make and mount the disks of the containers that have a limit.
+
+        :raises NotEnoughDisk, RuntimeFailed: some may exist then.
+        """
+        for container in pod.containers:
+            size = (container.disk_gib or 0) * units.Gi
+            if size:
+                folder = self.root() / pod.uuid / container.uuid
+                try:
+                    with self._allocating:
+                        # not all pods that were checked may fit
+                        self._space.check(f'Pod {pod.uuid}', size)
+                        _allocate(folder, size)
+                    _format(folder)
+                    _mount(folder)
+                except OSError as e:
+                    if e.errno not in (errno.ENOSPC, errno.EFBIG,
+                                       errno.EDQUOT):
+                        raise exception.RuntimeFailed(
+                            operation='Making a disk', why=e) from e
+                    # others took the space after the check
+                    raise self._space.error(f'Pod {pod.uuid}', size,
+                                            self._space.free()) from e
 
     def attach(self, pod_uuid: str, container_uuid: str, container_id: str
                ) -> None:
@@ -248,6 +261,20 @@ def _mount_point(folder: pathlib.Path) -> pathlib.Path:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _allocate(folder: pathlib.Path, size: int) -> None:
+    """:raises OSError:"""
+    folder.parent.parent.mkdir(mode=0o700, exist_ok=True)
+    for path in (folder.parent, folder, _mount_point(folder)):
+        path.mkdir(mode=0o700, exist_ok=True)
+    with open(_image(folder), 'xb', opener=_private) as file:
+        syscalls.allocate(file.fileno(), 0, size)
+
+
+def _format(folder: pathlib.Path) -> None:
+    """:raises OSError:"""
+    _run(*_MKFS, str(_image(folder)))
 
 
 def _mount(folder: pathlib.Path) -> None:

@@ -66,7 +66,6 @@ class Pods:
         self._images = images_
         self._network = network_
         self._emitter = emitter_
-        self._space = images_.space
         self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
         self._starts = lanes.Slots(conf.compute.max_concurrent_starts)
@@ -96,8 +95,8 @@ class Pods:
 
         :raises Conflict: if the pod exists
         :raises InvalidInput, Unsupported, NotEnoughMemory, NodeFull,
-            NotEnoughDisk, NoHandler, UnknownRuntime, ImageNotFound, NetworkFailed: before
-            or during the creation
+            NotEnoughDisk, NoHandler, UnknownRuntime, ImageNotFound,
+            NetworkFailed: before or during the creation
         """
         cri_config.check(pod)
         with self._lock(pod.uuid):
@@ -145,11 +144,12 @@ class Pods:
     def _create(self, pod: objects.Pod, choice: node.Choice,
                 image_ids: dict[str, str]) -> None:
         self.disks.remove(pod.uuid)  # of an incomplete deletion
-        self._space.check('The container')
-        for container in pod.containers:
-            if container.disk_gib:
-                self.disks.make(pod.uuid, container.uuid, container.disk_gib)
-        sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
+        self.disks.check(pod)
+        # the VM boots meanwhile
+        with futures.ThreadPoolExecutor(1) as pool:
+            disks_made = pool.submit(self.disks.make, pod)
+            sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
+        disks_made.result()
         for container in pod.containers:
             container_id = self._client.create_container(
                 sandbox_id, self._container_config(

@@ -20,6 +20,8 @@ from tests.functional import images
 from tests.functional import kata
 from tests.unit import base
 
+from kata_openstack import exception
+
 _IMAGE = 'registry.test/kata-openstack/disk:1'
 _MIB = 1 << 20
 
@@ -110,3 +112,30 @@ class DisksTest(base.TestCase):
         self.assertEqual([], os.listdir(self.root))
         with open('/proc/mounts') as mounts:
             self.assertNotIn(str(self.root), mounts.read())
+
+    def test_a_mount_that_is_missing(self):
+        """As after a reboot, or if an operator unmounted it."""
+        pod = self.node.pod(container={'image': _IMAGE, 'disk_gib': 1})
+        self.node.call('create_pod', pod)
+        mount = str(self.disk(pod) / 'mount')
+        subprocess.run(['umount', mount], check=True)
+        self.assertEqual([], self.loops())
+        self.node.call('start_pod', pod)
+        for number, end in enumerate((('kill_container', 'KILL'),
+                                      ('stop_pod', 0))):
+            self.node.execute(pod, 'sh', '-c', f'echo {number} | '
+                              f'tee /root/file > /data/file')
+            self.node.call(end[0], pod['uuid'], end[1])
+            self.node.call('start_pod', pod)
+            self.assertEqual(f'{number}\n' * 2, self.node.execute(
+                pod, 'cat', '/root/file', '/data/file'))
+        self.node.call('delete_pod', pod['uuid'])
+        self.assertEqual(([], []), (self.loops(), os.listdir(self.root)))
+
+    def test_a_size_that_no_node_has(self):
+        pod = self.node.pod(container={'image': _IMAGE, 'disk_gib': 2 ** 20})
+        error = self.assertRaises(exception.NotEnoughDisk, self.node.call,
+                                  'create_pod', pod)
+        self.assertIn(f'{2 ** 30 + 1024} MiB', str(error))
+        self.assertEqual([], self.node.call('list_pods'))
+        self.assertEqual([], self.loops())

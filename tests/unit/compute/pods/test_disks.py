@@ -15,6 +15,7 @@
 import errno
 import os
 import pathlib
+import threading
 
 import fixtures
 from tests.unit.compute.pods import test_lifecycle
@@ -194,6 +195,58 @@ class Test(test_lifecycle.Case):
         self.assertIn('1024 MiB', str(error))
         self.assertEqual({}, self.state.sandboxes)
         self.assertEqual([], list(self.root.iterdir()))
+
+    def test_another_one_takes_the_space_meanwhile(self):
+        self.pods.disks.obstacle()
+        self.pods.disks._space.reserve = 0
+        figures = iter([2 << 30])
+        self.pods.disks._space.free = lambda: next(figures, 1000 << 20)
+        error = self.assertRaises(exception.NotEnoughDisk, self.pods.create,
+                                  self.sized_pod())
+        self.assertIn('1000 MiB', str(error))
+        self.assert_nothing_left()
+        self.assertEqual([], list(self.root.iterdir()))
+
+    def test_all_containers_of_a_pod_must_fit(self):
+        self.pods.disks._space.reserve = 0
+        self.pods.disks._space.free = lambda: 2500 << 20
+        self.pods.create(self.sized_pod(2))
+        error = self.assertRaises(exception.NotEnoughDisk, self.pods.create,
+                                  self.sized_pod(3))
+        self.assertIn('3072 MiB', str(error))
+        self.assertEqual(1, len(self.called('RunPodSandbox')))
+
+    def test_a_full_node_can_limit_disks_nevertheless(self):
+        self.pods.disks._space.free = lambda: 8 << 20
+        self.assertEqual('', self.pods.disks.obstacle())
+
+    def test_disks_are_made_while_the_vm_boots(self):
+        self.pods.disks.obstacle()
+        booting = threading.Event()
+        run = self.pods._run_sandbox
+
+        def boot(*args, **kwargs):
+            booting.set()
+            return run(*args, **kwargs)
+        self.pods._run_sandbox = boot
+        enter, waited = self.fake.enter, []
+
+        def wait(name):
+            waited.append(booting.wait(30))
+            enter(name)
+        self.fake.enter = wait
+        self.pods.create(self.sized_pod())
+        self.assertEqual({True}, set(waited))
+
+    def test_disk_that_cannot_be_made_leaves_no_vm(self):
+        self.pods.disks.obstacle()
+        for program in ('mkfs.ext4', 'mount'):
+            self.fake.fail = {program: OSError(errno.EIO, 'injected')}
+            error = self.assertRaises(exception.RuntimeFailed,
+                                      self.pods.create, self.sized_pod())
+            self.assertIn('injected', str(error))
+            self.assert_nothing_left()
+            self.assertEqual([], list(self.root.iterdir()))
 
     def test_space_that_stays_free(self):
         stat = os.statvfs(self.state.root)
