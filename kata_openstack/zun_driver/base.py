@@ -148,8 +148,13 @@ class KataBaseDriver(driver.BaseDriver):
         return self._disk
 
     def node_support_disk_quota(self) -> bool:
-        """Whether Zun may pass --disk, and its default_disk, to the node."""
-        return bool(self._disk_info().get('disk_quota_supported'))
+        """Return True, so that Zun passes every limit to the node.
+
+        Otherwise Zun would ignore its default_disk, and refuse --disk without
+        a reason. A node that cannot keep a limit refuses the container, with
+        the reason and the remedy.
+        """
+        return True
 
     def get_total_disk_for_container(self) -> tuple[int, int]:
         """Return the total and the reserved GiB of containerd's disk."""
@@ -169,6 +174,8 @@ class KataBaseDriver(driver.BaseDriver):
         data = super().get_available_resources()
         for key, value in host.platform().items():
             data[key] = info.get(key, value)
+        data['disk_quota_supported'] = bool(
+            self._disk_info().get('disk_quota_supported'))
         return data
 
     def capabilities_as_traits(self) -> dict[str, bool]:

@@ -68,9 +68,8 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         translate.runtime(capsule)
         pulled = [self._pull(context, capsule, record)
                   for record in capsule.containers]
-        if self.node_support_disk_quota():
-            for record in capsule.containers:  # as Zun does for containers
-                record.disk = record.disk or CONF.default_disk
+        for record in capsule.containers:  # as Zun does for containers
+            record.disk = record.disk or CONF.default_disk
         network = ports.Network(context)
         attachment = network.attach(capsule, requested_networks)
         try:

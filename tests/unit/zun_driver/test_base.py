@@ -114,7 +114,10 @@ class TestResources(base.DriverTestCase):
     def test_disk(self) -> None:
         tree, uuid = self.tree()
         self.generation = 5
-        self.assertFalse(self.driver.node_support_disk_quota())
+        # the node refuses what it cannot keep, with the reason
+        self.assertTrue(self.driver.node_support_disk_quota())
+        self.assertFalse(self.driver.get_available_resources()[
+            'disk_quota_supported'])
         self.api.node_info.update(disk_quota_supported=True, disk_total=900,
                                   disk_held_back=350)
         found = self.driver.get_available_resources()
@@ -127,7 +130,8 @@ class TestResources(base.DriverTestCase):
         self.driver.update_provider_tree(tree, uuid)
         disk = tree.data(uuid).inventory['DISK_GB']
         self.assertEqual((900, 350), (disk['total'], disk['reserved']))
-        self.assertTrue(self.driver.node_support_disk_quota())
+        self.assertTrue(self.driver.get_available_resources()[
+            'disk_quota_supported'])
 
     def test_no_update_that_placement_would_refuse(self) -> None:
         """A refusal makes Zun leave the new container in Creating."""

@@ -76,13 +76,9 @@ class TestCapsule(base.DriverTestCase):
 
     def test_disks(self) -> None:
         """Zun passes its default_disk for containers only."""
-        module.CONF.set_override('default_disk', 3)
         self.addCleanup(module.CONF.clear_override, 'default_disk')
-        for supported, expected in ((False, None), (True, 3)):
-            self.api.node_info.update(
-                disk_quota_supported=supported, disk_total=9,
-                disk_held_back=1)
-            self.driver = module.KataCapsuleDriver()
+        for default, expected in ((0, None), (3, 3)):
+            module.CONF.set_override('default_disk', default)
             capsule = self.create(self.capsule())
             self.assertEqual([expected] * 2, [
                 c.disk_gib for c in

@@ -20,6 +20,7 @@ from unittest import mock
 from neutronclient.common import exceptions as neutron_exc
 from zun.common import exception as zun_exc
 from zun.compute import manager
+import zun.conf
 from zun.container import driver as zun_driver
 from zun import objects as zun_objects
 
@@ -854,3 +855,30 @@ class TestContract(ContainerTestCase):
         record.destroy(self.context)
         self.assertRaises(zun_exc.Invalid, self.driver.attach_volume,
                           self.context, volume)
+
+
+class TestDisk(ContainerTestCase):
+    """The limit of the disk on its way through Zun's own manager."""
+
+    def limit(self, **values):
+        record = self.container(**values)
+        manager_ = manager.Manager.__new__(manager.Manager)
+        manager_.driver = self.driver
+        manager_._check_support_disk_quota(self.context, record)
+        manager_._do_container_create_base(self.context, record,
+                                           self.requested(), {})
+        return self.api.requests[record.uuid].containers[0].disk_gib
+
+    def test_asked_for(self) -> None:
+        self.assertEqual(3, self.limit(disk=3))
+
+    def test_default(self) -> None:
+        zun.conf.CONF.set_override('default_disk', 7)
+        self.addCleanup(zun.conf.CONF.clear_override, 'default_disk')
+        self.assertEqual(7, self.limit(disk=None))
+
+    def test_no_default(self) -> None:
+        zun.conf.CONF.set_override('default_disk', 0)
+        self.addCleanup(zun.conf.CONF.clear_override, 'default_disk')
+        self.assertIsNone(self.limit(disk=None))
+        self.assertIsNone(self.limit(disk=0))
