@@ -46,7 +46,7 @@ PASSED=0 FAILED=0 SKIPPED=0
 read -ra OTHER_SUITES <<<"${KATA_TEST_SUITES-bookworm trixie forky}"
 OTHER_CONTAINERDS='functional\.(node|compute\.(pods\.(test_lifecycle|.*redis)|'
 OTHER_CONTAINERDS+='test_canaries|test_images)|'
-OTHER_CONTAINERDS+='embedded\.(test_faults|test_containers\.TestProcesses))'
+OTHER_CONTAINERDS+='embedded\.test_faults\.(TestFaults|TestBroken))'
 
 # count FILE: add what a stestr run printed last
 count() {
