@@ -47,7 +47,8 @@ _DAY = 24 * 3600.0
 class Cleanup:
     """Thread-safe.
 
-    :param lock: is held by whoever begins a pull or looks an image up.
+    :param lock: the store holds it while it begins a pull or looks up an
+        image.
     :param pulling: returns the names that are being pulled; called with the
         lock held.
     """

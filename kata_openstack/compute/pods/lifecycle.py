@@ -295,7 +295,7 @@ class Pods:
                  config: pb.PodSandboxConfig, handler: str,
                  replaced: replacement.Replacement) -> str:
         """:returns: ID of the new CRI container, which has the old files"""
-        # what it was created with counts: its files are there
+        # It keeps the disk of its creation, which has its files.
         container = dataclasses.replace(container, disk_gib=_disk_gib(old))
         new_id = self._client.create_container(
             sandbox_id, self._container_config(

@@ -17,10 +17,9 @@ import contextlib
 import threading
 import time
 
-from oslo_config import cfg
 import oslo_messaging
-from oslo_messaging import conffixture
 from tests.unit import base
+from tests.unit.compute import rpc_server
 
 from kata_openstack.compute import lanes
 from kata_openstack.compute import manager
@@ -129,21 +128,8 @@ class ResponsivenessTest(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        conf = cfg.ConfigOpts()
-        self.useFixture(conffixture.ConfFixture(conf))
-        conf([], default_config_files=[], default_config_dirs=[])
-        transport = oslo_messaging.get_rpc_transport(
-            conf, 'fake://', allowed_remote_exmods=[exception.__name__])
         self.parts = Hanging()
-        server = oslo_messaging.get_rpc_server(
-            transport, oslo_messaging.Target(
-                exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC, server='n1'),
-            [manager.ComputeManager(*[self.parts] * 4)],
-            executor='threading',
-            access_policy=oslo_messaging.DefaultRPCAccessPolicy)
-        server.start(override_pool_size=lanes.THREADS)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.stop)
+        transport = rpc_server.serve(self, 'fake://', self.parts, lanes.THREADS)
         self.addCleanup(self.parts.end.set)
         self.pool = futures.ThreadPoolExecutor(200)
         self.addCleanup(self.pool.shutdown)

@@ -16,12 +16,9 @@ import time
 import types
 
 import fixtures
-from oslo_config import cfg
-import oslo_messaging
-from oslo_messaging import conffixture
 from tests.unit import base
+from tests.unit.compute import rpc_server
 
-from kata_openstack.compute import manager
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack import objects
@@ -55,21 +52,8 @@ class RpcTest(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        conf = cfg.ConfigOpts()
-        self.useFixture(conffixture.ConfFixture(conf))
-        conf([], default_config_files=[], default_config_dirs=[])
-        transport = oslo_messaging.get_rpc_transport(
-            conf, 'kombu+memory://', allowed_remote_exmods=[exception.__name__])
         self.parts = Parts()
-        server = oslo_messaging.get_rpc_server(
-            transport, oslo_messaging.Target(
-                exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC, server='n1'),
-            [manager.ComputeManager(*[self.parts] * 4)],
-            executor='threading',
-            access_policy=oslo_messaging.DefaultRPCAccessPolicy)
-        server.start()
-        self.addCleanup(server.wait)
-        self.addCleanup(server.stop)
+        transport = rpc_server.serve(self, 'kombu+memory://', self.parts)
         self.log = self.useFixture(fixtures.FakeLogger())
         self.api = rpcapi.ComputeAPI(transport, timeout=1, long_timeout=20)
 

@@ -114,7 +114,7 @@ class TestResources(base.DriverTestCase):
     def test_disk(self) -> None:
         tree, uuid = self.tree()
         self.generation = 5
-        # the node refuses what it cannot keep, with the reason
+        # the node refuses a limit that it cannot keep, with the reason
         self.assertTrue(self.driver.node_support_disk_quota())
         self.assertFalse(self.driver.get_available_resources()[
             'disk_quota_supported'])

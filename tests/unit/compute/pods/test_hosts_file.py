@@ -59,7 +59,7 @@ class HostsFileTest(base.TestCase):
         with path.open('a') as opened:
             opened.write('a line of the user\n')
             opened.flush()
-            # another container of a running pod gets what is there
+            # another container of a running pod gets the existing file
             self.assertEqual(str(path),
                              hosts_file.of_pod(folder, make_pod()))
             self.assertIn('of the user', path.read_text())

@@ -12,11 +12,11 @@
 
 """Interfaces between two real network namespaces."""
 
-import os
 import subprocess
 import threading
 
 from tests.unit import base
+from tests.unit import network_namespace
 
 from kata_openstack.compute.network.vif import link
 from kata_openstack import exception
@@ -31,12 +31,7 @@ class LinkTest(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        if os.geteuid():
-            self.skipTest('needs root')
-        own = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
-        self.addCleanup(os.close, own)
-        syscalls.unshare(syscalls.CLONE_NEWNET)
-        self.addCleanup(syscalls.setns, own, syscalls.CLONE_NEWNET)
+        network_namespace.enter_new(self)
         self.netns = self.namespace()
 
     def namespace(self):

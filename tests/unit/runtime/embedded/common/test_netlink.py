@@ -10,12 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import os
 import subprocess
 
 from kata_openstack.runtime.embedded.common import netlink
-from kata_openstack.runtime.embedded.common import syscalls
 from tests.unit import base
+from tests.unit import network_namespace
 
 
 class TestNetlink(base.TestCase):
@@ -25,12 +24,7 @@ class TestNetlink(base.TestCase):
 
     def setUp(self):
         super().setUp()
-        if os.geteuid():
-            self.skipTest('needs root')
-        own = os.open('/proc/thread-self/ns/net', os.O_RDONLY)
-        self.addCleanup(os.close, own)
-        syscalls.unshare(syscalls.CLONE_NEWNET)
-        self.addCleanup(syscalls.setns, own, syscalls.CLONE_NEWNET)
+        network_namespace.enter_new(self)
         self.net = netlink.Netlink()
         self.addCleanup(self.net.__exit__)
         subprocess.run(['ip', 'link', 'add', 'one', 'address', self.MAC,
