@@ -167,7 +167,7 @@ inside() {
     trap './tools/quickstart.sh clean' EXIT
     ./tools/quickstart.sh clean  # what a killed run left
     export KATA_TEST_KERNEL_DEB KATA_TEST_VENV=$REPOSITORY/.venv
-    export KATA_QUICKSTART_VENV=$REPOSITORY/.venv KATA_TEST_SUITES=
+    export KATA_QUICKSTART_VENV=$REPOSITORY/.venv
     # shellcheck disable=SC2016
     unshare --net -- bash -euc 'ip link set lo up
         ./tools/quickstart.sh

@@ -12,8 +12,9 @@
 # under the License.
 
 # Everything that CI runs, or one tier: unit, functional (real containerd),
-# e2e (the real OpenStack of quickstart.sh, in a namespace of its own). CI does
-# not run distribution (the core of the last two on the other Debian release).
+# distribution (its core, and the quickstart, on the other Debian release), e2e
+# (the real OpenStack of quickstart.sh, in a namespace of its own). CI does not
+# run the tier long.
 # The last line is "N passed, N failed, N skipped".
 
 set -euo pipefail
@@ -30,19 +31,21 @@ usage: test.sh [TIER] [REGEX]
   functional   tests with a real containerd and real VMs
   e2e          tests with a real OpenStack
   distribution the quickstart and functional tests on the other Debian, 12 or 13
+  long         functional tests with other releases of containerd, and tests
+               that take minutes each
 
-Without a tier: unit, functional and e2e. REGEX picks tests of a tier.
+Without a tier: all but long. REGEX picks tests of a tier.
 END
 }
 
 # KATA_TEST_VENV: an existing virtual environment to use instead
 VENV=${KATA_TEST_VENV:-$REPOSITORY/.venv}
 KATA_TEST_STATE=${KATA_TEST_STATE:-}
-# A Unix socket's path has at most 107 bytes; the shim's is 32 below this.
-MAX_STATE=75
+# A Unix socket's path has at most 107 bytes; the shim's is 34 below this.
+MAX_STATE=73
 PASSED=0 FAILED=0 SKIPPED=0
 # KATA_TEST_SUITES: Debian's suites with other releases of containerd (1.6,
-# 1.7, 2.1), and the tests that run with those
+# 1.7, 2.1), and the tests of the tier long that run with those
 read -ra OTHER_SUITES <<<"${KATA_TEST_SUITES-bookworm trixie forky}"
 OTHER_CONTAINERDS='functional\.(node|compute\.(pods\.(test_lifecycle|.*redis)|'
 OTHER_CONTAINERDS+='test_canaries|test_images)|'
@@ -67,26 +70,44 @@ count() {
 # failure, because no test could say so.
 stestr_run() {
     local tier=$1 output status=0 before=$FAILED
-    local -a within=()
+    local python=python
     shift
-    if [[ $tier == functional ]]; then
-        # The interfaces and routes of a test that was killed end with the
-        # namespace; the next run would stumble over them.
-        within=(unshare --net -- sh -c 'ip link set lo up; exec "$@"' -)
-    fi
+    # by names without a path: stestr gives them to a shell, which would split
+    # a path at a space
+    [[ $tier != functional && $tier != long ]] || python='tools/test.sh worker'
     output=$(mktemp)
     (
         cd "$REPOSITORY"
-        # PYTHON: by its name, because stestr gives a path to a shell, which
-        # would split it at a space
-        OS_TEST_PATH=./tests/$tier PATH=$VENV/bin:$PATH PYTHON=python \
-            "${within[@]}" "$VENV/bin/stestr" run "$@"
+        OS_TEST_PATH=./tests/$tier PATH=$VENV/bin:$PATH PYTHON=$python \
+            "$VENV/bin/stestr" run "$@"
     ) 2>&1 | tee "$output" || status=$?
     count "$output"
     rm -f "$output"
     if [[ $status -ne 0 && $FAILED -eq $before ]]; then
         FAILED=$((FAILED + 1))
     fi
+}
+
+# run_worker ARGUMENT...: run Python with a network, processes and mounts of
+# its own, and the first folder of KATA_TEST_STATE that no other worker uses.
+# What a killed test leaves ends with them.
+run_worker() {
+    local number=1
+    mkdir -p "$KATA_TEST_STATE" /run/netns
+    exec 9>"$KATA_TEST_STATE/$number.lock"
+    while ! flock --nonblock 9; do
+        number=$((number + 1))
+        exec 9>"$KATA_TEST_STATE/$number.lock"
+    done
+    # shellcheck disable=SC2016
+    export KATA_TEST_STATE=$KATA_TEST_STATE/$number
+    exec unshare --net --mount --pid --fork \
+        --kill-child --mount-proc -- sh -c '
+        ip link set lo up
+        mount -t tmpfs netns /run/netns
+        # the shell stays, because process 1 must reap the others
+        python "$@"
+        exit $?' - "$@"
 }
 
 # check NAME COMMAND...: a check that is no test; counts when it fails
@@ -124,19 +145,32 @@ run_unit() {
     stestr_run unit "$@"
 }
 
+# A test waits for about a third of its time, so there are two workers. The
+# tests of a class stay together, because they share what it has set up.
+WORKERS=(--concurrency 2 --group-regex '([^.]+\.)+')
+
 run_functional() {
     say "functional tests"
-    # KATA_TEST_STATE: a guest that is kept between runs
+    use_state
+    stestr_run functional "${WORKERS[@]}" "$@"
+}
+
+# use_state: a folder for the guests, if KATA_TEST_STATE names none
+use_state() {
     if [[ -z $KATA_TEST_STATE ]]; then
         state=$(mktemp -d /var/tmp/kata-functional.XXXX)
         export KATA_TEST_STATE=$state
     fi
-    # each test boots VMs: side by side they only wait for each other
-    stestr_run functional --serial "$@"
+}
+
+run_long() {
     local suite programs
+    use_state
+    say "long tests"
+    stestr_run long "${WORKERS[@]}" "$@"
     for suite in "${OTHER_SUITES[@]}"; do
-        [[ $suite != $(. /etc/os-release && echo "$VERSION_CODENAME") ]] ||
-            continue
+        [[ $# -eq 0 && $suite != $(. /etc/os-release && \
+            echo "$VERSION_CODENAME") ]] || continue
         if ! programs=$(fetch_containerd "$suite" \
             "$REPOSITORY/.cache/containerd" "$logs/containerd.log"); then
             say "not tested with the containerd of Debian $suite:" \
@@ -145,8 +179,8 @@ run_functional() {
             continue
         fi
         say "functional tests with $("$programs/containerd" --version)"
-        PATH=$programs:$PATH stestr_run functional --serial \
-            "${@:-$OTHER_CONTAINERDS}"
+        PATH=$programs:$PATH stestr_run functional "${WORKERS[@]}" \
+            "$OTHER_CONTAINERDS"
     done
 }
 
@@ -223,7 +257,8 @@ summary() {
 }
 
 case ${1:-all} in
-    all | unit | functional | e2e | distribution) ;;
+    worker) shift; run_worker "$@" ;;  # what stestr begins
+    all | unit | functional | distribution | e2e | long) ;;
     -h | --help | help) usage; exit ;;
     *) usage >&2; exit 2 ;;
 esac
@@ -266,7 +301,7 @@ logs=$(mktemp -d)
 trap finish EXIT
 if [[ $tier != unit || $EUID -eq 0 ]]; then
     packages=(quickstart test)
-    if [[ $tier == distribution ]]; then
+    if [[ $tier == distribution || $tier == all ]]; then
         packages+=(distribution)
     fi
     install_packages "$logs/packages.log" "${packages[@]}"
@@ -285,9 +320,10 @@ export PYTHONWARNINGS=ignore
 # what a test logs and prints is shown when it fails
 export OS_LOG_CAPTURE=1 OS_STDOUT_CAPTURE=1 OS_STDERR_CAPTURE=1
 if [[ $tier == all ]]; then
-    run_tier unit 1 3 "$@"
-    run_tier functional 2 3 "$@"
-    run_tier e2e 3 3 "$@"
+    run_tier unit 1 4
+    run_tier functional 2 4
+    run_tier distribution 3 4
+    run_tier e2e 4 4
 else
     run_tier "$tier" 1 1 "$@"
 fi

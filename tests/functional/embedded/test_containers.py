@@ -23,6 +23,7 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import size
 from tests.functional.embedded import base
+from tests.functional.embedded import memory
 from tests.functional import images
 
 MIB = 1024 * 1024
@@ -220,24 +221,7 @@ class TestResources(base.EmbeddedTestCase):
         pod.remove()
 
     def test_a_guest_that_fills_its_memory_is_not_killed_by_the_host(self):
-        """Neither by its page cache nor by a tmpfs outside of its limit."""
-        for memory in (161, 0):
-            pod = self.pod(resources=pb.LinuxContainerResources(
-                memory_limit_in_bytes=memory * MIB))
-            limited, free = pod.run(memory=memory * MIB), pod.run()
-            # sparse, but both the guest and the host cache it
-            read = self.client.exec_sync(
-                limited if memory else free,
-                ['sh', '-c', 'truncate -s 2G /big && cat /big >/dev/null'],
-                300)
-            self.assertEqual(0, read.exit_code, read)
-            # either the tmpfs is full, or the guest's own limit ended dd
-            done = self.client.exec_sync(
-                free, ['dd', 'if=/dev/zero', 'of=/dev/shm/x', 'bs=1M'], 120)
-            self.assertNotEqual(0, done.exit_code)
-            self.assertEqual('alive\n',
-                             pod.execute(limited, 'echo', 'alive'))
-            pod.remove()
+        memory.fill(self, read_mib=600)
 
     def test_out_of_memory(self):
         pod = self.pod()

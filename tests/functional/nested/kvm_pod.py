@@ -10,13 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run in L1: the canary and one pod of the embedded runtime with KVM.
-
-usage: python -m tests.functional.nested.kvm_pod KERNEL_PACKAGE STATE_PATH
-
-STATE_PATH may hold a kernel and a guest image that were prepared before.
-Prints one JSON object with what the host, the sandbox and the guest say.
-"""
+"""Run in L1: the canary and one pod of the embedded runtime with KVM."""
 
 import json
 import os
@@ -81,8 +75,13 @@ def run_pod(service: containerd.Containerd, handler: str) -> tuple[str, str]:
     return sandbox, container
 
 
-def main() -> None:
-    conf = configuration(*sys.argv[1:])
+def main(package: str, state_path: str) -> None:
+    """Print one JSON object with what host, sandbox and guest say.
+
+    :param state_path: may hold a kernel and a guest image that were
+        prepared before
+    """
+    conf = configuration(package, state_path)
     here = node.Node(conf)
     choice = here.choose('kata', [])
     begin = time.monotonic()
@@ -114,6 +113,3 @@ def main() -> None:
             'prepare_seconds': prepared - begin,
             'pod_seconds': running - begin_pod}))
 
-
-if __name__ == '__main__':
-    main()

@@ -147,6 +147,12 @@ def skip_unless_possible() -> None:
             raise unittest.SkipTest(f'{program} is not installed')
 
 
+def host_check() -> list[str]:
+    """The command `kata-openstack host check`, with its result as JSON."""
+    script = pathlib.Path(sys.executable).with_name('kata-openstack')
+    return [str(script), 'host', 'check', '-f', 'json']
+
+
 @functools.cache
 def kernel_package() -> pathlib.Path:
     """A cloud kernel package of Debian, for L1 and for what runs in it."""
