@@ -64,7 +64,7 @@ class LifecycleTest(base.TestCase):
 
     def logs(self, container, **arguments):
         return base.zun().containers.logs(
-            container.uuid, stdout=True, stderr=True, **arguments)
+            container.uuid, **{'stdout': True, 'stderr': True, **arguments})
 
     def test_logs_of_both_streams(self):
         container = self.create('run', command=[
