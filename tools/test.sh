@@ -29,8 +29,8 @@ usage: test.sh [TIER] [REGEX]
 
   unit         style, types and unit tests
   functional   tests with a real containerd and real VMs
-  e2e          tests with a real OpenStack
   distribution the quickstart and functional tests on the other Debian, 12 or 13
+  e2e          tests with a real OpenStack
   long         functional tests with other releases of containerd, and tests
                that take minutes each
 
@@ -146,7 +146,7 @@ run_unit() {
 }
 
 # A test waits for about a third of its time, so there are two workers. The
-# tests of a class stay together, because they share what it has set up.
+# tests of a class share its set-up, so one worker runs all of them.
 WORKERS=(--concurrency 2 --group-regex '([^.]+\.)+')
 
 run_functional() {

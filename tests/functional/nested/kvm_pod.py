@@ -112,4 +112,3 @@ def main(package: str, state_path: str) -> None:
                       'clocks': clocks},
             'prepare_seconds': prepared - begin,
             'pod_seconds': running - begin_pod}))
-

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A compute node with working KVM: what it says of itself, and a pod.
+"""The host check and a pod on a compute node where KVM works.
 
 All tests share one boot of the node, which takes most of the time.
 """
