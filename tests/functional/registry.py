@@ -10,14 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A private image registry, open or with a password."""
+"""A private image registry, open or with a password, and a deceitful one."""
 
+from http import server
 import os
 import pathlib
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import fixtures
@@ -80,6 +82,12 @@ class Registry(fixtures.Fixture):
                     raise
                 time.sleep(0.05)
 
+    def manifest_size(self) -> int:
+        """Bytes of the manifest of the image that was pushed last."""
+        kind, _, value = self.digest.partition(':')
+        return (self._root / 'data/docker/registry/v2/blobs' / kind
+                / value[:2] / value / 'data').stat().st_size
+
     def push(self, archive: pathlib.Path, name: str) -> str:
         """Push a docker-archive.
 
@@ -97,3 +105,49 @@ class Registry(fixtures.Fixture):
             env={**os.environ, **images.skopeo_environment(self._root)})
         self.digest = (self._root / 'digest').read_text().strip()
         return reference
+
+
+class Deceiver(fixtures.Fixture):
+    """A registry that knows the digest of a manifest, but has no content.
+
+    Attributes: ``address``; ``requests``: methods and paths that it got.
+    """
+
+    def __init__(self, digest: str, size: int) -> None:
+        super().__init__()
+        self._digest = digest
+        self._size = size
+
+    def _setUp(self) -> None:
+        requests: list[tuple[str, str]] = []
+        headers = {
+            'Content-Length': str(self._size),
+            'Content-Type':
+                'application/vnd.docker.distribution.manifest.v2+json',
+            'Docker-Content-Digest': self._digest}
+
+        class Handler(server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                requests.append(('HEAD', self.path))
+                self.send_response(200)
+                for key, value in headers.items():
+                    self.send_header(key, value)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                requests.append(('GET', self.path))
+                self.send_response(200 if self.path == '/v2/' else 404)
+                self.send_header('Content-Length', '0')
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.requests = requests
+        listening = server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.addCleanup(listening.server_close)
+        self.address = f'127.0.0.1:{listening.server_address[1]}'
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(listening.shutdown)

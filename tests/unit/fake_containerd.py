@@ -61,8 +61,8 @@ class State:
     fail: method name -> (status code, details); its calls fail with these;
     fail_after: method name -> entries that its next call adds to ``fail``;
     calls: (method, request) of every call; images: reference -> image ID;
-    image_labels: by image ID; registry: reference -> image ID, what a pull
-    finds; during_pull: called with each pull request, before its answer;
+    image_labels, layers: by image ID; registry: reference -> image ID, what a
+    pull finds; during_pull: called with each pull request, before its answer;
     volumes: image ID -> paths of its volumes; ignore_volumes: containerd's
     ignore_image_defined_volumes; metadata: of the last call.
     """
@@ -78,6 +78,7 @@ class State:
         self.exits: dict[str, int] = {}
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
         self.image_labels: dict[str, dict[str, str]] = {}
+        self.layers: dict[str, list[str]] = {}
         self.registry: dict[str, str] = {}
         self.during_pull: Callable[[pb.PullImageRequest], None] = (
             lambda request: None)
@@ -283,7 +284,9 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
             self.state.volumes.get(ident, ()), {})}
         return pb.ImageStatusResponse(
             image=self._image(ident), info={'info': json.dumps(
-                {'imageSpec': {'config': config}})} if request.verbose else {})
+                {'imageSpec': {'config': config, 'rootfs': {
+                    'diff_ids': self.state.layers.get(ident, [])}}})}
+            if request.verbose else {})
 
     def ListImages(self, request, context):
         self.state.enter('ListImages', request, context)

@@ -20,7 +20,9 @@ without credentials, or the operator imported it.
 
 The label is about one repository and one image ID. Two repositories may have
 the same image, and containerd then has it once, with names of both: each
-repository decides for its own names only.
+repository decides for its own names only. containerd does not download what
+it has, so a tenant's own registry could name an image of another project, or
+a layer of it, without having it. It must prove that it has the image.
 
 The label is on the record that the CRI plugin keeps for the image ID, because
 a pull replaces the labels of the record of the pulled name. It goes with the
@@ -29,6 +31,7 @@ image when that is removed.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import math
@@ -37,6 +40,7 @@ import time
 
 from oslo_log import log as logging
 
+from kata_openstack.compute.images import layers
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
@@ -65,18 +69,22 @@ _SETTLED = 60.0
 
 @dataclasses.dataclass
 class _Pull:
-    """The pulls with credentials of one repository.
+    """The pulls of one repository.
 
     ``lease``: a lease in containerd, which tells of them after a crash.
     ``open``: IDs of the repository's images that are open to all.
     ``running``: how many. ``unsure_since``: monotonic seconds of the last
-    end of one whose outcome is unknown, if there was one.
+    end of one whose outcome is unknown, if there was one. ``private``: one
+    of them has credentials. ``beside_private``: so has one of another
+    repository at the same time, which may have brought the same image.
     """
 
     lease: str
     open: set[str] = dataclasses.field(default_factory=set)
     running: int = 0
     unsure_since: float | None = None
+    private: bool = True
+    beside_private: bool = True
 
 
 class Rights:
@@ -87,6 +95,7 @@ class Rights:
         """:param pull_timeout: seconds after which the client gives up"""
         self._client = client
         self._native = native_
+        self._layers = layers.Layers(client)
         self._patience = pull_timeout - 1
         self._lock = threading.Lock()
         # by repository; None until it is read from containerd
@@ -95,39 +104,53 @@ class Rights:
     def may_use(self, project: str | None, repository: str, image_id: str
                 ) -> bool:
         with self._lock:
-            pull = self._all_pulls().get(repository)
-            users = self._users(repository, image_id)
-        if users is None:
-            # it may be the image of a pull that has no label yet
-            return pull is None or image_id in pull.open
-        return project in users
+            try:
+                labels = self._labels(image_id)
+            except exception.NotFound:
+                return False  # it was removed meanwhile
+            return self._may_use(project, True, repository, image_id, labels)
 
-    def open(self, repository: str, image_id: str) -> None:
-        """Open an image that was pulled without a project's credentials."""
-        with self._lock:
-            pull = self._all_pulls().get(repository)
-            if pull is not None:
-                pull.open.add(image_id)
-            if self._users(repository, image_id) is not None:
-                self._write(repository, image_id, '')
+    def open(self, repository: str, pull: Callable[[], str],
+             prove: Callable[[str], None]) -> str:
+        """Pull without a project's credentials, and open the image to all.
+
+        :param pull: returns the image ID
+        :param prove: takes the image ID; called if another repository may
+            have given the image or a part of it. Raises a KataError if this
+            repository does not have all of it.
+        :returns: the image ID
+        """
+        return self._bring(repository, pull, prove, None, private=False)
 
     def bind(self, project: str | None, repository: str,
-             pull: Callable[[], str]) -> str:
+             pull: Callable[[], str], prove: Callable[[str], None]) -> str:
         """Pull with the project's credentials, and bind the image to it.
 
         An image that was open before the pull stays open: a pull must not
-        take it from others. Until the label is written, an image that the
-        pull brought is in containerd without it. So the pull is recorded
-        before it begins, in a way that survives a crash.
+        take it from others. For the arguments, see :meth:`open`.
+        """
+        return self._bring(repository, pull, prove, project, private=True)
 
-        :param pull: returns the image ID
+    def _bring(self, repository: str, pull: Callable[[], str],
+               prove: Callable[[str], None], project: str | None,
+               private: bool) -> str:
+        """Pull, and give the right.
+
+        Until the end, an image that the pull brought is in containerd
+        without a label. So the pull is recorded before it begins, in a way
+        that survives a crash.
         """
         begun = time.monotonic()
         unsure = True
-        self._begin(repository)
+        self._begin(repository, private)
         try:
             image_id = pull()
-            self._admit(project, repository, image_id)
+            if self._must_prove(project, private, repository, image_id):
+                self._prove(repository, image_id, prove)
+            if private:
+                self._admit(project, repository, image_id)
+            else:
+                self._open(repository, image_id)
             unsure = False
         except _ANSWERS:
             unsure = time.monotonic() - begun >= self._patience
@@ -136,7 +159,69 @@ class Rights:
             self._end(repository, unsure)
         return image_id
 
-    def _begin(self, repository: str) -> None:
+    def _must_prove(self, project: str | None, private: bool,
+                    repository: str, image_id: str) -> bool:
+        """Return whether a part of the image may come from somewhere else.
+
+        containerd downloads no part that it has. So if a part is in none of
+        the images that the project could run anyway, and in one that it
+        could not, this repository may not have it.
+        """
+        with self._lock:
+            mine = self._all_pulls()[repository]
+            allowed: set[str] = set()
+            denied: set[str] = set()
+            images = self._client.list_images()
+            self._layers.keep(image.id for image in images)
+            for image in images:
+                try:
+                    labels = self._labels(image.id)
+                except exception.NotFound:
+                    continue  # it was removed meanwhile
+                names = _repositories(image)
+                if image.id == image_id:
+                    if self._may_use(project, private, repository, image_id,
+                                     labels):
+                        return False
+                    names.discard(repository)
+                    if not names:
+                        continue
+                if any(self._may_use(project, private, name, image.id, labels)
+                       for name in names):
+                    allowed |= self._layers.of(image.id)
+                else:
+                    denied |= self._layers.of(image.id)
+            unknown = self._layers.of(image_id) - allowed
+        return bool(unknown & denied or unknown and mine.beside_private)
+
+    def _may_use(self, project: str | None, private: bool, repository: str,
+                 image_id: str, labels: Mapping[str, str]) -> bool:
+        """Whether the image is open, or private and the project's own.
+
+        The image of a pull that has no label yet is neither.
+        """
+        users = labels.get(USERS + repository)
+        if users is None:
+            pull = self._all_pulls().get(repository)
+            return pull is None or image_id in pull.open
+        return private and project in users.split()
+
+    def _prove(self, repository: str, image_id: str,
+               prove: Callable[[str], None]) -> None:
+        try:
+            prove(image_id)
+        except BaseException:
+            with self._lock:
+                self._write_if_there(repository, image_id, _NOBODY)
+            raise
+
+    def _open(self, repository: str, image_id: str) -> None:
+        with self._lock:
+            self._all_pulls()[repository].open.add(image_id)
+            if self._users(repository, image_id) is not None:
+                self._write(repository, image_id, '')
+
+    def _begin(self, repository: str, private: bool) -> None:
         with self._lock:
             pulls = self._all_pulls()
             self._settle([
@@ -150,8 +235,15 @@ class Rights:
                 lease = self._native.add_lease({
                     PULL: repository, **{_OPEN + ident: 'yes'
                                          for ident in opened}})
-                pulls[repository] = _Pull(lease, opened)
-            pulls[repository].running += 1
+                pulls[repository] = _Pull(
+                    lease, opened, private=False, beside_private=False)
+            mine = pulls[repository]
+            mine.running += 1
+            mine.private |= private
+            for name, other in pulls.items():
+                if name != repository:
+                    mine.beside_private |= other.private
+                    other.beside_private |= private
 
     def _admit(self, project: str | None, repository: str, image_id: str
                ) -> None:
@@ -192,8 +284,7 @@ class Rights:
             for repository in repositories & _repositories(image):
                 if (image.id not in pulls[repository].open
                         and self._users(repository, image.id) is None):
-                    with contextlib.suppress(exception.NotFound):
-                        self._write(repository, image.id, _NOBODY)
+                    self._write_if_there(repository, image.id, _NOBODY)
         for repository in repositories:
             self._forget(repository)
 
@@ -216,11 +307,20 @@ class Rights:
     def _users(self, repository: str, image_id: str) -> list[str] | None:
         """Return who may use an image, None if it is open to all."""
         try:
-            labels = self._native.image(image_id).labels
+            labels = self._labels(image_id)
         except exception.NotFound:
             return []  # it was removed meanwhile
         value = labels.get(USERS + repository)
         return None if value is None else value.split()
+
+    def _labels(self, image_id: str) -> Mapping[str, str]:
+        """:raises NotFound:"""
+        return self._native.image(image_id).labels
+
+    def _write_if_there(self, repository: str, image_id: str, value: str
+                        ) -> None:
+        with contextlib.suppress(exception.NotFound):
+            self._write(repository, image_id, value)
 
     def _write(self, repository: str, image_id: str, value: str) -> None:
         self._native.set_image_label(image_id, USERS + repository, value)

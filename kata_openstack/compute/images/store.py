@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from concurrent import futures
 import json
+import pathlib
 import threading
 from typing import Any
 
@@ -22,6 +23,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import cleanup
+from kata_openstack.compute.images import proof
 from kata_openstack.compute.images import pull_error
 from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
@@ -48,8 +50,10 @@ class Images:
         self._client = client
         self._registries = registries.AllowedRegistries(
             conf.compute.allowed_registries)
-        self._rights = rights.Rights(client, native_,
-                                     conf.containerd.pull_timeout)
+        timeout = conf.containerd.pull_timeout
+        self._rights = rights.Rights(client, native_, timeout)
+        self._prover = proof.Prover(
+            pathlib.Path(conf.state_path, 'proofs'), timeout)
         self._slots = lanes.Slots(conf.compute.max_concurrent_pulls)
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}
@@ -65,7 +69,8 @@ class Images:
         """Pull an image as ``policy`` says; concurrent equal pulls join.
 
         An image that is on the node already is pulled again if the project
-        has no right to it: containerd then only asks the registry.
+        has no right to it: containerd then only asks the registry, which
+        must prove that it has the image.
 
         :param auth: see :meth:`ComputeAPI.pull_image
             <kata_openstack.compute.rpcapi.ComputeAPI.pull_image>`
@@ -98,11 +103,17 @@ class Images:
             return self._join((str(name), *sorted((auth or {}).items())),
                               lambda: self._pull(name, auth, project))
 
+        def prove(image_id: str) -> None:
+            size = self._status(image_id, name).image.size
+            with self._slots.take(project):
+                self.space.check('Checking an image', size)
+                self._prover.prove(name, image_id, size, auth)
+
         if auth and not auth.get('shared'):
-            image_id = self._rights.bind(project, name.repository, work)
+            image_id = self._rights.bind(project, name.repository, work,
+                                         prove)
         else:
-            image_id = work()
-            self._rights.open(name.repository, image_id)
+            image_id = self._rights.open(name.repository, work, prove)
         # by its ID: another pull may have moved the tag meanwhile
         return _details(self._status(image_id, name), name)
 

@@ -235,6 +235,35 @@ class RightsTest(Case):
         self.assert_no_access('b')
         self.assert_access('a')
 
+    def test_a_registry_that_only_knows_the_digest(self):
+        """containerd asks it for nothing else, as it has the image."""
+        self.images.pull(self.private, 'always', RIGHT, 'a')
+        server = self.useFixture(registry.Deceiver(
+            self.server.digest, self.server.manifest_size()))
+        for name in (f'{server.address}/mine:1',
+                     f'{server.address}/mine@{self.server.digest}'):
+            for auth in (None, RIGHT):
+                for policy in ('always', 'ifnotpresent'):
+                    self.assertRaises(exception.ImagePullFailed,
+                                      self.images.pull, name, policy, auth,
+                                      'b')
+                    self.assertRaises(exception.ImageNotFound,
+                                      self.images.resolve, name, 'b')
+        self.assertIn('HEAD', {method for method, _ in server.requests})
+        self.assert_no_access('b')
+        self.assert_access('a')
+
+    def test_private_in_two_registries(self):
+        other = self.useFixture(registry.Registry(password=True))
+        self.images.pull(self.private, 'always', RIGHT, 'a')
+        name = other.push(self.archive, 'also:1')
+        self.assertRaises(exception.RegistryDenied, self.images.pull, name,
+                          'ifnotpresent', WRONG, 'b')
+        self.images.pull(name, 'ifnotpresent', RIGHT, 'b')
+        self.images.resolve(name, 'b')
+        self.assert_no_access('b')
+        self.assert_access('a')
+
     def test_removed_and_imported_by_the_operator(self):
         image = self.images.pull(self.private, 'always', RIGHT, 'a')
         self.images.delete(image['id'])

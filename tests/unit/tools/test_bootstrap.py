@@ -36,9 +36,9 @@ class TestPackages(base.TestCase):
     def test_profiles(self):
         node = packages('debian-trixie')
         self.assertIn('crun', node)
-        self.assertNotIn('skopeo', node)
+        self.assertNotIn('rabbitmq-server', node)
         self.assertNotIn('ethtool', node)
         both = packages('debian-trixie', 'quickstart', 'test')
         self.assertLess(set(node), set(both))
-        self.assertLess({'skopeo', 'ethtool'}, set(both))
+        self.assertLess({'rabbitmq-server', 'ethtool'}, set(both))
         self.assertNotIn('mmdebstrap', both)
