@@ -23,6 +23,7 @@ import json
 import os
 import select
 import signal
+import time
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import crun
@@ -160,6 +161,14 @@ class Agent:
         system.set_up_network(interfaces)
         system.set_sysctls(sysctls)
         return {'kernel': os.uname().release}
+
+    def _do_clock(self, call: int) -> dict[str, Any]:
+        return {'now': time.time()}
+
+    def _do_set_clock(self, call: int, forward: float, rate: int
+                      ) -> dict[str, Any]:
+        system.set_clock(forward, rate)
+        return {}
 
     def _do_drop_caches(self, call: int) -> dict[str, Any]:
         system.drop_caches()

@@ -157,6 +157,17 @@ def wake(now: float, entropy: bytes) -> None:
         fcntl.ioctl(device, _RNDRESEEDCRNG)
 
 
+def set_clock(forward: float, rate: int) -> None:
+    """Correct the clock.
+
+    :param forward: seconds by which to set it forward.
+    :param rate: ppm by which it must run faster than its counter.
+    """
+    if forward > 0:
+        time.clock_settime(time.CLOCK_REALTIME, time.time() + forward)
+    syscalls.set_clock_rate(rate)
+
+
 def find_devices() -> None:
     """Rescan the PCI bus: the template had no NICs and no share."""
     write('/sys/bus/pci/rescan', '1')

@@ -40,6 +40,8 @@ CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWNET: Final = 0x40000000
 
 _ADDR_NO_RANDOMIZE = 0x0040000
+_ADJ_FREQUENCY, _ADJ_TICK = 0x2, 0x4000
+_TIMEX_SIZE, _TIMEX_TICK = 208, 88  # struct timex of 64-bit Linux
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _FALLOC_FL_KEEP_SIZE: Final = 1
@@ -126,6 +128,23 @@ def pivot_root(new: str, old: str) -> None:
     number = _PIVOT_ROOT[os.uname().machine]
     _check(_libc.syscall(number, os.fsencode(new), os.fsencode(old)),
            'pivot_root')
+
+
+def set_clock_rate(ppm: int) -> None:
+    """Let the real-time clock run faster than its counter (adjtimex(2)).
+
+    :param ppm: negative to let it run slower; at most 10 % either way.
+    """
+    # The kernel takes microseconds for each of 100 ticks in a second, which
+    # is 100 ppm, and the rest as ppm with 16 binary digits after the point.
+    ticks, rest = divmod(ppm, 100)
+    timex = bytearray(_TIMEX_SIZE)
+    struct.pack_into('I4xqq', timex, 0, _ADJ_FREQUENCY | _ADJ_TICK, 0,
+                     rest << 16)
+    struct.pack_into('q', timex, _TIMEX_TICK, 10_000 + ticks)
+    buffer = (ctypes.c_char * _TIMEX_SIZE).from_buffer(timex)
+    if _libc.adjtimex(buffer) < 0:  # else it is the clock's state
+        _check(-1, 'adjtimex')
 
 
 def load_module(fd: int) -> None:

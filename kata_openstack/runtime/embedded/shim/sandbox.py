@@ -29,6 +29,7 @@ from kata_openstack.runtime.embedded.shim.oci import spec
 from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import agent_channel
+from kata_openstack.runtime.embedded.vm import clock
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qmp
@@ -83,14 +84,14 @@ class Sandbox:
         self._limited = False
         self.lost = ''
         self._tasks: set[asyncio.Task[None]] = set()
-        self._files: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
         self.agent = agent_channel.Channel(
             vm.agent, self._on_gone, self._on_oom)
         self._monitor = qmp.Qmp(vm.monitor)
-        self._watches = [os.pidfd_open(pid)
-                         for pid in (vm.qemu_pid, vm.virtiofsd_pid)]
-        for pidfd, name in zip(self._watches, ('QEMU', 'virtiofsd'),
+        self._programs = [os.pidfd_open(pid)
+                          for pid in (vm.qemu_pid, vm.virtiofsd_pid)]
+        for pidfd, name in zip(self._programs, ('QEMU', 'virtiofsd'),
                                strict=True):
             loop.add_reader(pidfd, self._on_process_gone, name)
         self.ready = asyncio.create_task(self._restore(own))
@@ -116,6 +117,8 @@ class Sandbox:
             raise agent_channel.AgentGone(self._end) from e
         self._record.kernel = release
         self._record.save()
+        self._watches.append(asyncio.create_task(
+            clock.follow(self.agent, log.debug)))
         self._watch_files()
 
     def _watch_files(self) -> None:
@@ -125,7 +128,7 @@ class Sandbox:
         except OSError as e:
             log.error(f'cannot watch the open files of virtiofsd: {e}')
         else:
-            self._files = asyncio.create_task(watch.run())
+            self._watches.append(asyncio.create_task(watch.run()))
 
     async def _forget_files(self) -> None:
         try:
@@ -176,7 +179,7 @@ class Sandbox:
         """
         names = ['qemu']
         virtiofsd = select.poll()
-        virtiofsd.register(self._watches[1], select.POLLIN)
+        virtiofsd.register(self._programs[1], select.POLLIN)
         if virtiofsd.poll(0):
             names.append('virtiofsd')
         words = []
@@ -217,13 +220,13 @@ class Sandbox:
             return
         self._stopping = True
         loop = asyncio.get_running_loop()
-        for pidfd in self._watches:
+        for pidfd in self._programs:
             loop.remove_reader(pidfd)
             os.close(pidfd)
         self.agent.close('the sandbox was stopped')
         self.ready.cancel()
-        if self._files:
-            self._files.cancel()
+        for watch in self._watches:
+            watch.cancel()
         self.vm.kill()
         self._monitor.close()
 
