@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""kata-openstack embedded: prepares the embedded runtime."""
+"""kata-openstack embedded: prepares and updates the embedded runtime."""
 
 import argparse
 
@@ -18,6 +18,8 @@ from cliff import command
 from oslo_config import cfg
 
 from kata_openstack.runtime.embedded.image import preparation
+
+_TEMPLATE_AGE = 7 * 86400  # seconds
 
 
 class Prepare(command.Command):
@@ -41,3 +43,23 @@ class Prepare(command.Command):
             self.app.stderr.write(f'{text}\n')
         path = preparation.prepare(conf, parsed_args.accelerator, progress)
         self.app.stdout.write(f'{path}\n')
+
+
+class Update(command.Command):
+    """Build a guest from the newest packages, and renew old VM templates.
+
+    kata-compute runs this command by itself, see [embedded] update_interval.
+    It prints the path of the new guest's settings, or nothing if the guest in
+    use is the newest. kata-compute uses the new guest after its canary sandbox
+    has passed.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        conf = getattr(self.app, 'conf', None) or cfg.CONF
+
+        def progress(text: str) -> None:
+            self.app.stderr.write(f'{text}\n')
+        path = preparation.prepare_candidate(conf, progress)
+        if path:
+            self.app.stdout.write(f'{path}\n')
+        preparation.renew_templates(conf, _TEMPLATE_AGE, progress)

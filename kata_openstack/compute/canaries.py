@@ -12,6 +12,7 @@
 """Runs a canary sandbox with each handler; reports handlers in doubt."""
 
 from collections.abc import Callable
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -57,6 +58,7 @@ class Canaries:
         self._pending: frozenset[str] = frozenset()
         self._until = 0.0  # monotonic time until which doubt() waits
         self._changed = threading.Condition()
+        self._working = threading.Lock()  # one canary runs at a time
         self._woken = threading.Event()
         self._stopped = False
         self._swept = False
@@ -116,6 +118,29 @@ class Canaries:
                 return _WAITING
             return None if record.passed else record.problem()
 
+    def try_candidate(self, handler: str, take_over: Callable[[], Any]
+                      ) -> records.Record:
+        """Run the canary of a handler with the candidate for its guest.
+
+        If it passes, ``take_over`` makes the candidate the guest of the
+        handler, which needs no other canary then.
+
+        :raises KataError: containerd did not answer
+        :raises OSError: from ``take_over``
+        """
+        with self._working:
+            record = runner.run(
+                self._client, handler, '', image_name=self._image(handler),
+                logs=self._logs, guest='candidate')
+            self._swept = self._swept and record.passed
+            if record.passed:
+                take_over()
+                record = dataclasses.replace(
+                    record, key=runner.keys(self._client).get(handler, ''))
+                self._records = {**self._records, handler: record}
+                records.store(self._file, self._records)
+        return record
+
     def _repeat(self) -> None:
         while True:
             self._woken.wait(self._pause())
@@ -123,7 +148,8 @@ class Canaries:
             if self._stopped:
                 return
             try:
-                self._round()
+                with self._working:
+                    self._round()
             except exception.KataError as e:
                 LOG.warning('Could not run the canary sandboxes: %s', e)
                 self._give_up()

@@ -22,6 +22,7 @@ import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
 from kata_openstack.compute.events import follower
+from kata_openstack.compute import guest_updates
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
 from kata_openstack.compute import lanes
@@ -67,6 +68,7 @@ class Service:
                                              self.pods.disks)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
+        self._updates = guest_updates.GuestUpdates(conf, self.canaries)
         self._endings = endings.Endings(self.client, self.pods)
         self._events = follower.EventFollower(
             conf, self.client, self.native, tell,
@@ -94,6 +96,7 @@ class Service:
             self.inventory.get()  # logs which handlers this node can run
         self._events.start()
         self._logs.start()
+        self._updates.start()
         self._server.start(override_pool_size=lanes.THREADS)
         LOG.info('kata-compute serves %s', self._conf.host)
 
@@ -108,6 +111,7 @@ class Service:
 
     def stop(self) -> None:
         """Finish the requests in progress, then stop all parts."""
+        self._updates.stop()
         self.canaries.stop()
         self._server.stop()
         self._server.wait()

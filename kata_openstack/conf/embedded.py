@@ -38,6 +38,15 @@ OPTS = [
              'keep the kernel that is already unpacked; if there is none, '
              'download the newest such package with apt.'),
     cfg.IntOpt(
+        'update_interval',
+        default=86400, min=0,
+        help='Seconds from one update of the guest to the next: kata-compute '
+             'builds a guest with the newest kernel that apt knows (or with '
+             'kernel_package, if that has changed) and with the Python and '
+             'crun of the node. Pods that start use it once its canary '
+             'sandbox has passed. VM templates of more than 7 days are made '
+             'again. 0: no updates.'),
+    cfg.IntOpt(
         'template_memory_mib',
         default=512, min=192,
         help='Part of [kata] pod_memory_mib, in MiB, for VM templates. A '

@@ -37,6 +37,7 @@ LOG = logging.getLogger(__name__)
 
 LABEL = 'kata-openstack.io/canary'
 NETWORK = 'kata-openstack.io/network'  # see embedded/shim/oci/refusals.py
+GUEST = 'kata-openstack.io/guest'  # see embedded/common/settings.py
 _PERIOD = 100000  # microseconds; the quota is the same: one CPU
 # With [embedded] guest_overhead_mib this is default_memory_mib (256 MiB), the
 # size for which the embedded runtime has a template.
@@ -103,20 +104,22 @@ def _remove(client: cri.CriClient, sandbox_id: str) -> None:
 
 def run(client: cri.CriClient, handler: str, key: str,
         failures: int = 0, *, image_name: str | None = None,
-        logs: pathlib.Path) -> records.Record:
+        logs: pathlib.Path, guest: str = '') -> records.Record:
     """Start a sandbox, run the canary's container in it, remove both.
 
     :param failures: the number of failures in a row before this run.
     :param image_name: the name of :mod:`.own_image`, which containerd has;
         None runs no container.
     :param logs: a folder for the container's log; removed at the end.
+    :param guest: 'candidate' for the guest that an update has built.
     :raises ContainerdUnavailable: it says nothing about the handler.
     """
     config = pb.PodSandboxConfig(
         metadata=pb.PodSandboxMetadata(
             name=f'canary-{handler}', uid=str(uuid.uuid4()),
             namespace='kata-openstack'),
-        annotations={NETWORK: 'none'}, labels={LABEL: handler}, log_directory=str(logs),
+        annotations={NETWORK: 'none', **({GUEST: guest} if guest else {})},
+        labels={LABEL: handler}, log_directory=str(logs),
         linux=pb.LinuxPodSandboxConfig(
             resources=pb.LinuxContainerResources(
                 cpu_period=_PERIOD, cpu_quota=_PERIOD,

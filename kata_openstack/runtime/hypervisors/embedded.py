@@ -99,4 +99,4 @@ class Embedded(base.Hypervisor):
 def config_path(conf: cfg.ConfigOpts) -> pathlib.Path:
     """Return the path of the file that ``embedded prepare`` writes."""
     return (pathlib.Path(conf.state_path).absolute()
-            / 'embedded' / 'embedded.json')
+            / 'embedded' / settings.FILE)

@@ -47,8 +47,8 @@ def prepare_image(package: str) -> None:
     """What needs no VM is done here, where it is faster."""
     folder = _STATE_PATH / 'embedded'
     folder.mkdir(parents=True, exist_ok=True)
-    unpacked = kernel.unpack(package, 'x86_64', folder / 'kernel', print)
-    guest_image.build(unpacked, folder / 'initrd', print)
+    unpacked = kernel.unpack(package, 'x86_64', folder, None, print)
+    guest_image.build(unpacked, folder, print)
 
 
 class TestNodeWithKvm(base.TestCase):

@@ -12,6 +12,7 @@
 import dataclasses
 import pathlib
 import time
+from unittest import mock
 
 import fixtures
 import grpc
@@ -317,3 +318,42 @@ class TestCanaries(base.TestCase):
         waits = [found._due(records.Record(**{
             **record.__dict__, 'failures': n})) - 1000 for n in range(1, 9)]
         self.assertEqual([5, 10, 20, 40, 80, 160, 300, 300], waits)
+
+    def started(self):
+        """Canaries whose first round has ended."""
+        made = self.canaries()
+        made.start()
+        self.info()
+        return made
+
+    def test_a_candidate_that_works(self):
+        made = self.started()
+        key = runner.keys(self.client)['kata-embedded']
+        taken = []
+        with mock.patch.object(runner, 'keys', lambda client: {
+                'kata-embedded': 'new key' if taken else key}):
+            record = made.try_candidate('kata-embedded',
+                                        lambda: taken.append(1))
+            self.assertTrue(record.passed)
+            self.assertEqual([1], taken)
+            # it needs no other canary, and no start waits for one
+            made._look()
+            self.assertEqual(frozenset(), made.pending)
+            self.assertIsNone(made.doubt('kata-embedded'))
+        guests = [config.annotations.get('kata-openstack.io/guest')
+                  for config in self.runs()]
+        self.assertEqual([None, 'candidate'], guests)
+        self.assertEqual('new key', records.load(
+            records.path(self.conf))['kata-embedded'].key)
+
+    def test_a_candidate_that_fails(self):
+        made = self.started()
+        self.fail()
+        take_over = mock.Mock()
+        record = made.try_candidate('kata-embedded', take_over)
+        self.assertIn('no VM', record.error)
+        take_over.assert_not_called()
+        # the guest in use is not in doubt
+        self.assertIsNone(made.doubt('kata-embedded'))
+        self.assertTrue(records.load(
+            records.path(self.conf))['kata-embedded'].passed)

@@ -26,6 +26,12 @@ from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime import json_file
 from kata_openstack import stored
 
+# Files in the folder embedded of [DEFAULT] state_path: the settings, and those
+# of a newer guest that only the canary uses
+FILE = 'embedded.json'
+CANDIDATE = 'candidate.json'
+# An annotation of a sandbox: 'candidate' chooses those settings.
+GUEST = 'kata-openstack.io/guest'
 ENVIRONMENT = 'KATA_EMBEDDED_CONFIG'
 DEFAULT_PATH = '/etc/kata-openstack/embedded.json'
 

@@ -55,3 +55,9 @@ class TemplateFailed(exception.KataError):
     msg_fmt = 'Cannot create the VM template: %(why)s.'
     remedy_fmt = ('Check the QEMU package, the free memory, and the '
                   'memory of [kata] pod_memory_mib.')
+
+
+class NotPrepared(exception.KataError):
+    msg_fmt = 'The embedded runtime is not prepared: %(path)s: %(why)s.'
+    remedy_fmt = ('Run "kata-openstack embedded prepare" as the user of '
+                  'kata-compute.')

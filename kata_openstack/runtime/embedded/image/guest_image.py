@@ -33,6 +33,7 @@ from kata_openstack.runtime.embedded.image import elf
 from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import kernel as kernel_package
 
+PREFIX: Final = 'initrd-'  # of the files
 PYTHON: Final = '/usr/bin/python3'
 _PACKAGE = pathlib.Path(__file__).parents[4]
 _MODULES = ('virtio_pci', 'virtio_console', 'virtiofs', 'virtio_net',
@@ -58,11 +59,12 @@ main()
 """
 
 
-def build(kernel: kernel_package.Kernel, target: pathlib.Path,
-          progress: Callable[[str], None]) -> str:
-    """Write the initramfs, unless the same one exists.
+def build(kernel: kernel_package.Kernel, state: pathlib.Path,
+          progress: Callable[[str], None]) -> tuple[str, pathlib.Path]:
+    """Write the initramfs below ``state``, unless the same one exists.
 
-    :returns: a hash of its content and of the kernel's release and name.
+    :returns: a hash of its content and of the kernel's release and name, and
+        the path of the initramfs.
     :raises ToolMissing: Python or crun is not installed.
     :raises GuestImageFailed: Python cannot load the agent.
     """
@@ -72,9 +74,9 @@ def build(kernel: kernel_package.Kernel, target: pathlib.Path,
     for name, (content, mode) in sorted(files.items()):
         digest.update(f'{name} {mode} {len(content)}\0'.encode() + content)
     key = digest.hexdigest()
-    stamp = target.with_name(target.name + '.key')
-    if target.exists() and stamp.exists() and stamp.read_text() == key:
-        return key
+    target = state / f'{PREFIX}{key[:16]}'
+    if target.exists():
+        return key, target
     progress('building the guest image')
     partial = target.with_name(target.name + '.partial')
     with partial.open('wb') as out:
@@ -87,8 +89,7 @@ def build(kernel: kernel_package.Kernel, target: pathlib.Path,
             archive.file(name, content, mode)
         archive.end()
     partial.rename(target)
-    stamp.write_text(key)
-    return key
+    return key, target
 
 
 def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:

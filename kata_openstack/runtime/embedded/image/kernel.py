@@ -13,16 +13,17 @@
 """The guest's kernel, unpacked from Debian's cloud kernel package.
 
 The node does not install the package. [embedded] kernel_package names the
-package file. Without that option, a kernel that is already unpacked stays
-in use; if there is none, apt downloads the newest package.
+package file. Without that option, the kernel in use stays until an update
+asks for the newest one that apt knows. Each package has a folder of its own,
+so a VM that starts keeps its kernel while another one is unpacked.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import hashlib
 import lzma
 import pathlib
 import re
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -30,6 +31,8 @@ import tempfile
 from kata_openstack.runtime.embedded.image import bzimage
 from kata_openstack.runtime.embedded.image import errors
 
+PREFIX = 'kernel-'  # of the folders
+_STAMP = 'package'  # this file in the folder says which one it is
 _META = {'x86_64': 'linux-image-cloud-amd64',
          'aarch64': 'linux-image-cloud-arm64'}
 
@@ -39,6 +42,7 @@ class Kernel:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """:param folder: holds boot/vmlinuz-* and lib/modules/*."""
+        self.folder = folder
         packed = next(folder.glob('boot/vmlinuz-*'))
         self.release = packed.name.removeprefix('vmlinuz-')
         plain = folder / 'vmlinux'
@@ -70,32 +74,38 @@ class Kernel:
         return found
 
 
-def unpack(package: str, machine: str, folder: pathlib.Path,
-           progress: Callable[[str], None]) -> Kernel:
-    """Unpack a kernel package into ``folder``, unless it is there.
+def unpack(package: str, machine: str, state: pathlib.Path,
+           used: pathlib.Path | None, progress: Callable[[str], None], *,
+           newest: bool = False) -> Kernel:
+    """Unpack a kernel package below ``state``, unless it is there.
 
-    :param package: path of a .deb; with '', apt chooses one if ``folder``
-        has none.
+    :param package: path of a .deb; with '', the kernel in use stays.
+    :param used: the folder of the kernel in use, if there is one.
+    :param newest: without a package, take the newest one that apt knows.
     :raises ToolMissing: dpkg-deb or apt-get is not installed.
     :raises KernelMissing: there is no package, or it cannot be unpacked.
     """
-    stamp = folder / 'package'
-    wanted = _identity(package) if package else ''
-    if stamp.exists() and (not wanted or stamp.read_text() == wanted):
+    if not package and used and not newest:
+        return Kernel(used)
+    name = '' if package else _newest(machine)
+    identity = _identity(package) if package else _file_name(name)
+    if used and (used / _STAMP).read_text() == identity:
+        return Kernel(used)
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    folder = state / f'{PREFIX}{key}'
+    if folder.exists():
         return Kernel(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=state) as scratch:
         if package:
             deb = pathlib.Path(package)
         else:
             progress('downloading the guest kernel')
-            deb = _download(machine, pathlib.Path(scratch))
+            deb = _download(name, pathlib.Path(scratch))
         progress(f'unpacking {deb.name}')
         new = pathlib.Path(scratch) / 'kernel'
         _extract(deb, new)
         _unpack_image(new)
-        (new / 'package').write_text(wanted or deb.name)
-        shutil.rmtree(folder)
+        (new / _STAMP).write_text(identity)
         new.rename(folder)
     return Kernel(folder)
 
@@ -116,18 +126,33 @@ def _identity(package: str) -> str:
     return f'{package} {status.st_size} {status.st_mtime_ns}'
 
 
-def _download(machine: str, scratch: pathlib.Path) -> pathlib.Path:
+def _newest(machine: str) -> str:
+    """Return the name of the package of the distribution's kernel."""
     meta = _META[machine]
-    shown = _run(['apt-cache', 'depends', '--important', meta], scratch)
+    shown = _run(['apt-cache', 'depends', '--important', meta])
     name = re.search(r'Depends: (linux-image-\S+)', shown)
     if name is None:
         raise errors.KernelMissing(
             why=f'apt has no package {meta}')
-    _run(['apt-get', 'download', '-q', name[1]], scratch)
+    return name[1]
+
+
+def _file_name(package: str) -> str:
+    """Return the name of the package's file, which has its version."""
+    shown = _run(['apt-get', 'download', '--print-uris', '-q', package])
+    name = re.search(r"^'[^']+' (\S+)", shown, re.MULTILINE)
+    if name is None:
+        raise errors.KernelMissing(
+            why=f'apt does not tell where {package} is')
+    return name[1]
+
+
+def _download(package: str, scratch: pathlib.Path) -> pathlib.Path:
+    _run(['apt-get', 'download', '-q', package], scratch)
     return next(scratch.glob('*.deb'))
 
 
-def _run(argv: list[str], folder: pathlib.Path) -> str:
+def _run(argv: list[str], folder: pathlib.Path | None = None) -> str:
     try:
         return subprocess.run(argv, cwd=folder, check=True, text=True,
                               capture_output=True).stdout

@@ -76,6 +76,8 @@ def start(namespace: str, ident: str, debug: bool,
         raise start_failed.StartFailed(str(e)) from e
     path = settings.locate(
         read_options(b'' if sys.stdin.isatty() else sys.stdin.buffer.read()))
+    if grouping.annotations(config).get(settings.GUEST) == 'candidate':
+        path = os.path.join(os.path.dirname(path), settings.CANDIDATE)
     try:
         conf = settings.Settings.load(path)
     except (OSError, ValueError) as e:
@@ -163,7 +165,7 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             folder=conf.sandbox_path(ident), socket=listener.getsockname(),
             cgroup=group, ram=f'{conf.memory_path}/vm-{ident}',
             accelerator=conf.accelerator, memory_mib=size.memory_mib,
-            vcpus=size.vcpus, shim=os.getpid(),
+            vcpus=size.vcpus, shim=os.getpid(), image_key=conf.image_key,
             cpus=sizes.cpu_limit(_asked(config), size))
         vm, problem = _try_to_launch(conf, record, config, size, origin)
         # keep asyncio from importing ssl, which is slow and not needed

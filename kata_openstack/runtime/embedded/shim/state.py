@@ -31,6 +31,7 @@ class State:
 
     ``cpus`` is the limit of all processes together on the host.
     ``kernel`` is the release of the guest's kernel, '' before it is up.
+    ``image_key`` is that of the settings, '' from an older release.
     """
 
     sandbox: str
@@ -48,6 +49,7 @@ class State:
     qemu: int = 0
     virtiofsd: int = 0
     kernel: str = ''
+    image_key: str = ''
 
     def save(self) -> None:
         """Not durable: the VM does not survive a crash of the host."""

@@ -13,6 +13,7 @@
 """Boot a VM without share and NICs, and save it as a template."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -52,14 +53,28 @@ def ensure(wanted: template.Template) -> template.Files:
         found = wanted.open()
         if found:
             return found
-        template.remove_unused(config, wanted.key)
-        vm_memory.reserve(config, vm_memory.TEMPLATE, _needed_mib(wanted.size))
-        try:
-            _boot_and_save(wanted)
-            found = wanted.open()
-            template.remove_unused(config, wanted.key)
-        finally:
-            vm_memory.release(config, vm_memory.TEMPLATE)
+        template.remove_unused(config)
+        return _make_within_budget(wanted)
+
+
+def renew(old: template.Template) -> None:
+    """Make a template again, in the place of one that starts may use.
+
+    :raises template.NotMade, vm_memory.NoMemory, OSError: the old one stays.
+    """
+    with vm_memory.lock(old.config, 'template.lock'):
+        _make_within_budget(old).close()
+
+
+def _make_within_budget(wanted: template.Template) -> template.Files:
+    config = wanted.config
+    vm_memory.reserve(config, vm_memory.TEMPLATE, _needed_mib(wanted.size))
+    try:
+        _boot_and_save(wanted)
+        found = wanted.open()  # a small budget may have no place for it
+        template.remove_unused(config)
+    finally:
+        vm_memory.release(config, vm_memory.TEMPLATE)
     assert found
     return found
 
@@ -86,7 +101,11 @@ def _boot_and_save(wanted: template.Template) -> None:
                     qmp.QmpError, agent_channel.AgentError) as e:
                 why = f'{e or type(e).__name__} {agent_channel.last_words(log)}'.strip()
                 raise template.NotMade(why) from e
+        former = wanted.folder + template.FORMER
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(wanted.folder, former)
         os.rename(partial, wanted.folder)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

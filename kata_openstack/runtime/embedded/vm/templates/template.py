@@ -23,9 +23,12 @@ it uses them, so it can go on when its template is removed.
 """
 
 from collections.abc import Iterator
+import contextlib
 import hashlib
 import os
+import re
 import shutil
+import time
 from typing import NamedTuple
 
 from kata_openstack.runtime.embedded.common import settings
@@ -33,7 +36,8 @@ from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import size as sizes
 
 _PREFIX = 'template-'
-PARTIAL = '.partial'  # ends the name of a template that is being made
+# These end the names of a template that is being made, and of its former one
+PARTIAL, FORMER = '.partial', '.former'
 _BLOCK = 512  # bytes, the unit of st_blocks
 
 
@@ -62,17 +66,38 @@ class Template:
     def open(self) -> Files | None:
         """Open the files for a start; None if there is no such template."""
         try:
-            ram = os.open(f'{self.folder}/ram', os.O_RDONLY | os.O_CLOEXEC)
+            folder = os.open(self.folder, os.O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
             return None
+        # both of one template, also if it is renewed just now
+        opened = []
         try:
-            state = os.open(f'{self.folder}/state',
-                            os.O_RDONLY | os.O_CLOEXEC)
-            os.utime(f'{self.folder}/ram')  # the time of the last use
+            for name in ('ram', 'state'):
+                opened.append(os.open(name, os.O_RDONLY | os.O_CLOEXEC,
+                                      dir_fd=folder))
+            os.utime('ram', dir_fd=folder)  # the time of the last use
         except FileNotFoundError:
-            os.close(ram)
+            for fd in opened:
+                os.close(fd)
             return None
-        return Files(ram, state)
+        finally:
+            os.close(folder)
+        return Files(*opened)
+
+
+def older_than(config: settings.Settings, seconds: float
+               ) -> list['Template']:
+    """Return the templates that were made so long ago."""
+    key = key_of(config)
+    found = []
+    for folder in _all(config):
+        name = re.fullmatch(f'.*/{_PREFIX}([0-9]+)m([0-9]+)c-{key}', folder)
+        with contextlib.suppress(FileNotFoundError):
+            made = os.stat(f'{folder}/state').st_mtime
+            if name and time.time() - made > seconds:
+                found.append(Template(config, sizes.Size(
+                    int(name[1]), int(name[2]))))
+    return found
 
 
 def key_of(config: settings.Settings) -> str:
@@ -87,17 +112,16 @@ def key_of(config: settings.Settings) -> str:
     return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
 
-def remove_unused(config: settings.Settings, key: str) -> None:
+def remove_unused(config: settings.Settings) -> None:
     """Remove outdated templates, and the least used ones beyond the budget.
 
     The caller holds the lock of the makers of templates, so a template that
     is only partly made has no maker any more.
-
-    :param key: of the templates that are not outdated.
     """
+    keys = _keys(config)
     found = []
     for folder in _all(config):
-        if folder.endswith(f'-{key}'):
+        if folder.rpartition('-')[2] in keys:
             found.append((_used_at(folder), folder))
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -106,6 +130,16 @@ def remove_unused(config: settings.Settings, key: str) -> None:
         budget -= _size(folder)
         if budget < 0:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keys(config: settings.Settings) -> set[str]:
+    """Return the keys of the guest in use and of the candidate for it."""
+    keys = {key_of(config)}
+    for name in (settings.FILE, settings.CANDIDATE):
+        with contextlib.suppress(OSError, ValueError):
+            keys.add(key_of(settings.Settings.load(
+                f'{config.state_path}/{name}')))
+    return keys
 
 
 def _all(config: settings.Settings) -> Iterator[str]:

@@ -13,7 +13,13 @@
 """The guest's kernel."""
 
 import lzma
+import os
+import shutil
+import subprocess
 
+import fixtures
+
+from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import kernel
 from tests.unit.runtime.embedded.image import base
 
@@ -49,3 +55,126 @@ class TestKernel(base.FolderTestCase):
         found = kernel.Kernel(self.folder)
         self.assertEqual('vmlinux', found.image.name)
         self.assertEqual('6.1.0-9', found.release)
+
+
+# the programs of apt, for one package whose file lies in a folder
+_APT_CACHE = """\
+#!/bin/sh
+echo 'linux-image-cloud-amd64'
+echo "  Depends: linux-image-$(cat {0}/abi)-cloud-amd64"
+"""
+_APT_GET = """\
+#!/bin/sh
+echo "$@" >> {0}/calls
+[ ! -e {0}/offline ] || {{ echo 'E: Failed to fetch' >&2; exit 100; }}
+case "$*" in
+*--print-uris*)
+    for name in $(ls {0}/archive); do
+        echo "'http://mirror.test/$name' $name 5 SHA256:0"
+    done ;;
+*) cp {0}/archive/* . ;;
+esac
+"""
+
+
+class TestUnpack(base.FolderTestCase):
+    def setUp(self):
+        super().setUp()
+        self.state = self.folder / 'state'
+        self.state.mkdir()
+        (self.folder / 'bin').mkdir()
+        for name, text in (('apt-cache', _APT_CACHE), ('apt-get', _APT_GET)):
+            program = self.folder / 'bin' / name
+            program.write_text(text.format(self.folder))
+            program.chmod(0o755)
+        self.useFixture(fixtures.EnvironmentVariable(
+            'PATH', f'{self.folder}/bin:{os.environ["PATH"]}'))
+        self.steps = []
+        self.offer('6.1.0-9', '6.1.1-1')
+
+    def package(self, abi, version):
+        """Make a kernel package."""
+        tree = self.folder / 'tree'
+        shutil.rmtree(tree, ignore_errors=True)
+        (tree / 'DEBIAN').mkdir(parents=True)
+        (tree / 'DEBIAN' / 'control').write_text(
+            f'Package: linux-image-{abi}-cloud-amd64\nVersion: {version}\n'
+            'Architecture: amd64\nMaintainer: x <x@x.test>\n'
+            'Description: x\n')
+        (tree / 'boot').mkdir()
+        (tree / 'boot' / f'vmlinuz-{abi}-cloud-amd64').write_text(version)
+        path = self.folder / f'linux-image-{abi}-cloud-amd64_{version}.deb'
+        subprocess.run(['dpkg-deb', '--build', '--root-owner-group', tree,
+                        path], check=True, capture_output=True)
+        return path
+
+    def offer(self, abi, version):
+        """Let apt have this package."""
+        (self.folder / 'abi').write_text(abi)
+        archive = self.folder / 'archive'
+        shutil.rmtree(archive, ignore_errors=True)
+        archive.mkdir()
+        path = self.package(abi, version)
+        path.rename(archive / path.name)
+
+    def calls(self):
+        return (self.folder / 'calls').read_text().splitlines()
+
+    def unpack(self, package='', used=None, **more):
+        return kernel.unpack(str(package), 'x86_64', self.state,
+                             used and used.folder, self.steps.append, **more)
+
+    def test_the_newest_if_there_is_none(self):
+        found = self.unpack()
+        self.assertEqual('6.1.0-9-cloud-amd64', found.release)
+        self.assertEqual('6.1.1-1', found.image.read_text())
+        self.assertEqual([found.folder], list(self.state.iterdir()))
+
+    def test_the_one_in_use_stays(self):
+        used = self.unpack()
+        self.offer('6.1.0-10', '6.1.2-1')
+        (self.folder / 'calls').unlink()
+        self.assertEqual(used.folder, self.unpack(used=used).folder)
+        self.assertFalse((self.folder / 'calls').exists())
+
+    def test_an_update(self):
+        used = self.unpack()
+        (self.folder / 'calls').unlink()
+        # the same one is not downloaded again
+        self.assertEqual(used.folder,
+                         self.unpack(used=used, newest=True).folder)
+        self.assertEqual(1, len(self.calls()))
+        # a new version may have the same name
+        for abi, version in (('6.1.0-9', '6.1.1-2'), ('6.1.0-10', '6.1.2-1')):
+            self.offer(abi, version)
+            new = self.unpack(used=used, newest=True)
+            self.assertEqual(version, new.image.read_text())
+            self.assertEqual(f'{abi}-cloud-amd64', new.release)
+            self.assertTrue(used.image.exists())
+            used = new
+
+    def test_offline(self):
+        used = self.unpack()
+        (self.folder / 'offline').touch()
+        error = self.assertRaises(errors.KernelMissing, self.unpack,
+                                  used=used, newest=True)
+        self.assertIn('Failed to fetch', str(error))
+        self.assertEqual([used.folder], list(self.state.iterdir()))
+
+    def test_a_package_of_the_operator(self):
+        package = self.package('6.12.0-1', '6.12.1-1')
+        used = self.unpack(package)
+        self.assertEqual('6.12.1-1', used.image.read_text())
+        for newest in (False, True):
+            self.assertEqual(used.folder, self.unpack(
+                package, used=used, newest=newest).folder)
+        os.utime(package, (1, 1))  # another file of this name
+        self.assertNotEqual(used.folder,
+                            self.unpack(package, used=used).folder)
+        self.assertFalse((self.folder / 'calls').exists())
+
+    def test_the_folder_of_a_former_release(self):
+        former = self.state / 'kernel'
+        self.unpack().folder.rename(former)
+        self.assertEqual(former, self.unpack(
+            used=kernel.Kernel(former), newest=True).folder)

@@ -12,11 +12,14 @@
 
 """Memory that VMs reserve, and templates that share a budget."""
 
+import dataclasses
 import os
 import tempfile
 from unittest import mock
 
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import size as sizes
+from kata_openstack.runtime.embedded.vm.templates import make_template
 from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import vm_memory
 from tests.unit import base
@@ -31,8 +34,8 @@ class MemoryTestCase(base.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.config = test_placing.config(
-            run_path=folder.name, qemu='/bin/sh', memory_mib=1500,
-            template_memory_mib=500)
+            run_path=folder.name, state_path=folder.name, qemu='/bin/sh',
+            memory_mib=1500, template_memory_mib=500)
         os.mkdir(self.config.memory_path)
 
     def left(self):
@@ -110,7 +113,7 @@ class TestTmpfs(MemoryTestCase):
         self.assertFalse(vm_memory._mounted(self.config))
 
 
-class TestTemplates(MemoryTestCase):
+class TemplateTestCase(MemoryTestCase):
     def make(self, mib, used_at, *, key='', bytes_=200 * sizes.MIB):
         found = template.Template(self.config, sizes.Size(mib, 1))
         if key:
@@ -128,8 +131,10 @@ class TestTemplates(MemoryTestCase):
         return [name.split('-')[1] for name in self.left()]
 
     def remove_unused(self):
-        template.remove_unused(self.config, template.key_of(self.config))
+        template.remove_unused(self.config)
 
+
+class TestTemplates(TemplateTestCase):
     def test_the_least_recently_used_goes_first(self):
         for mib, used_at in ((256, 30), (512, 10), (1024, 20)):
             self.make(mib, used_at)
@@ -169,3 +174,75 @@ class TestTemplates(MemoryTestCase):
         os.mkdir(found.folder)
         open(f'{found.folder}/ram', 'w').close()
         self.assertIsNone(found.open())
+
+    def test_those_of_the_guest_in_use_outlive_its_candidate(self):
+        self.config.save(f'{self.config.state_path}/{settings.FILE}')
+        self.make(256, 10, bytes_=1)
+        in_use = self.config
+        self.config = dataclasses.replace(in_use, image_key='new')
+        self.make(256, 20, bytes_=1)
+        self.remove_unused()
+        self.assertEqual(['256m1c', '256m1c'], self.sizes())
+        self.config.save(f'{self.config.state_path}/{settings.CANDIDATE}')
+        self.config = in_use
+        self.remove_unused()
+        self.assertEqual(['256m1c', '256m1c'], self.sizes())
+        os.unlink(f'{self.config.state_path}/{settings.CANDIDATE}')
+        self.remove_unused()
+        self.assertEqual(['256m1c'], self.sizes())
+
+
+class TestRenewal(TemplateTestCase):
+    """A template of a week is made again, while starts use it."""
+
+    def boot(self, wanted, partial, folder):
+        async def make():
+            for name in ('ram', 'state'):
+                with open(f'{partial}/{name}', 'w') as file:
+                    file.write(f'new {name}')
+        return make()
+
+    def renew(self, found):
+        with mock.patch.object(make_template, '_make', self.boot):
+            make_template.renew(found)
+
+    def read(self, files):
+        text = [os.pread(fd, 20, 0).strip(b'\0').decode() for fd in files]
+        files.close()
+        return text
+
+    def test_which_are_old(self):
+        found = self.make(256, 10)
+        self.make(512, 10, key='other')
+        self.assertEqual([], template.older_than(self.config, 100))
+        os.utime(f'{found.folder}/state', (1, 1))
+        [old] = template.older_than(self.config, 100)
+        self.assertEqual(found.folder, old.folder)
+
+    def test_a_start_gets_both_files_of_one_template(self):
+        found = self.make(256, 10, bytes_=10)
+        before = found.open()
+        real, swapped = os.open, []
+
+        def open_(path, *args, **more):
+            if path == 'state' and not swapped:
+                swapped.append(1)
+                self.renew(found)
+            return real(path, *args, **more)
+        with mock.patch.object(os, 'open', open_):
+            between = found.open()
+        self.assertEqual(['ram', 'state'], self.read(before))
+        # the former one is gone: the start finds none, and then the new one
+        self.assertIsNone(between)
+        self.assertEqual(['new ram', 'new state'], self.read(found.open()))
+        self.assertEqual(['256m1c'], self.sizes())
+
+    def test_the_old_one_stays_after_a_failure(self):
+        found = self.make(256, 10, bytes_=10)
+
+        async def fail(wanted, partial, folder):
+            raise OSError('no QEMU')
+        with mock.patch.object(make_template, '_make', fail):
+            self.assertRaises(template.NotMade, make_template.renew, found)
+        self.assertEqual(['ram', 'state'], self.read(found.open()))
+        self.assertEqual(['256m1c'], self.sizes())
