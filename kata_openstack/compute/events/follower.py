@@ -41,6 +41,7 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 _RECONNECT_PAUSE = 1.0  # seconds after an unexpected error
+_SIGKILL = 137  # exit code
 _KIND = 'io.cri-containerd.kind'  # containerd's: sandbox or container
 
 
@@ -175,7 +176,8 @@ class EventFollower:
             self._tell(ident, 'start.end', when)
             return
         extra: dict[str, Any] = {'exit_code': exit_code}
-        if entry.oom and not entry.sandbox:
+        # else another process was killed, and the main process went on
+        if entry.oom and not entry.sandbox and exit_code == _SIGKILL:
             extra['reason'] = 'OOMKilled'
         self._tell(ident, 'exit', when, **extra)
 

@@ -30,6 +30,10 @@ _STATUS = {
 }
 _OOM = ('The container ran out of memory and was killed (OOMKilled). Create '
         'a new one with more --memory.')
+_CHILD_OOM = ('A process in the container was killed because memory ran out; '
+              'the main process went on and ended with exit code {}. If that '
+              'is an error, create a new container with more --memory.')
+_SIGKILL = 137  # exit code
 _NO_RESTARTS = ('The restart policy has no effect: kata-openstack does not '
                 'start a container again after it exits.')
 # Characters that fit into columns of Zun's database.
@@ -69,7 +73,7 @@ def detail(status: objects.ContainerStatus, now: float) -> str:
     elif status.state == 'exited':
         code = '?' if status.exit_code is None else status.exit_code
         words = f'Exited({code}) {since(status.finished_at, now)} ago'
-        if status.reason == 'OOMKilled':
+        if _out_of_memory(status):
             words += ' (OOMKilled)'
     elif status.state == 'created':
         words = 'Created'
@@ -78,10 +82,21 @@ def detail(status: objects.ContainerStatus, now: float) -> str:
     return words[:_DETAIL_MAX]
 
 
+def _out_of_memory(status: objects.ContainerStatus) -> bool:
+    """Return whether its main process was killed for lack of memory.
+
+    containerd gives the reason OOMKilled also to a container of which only
+    another process was killed, at any time before.
+    """
+    return status.reason == 'OOMKilled' and status.exit_code == _SIGKILL
+
+
 def _reason(status: objects.ContainerStatus) -> str | None:
     """Return why the container stopped, None if only its code is known."""
-    if status.reason == 'OOMKilled':
+    if _out_of_memory(status):
         return _OOM
+    if status.reason == 'OOMKilled':
+        return _CHILD_OOM.format(status.exit_code)
     if status.reason not in ('', 'Completed', 'Error'):
         return ': '.join(t for t in (status.reason, status.message) if t)
     return status.message or None

@@ -277,6 +277,32 @@ class TestMounts(base.EmbeddedTestCase):
         self.assertNotEqual(0, refused.exit_code)
         self.assertIn(b'Read-only', refused.stderr)
 
+    def test_containers_share_a_folder(self):
+        """Each sees at once what the other writes, and its locks."""
+        folder = self.folder()
+        (folder / 'file').write_text('old\n')
+        mounts = [pb.Mount(container_path='/data', host_path=str(folder))]
+        pod = self.pod()
+        writer, reader = pod.run(mounts=mounts), pod.run(mounts=mounts)
+        listed = ('sh', '-c', 'ls /data; cat /data/file')
+        self.assertEqual('file\nold\n', pod.execute(reader, *listed))
+        pod.execute(writer, 'sh', '-c',
+                    'echo longer than before >/data/file; touch /data/new')
+        self.assertEqual('file\nnew\nlonger than before\n',
+                         pod.execute(reader, *listed))
+        pod.execute(writer, 'sh', '-c',
+                    'flock /data/file sleep 100 >/dev/null 2>&1 & sleep 1')
+        locked = self.client.exec_sync(
+            reader, ['flock', '-n', '/data/file', 'true'], 60)
+        self.assertNotEqual(0, locked.exit_code)
+        self.client.stop_container(writer, 0)
+        self.client.remove_container(writer)
+        self.assertEqual('longer than before\n',
+                         pod.execute(reader, 'cat', '/data/file'))
+        third = pod.run(mounts=mounts)
+        self.assertEqual('longer than before\n',
+                         pod.execute(third, 'cat', '/data/file'))
+
     def test_files_keep_owner_and_mode(self):
         pod = self.pod()
         container = pod.run()

@@ -683,6 +683,16 @@ class TestShow(ContainerTestCase):
         self.assertIn('out of memory', record.status_reason)
         self.assertIn('Exited(137)', record.status_detail)
 
+    def test_exited_after_a_child_ran_out_of_memory(self) -> None:
+        record = self.run_container()
+        self.api.set_state(record.uuid, 'exited', exit_code=0,
+                           reason='OOMKilled', finished_at=1060.0)
+        self.driver.show(self.context, record)
+        self.assertIn('A process in the container was killed',
+                      record.status_reason)
+        self.assertIn('exit code 0', record.status_reason)
+        self.assertNotIn('OOM', record.status_detail)
+
     def test_nothing_to_save_when_nothing_changed(self) -> None:
         record = self.run_container()
         self.api.set_state(record.uuid, 'exited', exit_code=0,

@@ -13,7 +13,8 @@
 """The folder that a sandbox shares with its VM, through virtiofsd.
 
 ``<sandbox>/mounts/<container>/rootfs`` holds a container's root file
-system, ``.../m<n>`` its bind mounts. The folder is a shared mount, so that
+system, ``.../m<n>`` its copies of files, and ``<sandbox>/mounts/.volumes/<n>``
+what its containers mount from the host. The folder is a shared mount, so that
 later mounts in it reach virtiofsd's own mount namespace.
 
 The guest may be hostile, and virtiofsd runs as root. So virtiofsd serves
@@ -24,11 +25,13 @@ link where the shim creates and removes mount points.
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import contextlib
 import errno
 import os
 import re
 import socket
 from typing import Any
+from typing import NamedTuple
 
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.virtiofs import open_files
@@ -43,8 +46,25 @@ _FLAGS = {
     'nodev': syscalls.MS_NODEV, 'noexec': syscalls.MS_NOEXEC,
     'rprivate': 0, 'private': 0, 'suid': 0, 'dev': 0, 'exec': 0}
 _PATHS = ('lowerdir', 'upperdir', 'workdir')
+_VOLUMES = '.volumes'  # no container can have this ID
 _PAGE = 4096  # bytes
 _ROOM_TO_GROW = 1024 * 1024  # bytes
+
+
+class _Source(NamedTuple):
+    """What is mounted; the numbers tell files of one path apart."""
+
+    path: str
+    device: int
+    inode: int
+    readonly: bool
+
+
+class _Volume(NamedTuple):
+    """A mount in the share. ``users``: the containers that have it."""
+
+    path: str
+    users: set[str]
 
 
 class Share:
@@ -59,10 +79,13 @@ class Share:
         self.path = f'{folder}/share'
         self._mounts = f'{folder}/mounts'
         self._stage = f'{folder}/stage'
+        self._volumes: dict[_Source, _Volume] = {}
+        self._last_volume = 0
 
     def create(self) -> None:
         for folder in (self._mounts, self.path, self._stage):
             os.mkdir(folder, 0o700)
+        os.mkdir(f'{self._mounts}/{_VOLUMES}', 0o700)
         syscalls.mount(self._mounts, self._mounts, flags=syscalls.MS_BIND)
         syscalls.mount('', self._mounts, flags=syscalls.MS_SHARED)
         syscalls.mount(self._mounts, self.path, flags=syscalls.MS_BIND)
@@ -129,21 +152,36 @@ class Share:
             self._mount(item['type'], item['source'], target,
                         item['options'])
 
-    def add_bind(self, container: str, number: int, source: str,
-                 readonly: bool) -> str:
-        """Share a file or folder; return its name beside the rootfs.
+    def add_bind(self, container: str, source: str, readonly: bool) -> str:
+        """Share a file or folder; return its path in the share.
+
+        virtiofsd gives a file another inode in each mount. So containers
+        with the same source get the same mount: what one writes, the others
+        see at once, and locks and sockets work between them.
 
         :raises OSError: the mount failed.
         """
-        name = f'm{number}'
-        target = f'{self._mounts}/{container}/{name}'
-        _mount_point(target, source)
-        self._mount('', source, target,
-                    ['rbind', *(['ro'] if readonly else [])])
-        return name
+        status = os.stat(source)
+        key = _Source(os.path.realpath(source), status.st_dev, status.st_ino,
+                      readonly)
+        volume = self._volumes.get(key)
+        if volume is None:
+            self._last_volume += 1
+            path = f'{_VOLUMES}/{self._last_volume}'
+            target = f'{self._mounts}/{path}'
+            _mount_point(target, source)
+            try:
+                self._mount('', source, target,
+                            ['rbind', *(['ro'] if readonly else [])])
+            except OSError:
+                _remove(target)
+                raise
+            volume = self._volumes[key] = _Volume(path, set())
+        volume.users.add(container)
+        return volume.path
 
     def add_copy(self, container: str, number: int, source: str) -> str:
-        """Share a copy of a file; return its name beside the rootfs.
+        """Share a copy of a file; return its path in the share.
 
         The guest may write to the copy, but cannot fill the host's disk with
         it: the copy is on a tmpfs with little room.
@@ -163,7 +201,7 @@ class Share:
             file.write(content)
             os.fchown(file.fileno(), status.st_uid, status.st_gid)
             os.fchmod(file.fileno(), status.st_mode & 0o777)
-        return f'{name}/file'
+        return f'{container}/{name}/file'
 
     def _mount(self, kind: str, source: str, target: str,
                options: Iterable[str]) -> None:
@@ -198,7 +236,15 @@ class Share:
             _remove(stage)
 
     def remove_container(self, container: str) -> None:
-        """Unmount and remove a container's folder. Idempotent."""
+        """Unmount and remove what only this container has. Idempotent."""
+        for key, volume in list(self._volumes.items()):
+            volume.users.discard(container)
+            if not volume.users:
+                del self._volumes[key]
+                path = f'{self._mounts}/{volume.path}'
+                _unmount_below(path)
+                with contextlib.suppress(OSError):  # something is mounted
+                    _remove(path)
         folder = f'{self._mounts}/{container}'
         _unmount_below(folder)
         _remove_tree(folder)

@@ -41,6 +41,8 @@ class TestDetail(base.TestCase):
                 (container('exited', exit_code=137, finished_at=0.0,
                            reason='OOMKilled'),
                  'Exited(137) 3 minutes ago (OOMKilled)'),
+                (container('exited', exit_code=0, finished_at=0.0,
+                           reason='OOMKilled'), 'Exited(0) 3 minutes ago'),
                 (container('exited'), 'Exited(?) some time ago'),
                 (container('unknown'), '')):
             self.assertEqual(words, module.detail(status, 180.0))
@@ -64,6 +66,5 @@ class TestDetail(base.TestCase):
 
     def test_fits_the_column(self) -> None:
         text = module.detail(container(
-            'exited', exit_code=-2 ** 63, finished_at=-1e15,
-            reason='OOMKilled'), 1e15)
+            'exited', exit_code=-2 ** 63, finished_at=-1e19), 1e19)
         self.assertEqual(50, len(text))

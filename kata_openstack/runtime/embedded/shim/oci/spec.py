@@ -119,13 +119,11 @@ def _mount(item: dict[str, Any], number: int, container: str,
         readonly = 'ro' in options
         if (destination in _POD_FILES and not readonly
                 and os.path.isfile(item['source'])):
-            name = shared.add_copy(container, number, item['source'])
+            path = shared.add_copy(container, number, item['source'])
         else:
-            name = shared.add_bind(container, number, item['source'],
-                                   readonly)
+            path = shared.add_bind(container, item['source'], readonly)
         return {'destination': item['destination'], 'type': 'bind',
-                'source': f'{system.SHARE}/{container}/{name}',
-                'options': options}
+                'source': f'{system.SHARE}/{path}', 'options': options}
     return item
 
 

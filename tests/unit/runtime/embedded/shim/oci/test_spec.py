@@ -23,13 +23,13 @@ class Share:
         self.binds = []
         self.copies = []
 
-    def add_bind(self, container, number, source, readonly):
+    def add_bind(self, container, source, readonly):
         self.binds.append((container, source, readonly))
-        return f'm{number}'
+        return f'.volumes/{len(self.binds)}'
 
     def add_copy(self, container, number, source):
         self.copies.append((container, source))
-        return f'm{number}/file'
+        return f'{container}/m{number}/file'
 
 
 class TestSpec(base.TestCase):
@@ -103,8 +103,8 @@ class TestSpec(base.TestCase):
         self.assertEqual('/run/shm', mounts['/dev/shm']['source'])
         # writable only in a privileged container, as in Docker
         self.assertEqual(['rw'], mounts['/sys/fs/cgroup']['options'])
-        self.assertEqual('/share/c/m3', mounts['/data']['source'])
-        self.assertEqual('/share/c/m4', mounts['/etc/hosts']['source'])
+        self.assertEqual('/share/.volumes/1', mounts['/data']['source'])
+        self.assertEqual('/share/.volumes/2', mounts['/etc/hosts']['source'])
         self.assertEqual('bind', mounts['/etc/hosts']['type'])
         self.assertEqual([('c', '/vol', True), ('c', '/h', False)],
                          self.share.binds)
@@ -126,14 +126,16 @@ class TestSpec(base.TestCase):
                                         ('/data/hosts', 'rw')):
                 self.config['mounts'][4].update(
                     destination=destination, options=['rbind', option])
-                self.assertEqual('/share/c/m4',
-                                 self.guest()['mounts'][4]['source'])
+                source = self.guest()['mounts'][4]['source']
+                self.assertTrue(source.startswith('/share/.volumes/'))
+                self.assertIn(('c', file.name, option == 'ro'),
+                              self.share.binds)
             self.assertEqual([], self.share.copies)
 
     def test_a_volume_at_dev_shm_is_not_the_pods(self):
         self.config['mounts'][1]['source'] = '/volumes/shm'
         mounts = self.guest()['mounts']
-        self.assertEqual('/share/c/m1', mounts[1]['source'])
+        self.assertEqual('/share/.volumes/1', mounts[1]['source'])
 
     def test_programs_have_random_addresses(self):
         self.assertEqual({'domain': 'LINUX'},
