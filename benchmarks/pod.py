@@ -16,6 +16,13 @@ Starts a private containerd that uses KVM if the host can, otherwise
 emulation. The first round is not counted, because it fills caches.
 ``pod.bare_boot_s`` is the baseline: a boot of the same QEMU, kernel, image and
 agent without a template, containerd and shim.
+
+The memory of an idle pod is measured in three ways. ``pod.idle_cgroup_mib`` is
+what the kernel counts against the pod's limit: shim, QEMU, virtiofsd and the
+RAM, also pages that nothing maps. ``pod.idle_pss_mib`` counts the pages that
+the three map. ``pod.idle_tmpfs_mib`` is what the tmpfs for the memory of VMs
+has more than without the pod. ``pod.start_cpu_s`` is the CPU time of the pod's
+processes until its container runs.
 """
 
 import asyncio
@@ -25,6 +32,7 @@ import pathlib
 import re
 import tempfile
 import time
+from typing import Any
 
 from benchmarks import report
 from kata_openstack.runtime.containerd import cri
@@ -33,6 +41,7 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import machine
+from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import ram
 from kata_openstack.runtime.embedded.vm import size as sizes
@@ -59,6 +68,7 @@ def one_round(client: cri.CriClient, config: settings.Settings,
         hostname='bench', log_directory=str(logs),
         linux=pb.LinuxPodSandboxConfig())
     times = {}
+    before = used_mib(config)
     began = time.monotonic()
     sandbox = client.run_pod_sandbox(pod, _HANDLER)
     times['pod.run_pod_sandbox_s'] = [time.monotonic() - began]
@@ -71,6 +81,8 @@ def one_round(client: cri.CriClient, config: settings.Settings,
         began = time.monotonic()
         client.start_container(container)
         times['pod.start_container_s'] = [time.monotonic() - began]
+        group = pod_cgroup.Cgroup(state_of(config, sandbox)['cgroup'])
+        times['pod.start_cpu_s'] = [cpu_seconds(group)]
         times['pod.exec_true_s'] = []
         for _ in range(_EXECS):
             began = time.monotonic()
@@ -78,10 +90,48 @@ def one_round(client: cri.CriClient, config: settings.Settings,
             times['pod.exec_true_s'].append(time.monotonic() - began)
         time.sleep(_IDLE_SECONDS)
         times['pod.idle_pss_mib'] = [pss(config, sandbox)]
+        times['pod.idle_cgroup_mib'] = [cgroup_mib(group)]
+        times['pod.idle_tmpfs_mib'] = [used_mib(config) - before]
     finally:
         client.stop_pod_sandbox(sandbox)
         client.remove_pod_sandbox(sandbox)
     return times
+
+
+def state_of(config: settings.Settings, sandbox: str) -> dict[str, Any]:
+    """The state file of a sandbox."""
+    with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
+        return json.load(file)
+
+
+def used_mib(config: settings.Settings) -> float:
+    """What the tmpfs for the memory of VMs holds."""
+    found = os.statvfs(config.memory_path)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize / sizes.MIB
+
+
+def cgroup_mib(group: pod_cgroup.Cgroup) -> float:
+    """The memory that counts against the limit of a cgroup."""
+    return int(read(group, 'memory.current', 'memory.usage_in_bytes')
+               ) / sizes.MIB
+
+
+def cpu_seconds(group: pod_cgroup.Cgroup) -> float:
+    """The CPU time that all processes of a cgroup have used."""
+    found = read(group, 'cpuacct.usage', 'cpu.stat')
+    if found.startswith('usage_usec'):
+        return int(found.split()[1]) / 1e6
+    return int(found) / 1e9
+
+
+def read(group: pod_cgroup.Cgroup, *names: str) -> str:
+    """The first of these files that the cgroup has, in v1 or v2."""
+    for name in names:
+        for folder in group.folders:
+            path = pathlib.Path(folder, name)
+            if path.exists():
+                return path.read_text().strip()
+    raise RuntimeError(f'{group.path} has none of {names}')
 
 
 def pss(config: settings.Settings, sandbox: str) -> float:
@@ -91,8 +141,7 @@ def pss(config: settings.Settings, sandbox: str) -> float:
     of the RAM file count where they are mapped. Only QEMU and virtiofsd map
     the file.
     """
-    with open(f'{config.sandbox_path(sandbox)}/state.json') as file:
-        state = json.load(file)
+    state = state_of(config, sandbox)
     total = 0
     for pid in family({state['shim'], state['qemu'], state['virtiofsd']}):
         rollup = pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text()
