@@ -15,6 +15,7 @@
 import os
 import pathlib
 import pty
+import struct
 import subprocess
 import time
 
@@ -302,6 +303,36 @@ class TestMounts(base.EmbeddedTestCase):
         third = pod.run(mounts=mounts)
         self.assertEqual('longer than before\n',
                          pod.execute(third, 'cat', '/data/file'))
+
+    def test_access_control_lists(self):
+        """They open a file to a user, or close it."""
+        folder = self.folder()
+        folder.chmod(0o755)
+        # struct posix_acl_xattr_header and _entry: owner, the user, group,
+        # mask, others
+        for name, mode, user in (('opened', 0o600, 4), ('closed', 0o644, 0)):
+            (folder / name).write_text(f'{name}\n')
+            (folder / name).chmod(mode)
+            os.setxattr(folder / name, 'system.posix_acl_access', struct.pack(
+                'I' + 'HHI' * 5, 2, 1, 6, 2**32 - 1, 2, user, 1234,
+                4, 4, 2**32 - 1, 16, 4, 2**32 - 1,
+                32, mode & 7, 2**32 - 1))
+        pod = self.pod()
+        container = self.client.create_container(pod.id, pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name='user'),
+            image=pb.ImageSpec(image=images.BUSYBOX),
+            command=['sh', '-c', 'cat /data/opened /data/closed'],
+            log_path='user.log', mounts=[pb.Mount(
+                container_path='/data', host_path=str(folder))],
+            linux=pb.LinuxContainerConfig(
+                security_context=pb.LinuxContainerSecurityContext(
+                    run_as_user=pb.Int64Value(value=1234)))), pod.config)
+        self.client.start_container(container)
+        pod.wait(container)
+        self.assertEqual(
+            {('stdout', 'opened'),
+             ('stderr', "cat: can't open '/data/closed': Permission denied")},
+            set(pod.log(container)))
 
     def test_files_keep_owner_and_mode(self):
         pod = self.pod()

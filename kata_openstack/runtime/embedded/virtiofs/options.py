@@ -19,10 +19,18 @@ QEMU had one of its own, in C, up to release 7.2, which Debian 12 has. Debian
 import os
 import subprocess
 
-# The one in Rust announces each mount in the share, and the guest then mounts
-# it too. That mount would outlive the container: virtiofsd would keep files
-# of it open, and the host could not free its space. QEMU's announces nothing.
-_WANTED = ('--no-announce-submounts',)
+# Words in virtiofsd's help, and the options that they stand for.
+_WANTED = {
+    # The one in Rust announces each mount in the share, and the guest then
+    # mounts it too. That mount would outlive the container: virtiofsd would
+    # keep files of it open, and the host could not free its space. QEMU's
+    # announces nothing.
+    '--no-announce-submounts': ('--no-announce-submounts',),
+    # Without them, the guest stores access control lists, but does not obey
+    # them: a file would be open to users that its list excludes.
+    '--posix-acl': ('--posix-acl',),
+    'posix_acl/no_posix_acl': ('-o', 'posix_acl'),
+}
 
 
 def supported(program: str) -> list[str]:
@@ -34,4 +42,5 @@ def supported(program: str) -> list[str]:
                           stdin=subprocess.DEVNULL, text=True, timeout=10,
                           env={'PATH': os.defpath, 'LC_ALL': 'C'})
     words = told.stdout.split()
-    return [option for option in _WANTED if option in words]
+    return [option for word, options in _WANTED.items() if word in words
+            for option in options]

@@ -27,6 +27,9 @@ DEBIAN_13 = """
 
       --no-announce-submounts
           Do not tell the guest which directories are mount points
+
+      --posix-acl
+          Enable support for posix ACLs (implies --xattr)
 """
 
 
@@ -40,9 +43,11 @@ class TestSupported(base.TestCase):
         return str(path)
 
     def test_both_programs(self):
-        self.assertEqual([], options.supported(self.program(DEBIAN_12)))
-        self.assertEqual(['--no-announce-submounts'],
+        self.assertEqual(['-o', 'posix_acl'],
+                         options.supported(self.program(DEBIAN_12)))
+        self.assertEqual(['--no-announce-submounts', '--posix-acl'],
                          options.supported(self.program(DEBIAN_13)))
+        self.assertEqual([], options.supported(self.program('')))
 
     def test_no_program(self):
         self.assertRaises(OSError, options.supported, '/nowhere/virtiofsd')
