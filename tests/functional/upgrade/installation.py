@@ -100,7 +100,7 @@ class Installation(fixtures.Fixture):
         path.write_text(f'{before}{new}{after}')
 
     def run(self, program: str, *args: str, request: Any = None,
-            timeout: int = 900) -> str:
+            timeout: int = 300) -> str:
         """Run a program of the environment, and return its output.
 
         :param request: sent to its standard input as JSON
