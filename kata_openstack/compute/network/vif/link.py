@@ -17,6 +17,7 @@ command line: they come from a request.
 """
 
 from collections.abc import Callable
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -165,7 +166,7 @@ def create_pair(vif: objects.Vif, device: str, netns: str, ifname: str, *,
                                vif.mac_address)
                 index = _index(device)
                 links.change(index, _text(_ALIAS, owner))
-                _keep_host_silent(device)
+                _keep_host_out(device)
                 in_namespace(netns, configure)
                 links.set_link(index, up=True)
     except BaseException:
@@ -178,18 +179,27 @@ def _index(device: str) -> int:
     return socket.if_nametoindex(device)
 
 
-def _keep_host_silent(device: str) -> None:
-    """Turn IPv6 off at the host's end, which only passes packets on.
+# Settings of the host's end, which only passes packets to the switch.
+_SETTINGS = (
+    # Else the host would have an address there, would send its own packets
+    # into the pod, and would believe its router advertisements.
+    ('ipv6', 'disable_ipv6', '1'),
+    # A switch in user space reads a copy of each packet, and the kernel of the
+    # host gets the packet too: a pod could reach the node's services past all
+    # security groups. No route leads to this interface, so that a strict
+    # check of the source refuses all packets,
+    ('ipv4', 'rp_filter', '1'),
+    # and the host answers no question for its addresses.
+    ('ipv4', 'arp_ignore', '8'))
 
-    Otherwise the host would have an address there, would send its own
-    packets into the pod, and would believe its router advertisements.
-    """
-    try:
-        with open(f'/proc/sys/net/ipv6/conf/{device}/disable_ipv6',
-                  'w') as setting:
-            setting.write('1')
-    except FileNotFoundError:
-        pass  # a kernel without IPv6
+
+def _keep_host_out(device: str) -> None:
+    """Keep the kernel of the host from taking part in the pod's network."""
+    for family, name, value in _SETTINGS:
+        with (contextlib.suppress(FileNotFoundError),  # a kernel without it
+              open(f'/proc/sys/net/{family}/conf/{device}/{name}', 'w')
+              as setting):
+            setting.write(value)
 
 
 def _tx_checksum_off(ifname: str) -> None:

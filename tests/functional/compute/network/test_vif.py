@@ -12,6 +12,7 @@
 
 """VIF plugins on a real switch, between namespaces of the tests."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -107,6 +108,37 @@ class OvsTest(base.TestCase):
         got = one.run(sys.executable, '-c', _CLIENT, '10.214.0.12')
         self.assertEqual(f'{1 << 20}\n', got.stdout, got.stderr)
         server.stdout.close()
+
+    def test_the_node_takes_no_packets(self):
+        """Else a pod could reach the node's services past the switch."""
+        vif, namespace = self.plug(11)
+        device = vif_base.device_name(vif.port_id)
+        subprocess.run(['ip', 'address', 'add', '192.0.2.1/32', 'dev', 'lo'],
+                       check=True)
+        self.addCleanup(subprocess.run, [
+            'ip', 'address', 'del', '192.0.2.1/32', 'dev', 'lo'], check=True)
+        mac = json.loads(subprocess.run(
+            ['ip', '-json', 'link', 'show', device], check=True,
+            capture_output=True).stdout)[0]['address']
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(('192.0.2.1', 0))
+            server.settimeout(1)
+            send = ('import socket; s = socket.socket(type=socket.SOCK_DGRAM);'
+                    's.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1);'
+                    f's.sendto(b"x", ("192.0.2.1", {server.getsockname()[1]}))')
+            run = namespace.run
+            run('ip', 'route', 'add', '192.0.2.1', 'dev', 'eth0')
+            for address in ('', mac, 'ff:ff:ff:ff:ff:ff'):
+                if address:
+                    run('ip', 'neighbour', 'replace', '192.0.2.1', 'dev',
+                        'eth0', 'lladdr', address)
+                sent = run(sys.executable, '-c', send)
+                self.assertEqual(('', 0), (sent.stderr, sent.returncode))
+                self.assertRaises(TimeoutError, server.recv, 10)
+            run('ip', 'neighbour', 'del', '192.0.2.1', 'dev', 'eth0')
+            run(sys.executable, '-c', send)
+            self.assertNotIn('lladdr', run(
+                'ip', 'neighbour', 'show', '192.0.2.1').stdout)
 
     def test_what_is_plugged(self):
         vif, namespace = self.plug(11)

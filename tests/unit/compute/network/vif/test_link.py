@@ -141,10 +141,13 @@ class LinkTest(base.TestCase):
         self.assertEqual([('0.0.0.0/0', '192.0.2.1', False),
                           ('::/0', '2001:db8::1', False)], self.routes())
 
-    def test_the_host_takes_no_part_in_ipv6(self):
+    def test_the_host_takes_no_part(self):
         self.create()
-        with open(f'/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6') as file:
-            self.assertEqual('1\n', file.read())
+        for name, value in (('ipv6/conf/{}/disable_ipv6', '1'),
+                            ('ipv4/conf/{}/rp_filter', '1'),
+                            ('ipv4/conf/{}/arp_ignore', '8')):
+            with open(f'/proc/sys/net/{name.format(DEVICE)}') as file:
+                self.assertEqual(f'{value}\n', file.read())
 
     def test_refusals_leave_nothing(self):
         for words, fields in (
