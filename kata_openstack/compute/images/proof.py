@@ -16,6 +16,7 @@ skopeo downloads all of the image, into a folder that is removed at once.
 """
 
 import base64
+import contextlib
 import ipaddress
 import json
 import os
@@ -28,8 +29,10 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_utils import units
 
+from kata_openstack.compute.images import registry_hosts
 from kata_openstack import exception
 from kata_openstack import image_names
+from kata_openstack.runtime.containerd import cri
 
 LOG = logging.getLogger(__name__)
 
@@ -37,11 +40,13 @@ LOG = logging.getLogger(__name__)
 class Prover:
     """Lets registries prove that they have images. Thread-safe."""
 
-    def __init__(self, folder: pathlib.Path, timeout: float) -> None:
+    def __init__(self, client: cri.CriClient, folder: pathlib.Path,
+                 timeout: float) -> None:
         """:param folder: for downloads; its content is removed
 
         :param timeout: seconds for a download
         """
+        self._client = client
         self._folder = folder
         self._timeout = timeout
         shutil.rmtree(folder, ignore_errors=True)  # after a crash
@@ -69,7 +74,7 @@ class Prover:
             'The registry of %s did not prove that it has the image, of '
             'which this node has a part from another repository: %s. If you '
             'trust the registry, make skopeo reach it: see '
-            'containers-registries.conf(5) and containers-certs.d(5).',
+            'containers-certs.d(5).',
             name, why)
         raise exception.ImagePullFailed(
             image=str(name), why='the node could not fetch or unpack it')
@@ -82,20 +87,24 @@ class Prover:
         argv = ['prlimit', f'--fsize={size + units.Mi}', 'skopeo',
                 '--insecure-policy', '--tmpdir', folder, 'copy', '--quiet',
                 '--remove-signatures']
-        # the file exists in memory only
-        with open(os.memfd_create('auth'), 'w') as file:
+        conf = registry_hosts.registries_conf(self._client, host)
+        with contextlib.ExitStack() as files:
+            fds, env = [], dict(os.environ)
             if auth:
-                json.dump(_auth_file(host, auth), file)
-                file.flush()
-                argv += ['--src-authfile', f'/proc/self/fd/{file.fileno()}']
+                fds.append(_in_memory(json.dumps(_auth_file(host, auth)),
+                                      files))
+                argv += ['--src-authfile', f'/proc/self/fd/{fds[-1]}']
             else:
                 argv.append('--src-no-creds')  # nor those of root
+            if conf:
+                fds.append(_in_memory(conf, files))
+                env['CONTAINERS_REGISTRIES_CONF'] = f'/proc/self/fd/{fds[-1]}'
             if _is_loopback(host):
                 argv.append('--src-tls-verify=false')  # as containerd does
             try:
                 done = subprocess.run(
                     [*argv, f'docker://{name}', f'dir:{folder}'],
-                    capture_output=True, pass_fds=[file.fileno()],
+                    capture_output=True, pass_fds=fds, env=env,
                     timeout=self._timeout)
             except subprocess.TimeoutExpired:
                 return f'skopeo did not end within {self._timeout:g} s'
@@ -103,6 +112,17 @@ class Prover:
             return ''
         text = done.stderr.decode('utf-8', 'replace').rpartition('msg=')[2]
         return ''.join(c if c.isprintable() else ' ' for c in text)[:500]
+
+
+def _in_memory(text: str, files: contextlib.ExitStack) -> int:
+    """Return an open file that exists in memory only.
+
+    Each opening of its path in /proc starts at its begin.
+    """
+    file = files.enter_context(open(os.memfd_create('skopeo'), 'w'))
+    file.write(text)
+    file.flush()
+    return file.fileno()
 
 
 def _image_id(folder: pathlib.Path) -> str:

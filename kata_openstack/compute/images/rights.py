@@ -169,10 +169,9 @@ class Rights:
         """
         with self._lock:
             mine = self._all_pulls()[repository]
-            allowed: set[str] = set()
-            denied: set[str] = set()
+            allowed: list[str] = []
+            denied: list[str] = []
             images = self._client.list_images()
-            self._layers.keep(image.id for image in images)
             for image in images:
                 try:
                     labels = self._labels(image.id)
@@ -186,13 +185,16 @@ class Rights:
                     names.discard(repository)
                     if not names:
                         continue
-                if any(self._may_use(project, private, name, image.id, labels)
-                       for name in names):
-                    allowed |= self._layers.of(image.id)
-                else:
-                    denied |= self._layers.of(image.id)
-            unknown = self._layers.of(image_id) - allowed
-        return bool(unknown & denied or unknown and mine.beside_private)
+                (allowed if any(
+                    self._may_use(project, private, name, image.id, labels)
+                    for name in names) else denied).append(image.id)
+            if not denied and not mine.beside_private:
+                return False
+            self._layers.keep(image.id for image in images)
+            unknown = self._layers.of(image_id).difference(
+                *map(self._layers.of, allowed))
+            hidden = set().union(*map(self._layers.of, denied))
+        return bool(unknown & hidden or unknown and mine.beside_private)
 
     def _may_use(self, project: str | None, private: bool, repository: str,
                  image_id: str, labels: Mapping[str, str]) -> bool:

@@ -53,7 +53,7 @@ class Images:
         timeout = conf.containerd.pull_timeout
         self._rights = rights.Rights(client, native_, timeout)
         self._prover = proof.Prover(
-            pathlib.Path(conf.state_path, 'proofs'), timeout)
+            client, pathlib.Path(conf.state_path, 'proofs'), timeout)
         self._slots = lanes.Slots(conf.compute.max_concurrent_pulls)
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}

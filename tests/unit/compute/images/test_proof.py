@@ -15,12 +15,16 @@
 import json
 import os
 import pathlib
+import tomllib
+from unittest import mock
 
 import fixtures
 
 from kata_openstack.compute.images import proof
+from kata_openstack.compute.images import registry_hosts
 from kata_openstack import exception
 from kata_openstack import image_names
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from tests.unit import base
 
 ID = f'sha256:{"1" * 64}'
@@ -32,6 +36,7 @@ SKOPEO = """\
 #!/bin/sh
 printf '%s\\n' "$@" > {0}/arguments
 ulimit -f > {0}/limit
+cat $CONTAINERS_REGISTRIES_CONF > {0}/registries < /dev/null
 while [ $# -gt 0 ]; do
     case $1 in
     --src-authfile) cat "$2" > {0}/credentials ;;
@@ -49,7 +54,14 @@ class ProofTest(base.TestCase):
         self.useFixture(fixtures.EnvironmentVariable(
             'PATH', f'{self.folder}:{os.environ["PATH"]}'))
         self.answer('')
-        self.prover = proof.Prover(self.folder / 'proofs', 20)
+        self.config = {}
+        self.client = mock.Mock()
+        self.client.status = lambda verbose: pb.StatusResponse(
+            info={'config': json.dumps(self.config)})
+        self.prover = self.new(20)
+
+    def new(self, timeout):
+        return proof.Prover(self.client, self.folder / 'proofs', timeout)
 
     def answer(self, line, manifest=MANIFEST):
         program = self.folder / 'skopeo'
@@ -100,6 +112,38 @@ class ProofTest(base.TestCase):
         for host in ('r.test:5000', '10.0.0.1:5000', 'localhost.test'):
             self.assertNotIn('--src-tls-verify=false', self.prove(f'{host}/a:1'))
 
+    def test_mirrors_of_containerd(self):
+        hosts = self.folder / 'certs.d' / '_default' / 'hosts.toml'
+        hosts.parent.mkdir(parents=True)
+        self.config['registry'] = {'configPath': str(hosts.parents[1])}
+        self.prove()
+        self.assertEqual('', self.registries())
+        hosts.write_text(
+            '[host."http://m.test:5000"]\n[host."https://n.test"]\n'
+            'skip_verify = true\n[host."https://o.test/path"]\n'
+            '[host."https://push.test"]\ncapabilities = ["push"]\n')
+        self.prove()
+        [registry] = tomllib.loads(self.registries())['registry']
+        self.assertEqual({
+            'prefix': 'r.test', 'location': 'r.test', 'mirror': [
+                {'location': 'm.test:5000', 'insecure': True},
+                {'location': 'n.test', 'insecure': True}]}, registry)
+        # its own file counts alone
+        own = hosts.parents[1] / 'r.test' / 'hosts.toml'
+        own.parent.mkdir()
+        own.write_text('server = "https://s.test"')
+        self.prove()
+        [registry] = tomllib.loads(self.registries())['registry']
+        self.assertEqual([{'location': 's.test', 'insecure': False}],
+                         registry['mirror'])
+        own.write_text('no toml')
+        with self.assertLogs(registry_hosts.__name__, 'WARNING'):
+            self.prove()
+        self.assertEqual('', self.registries())
+
+    def registries(self):
+        return (self.folder / 'registries').read_text()
+
     def test_another_image(self):
         for manifest in ('{"config": {"digest": "sha256:2"}}',
                          '{"schemaVersion": 1}'):
@@ -112,7 +156,7 @@ class ProofTest(base.TestCase):
 
     def test_a_registry_that_is_mute(self):
         self.answer('exec sleep 60')
-        self.prover = proof.Prover(self.folder / 'proofs', 0.2)
+        self.prover = self.new(0.2)
         self.assert_refused('within 0.2 s')
 
     def test_no_skopeo(self):
@@ -125,5 +169,5 @@ class ProofTest(base.TestCase):
     def test_what_a_crash_left_is_removed(self):
         left = self.folder / 'proofs' / 'x'
         left.mkdir(parents=True)
-        proof.Prover(left.parent, 20)
+        self.new(20)
         self.assertFalse(left.exists())
