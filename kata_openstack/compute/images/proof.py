@@ -85,26 +85,23 @@ class Prover:
         host = name.repository.partition('/')[0]
         # a registry may send any number of bytes
         argv = ['prlimit', f'--fsize={size + units.Mi}', 'skopeo',
-                '--insecure-policy', '--tmpdir', folder, 'copy', '--quiet',
-                '--remove-signatures']
+                '--insecure-policy', '--tmpdir', folder]
         conf = registry_hosts.registries_conf(self._client, host)
         with contextlib.ExitStack() as files:
-            fds, env = [], dict(os.environ)
-            if auth:
-                fds.append(_in_memory(json.dumps(_auth_file(host, auth)),
-                                      files))
-                argv += ['--src-authfile', f'/proc/self/fd/{fds[-1]}']
-            else:
-                argv.append('--src-no-creds')  # nor those of root
+            fds = []
             if conf:
                 fds.append(_in_memory(conf, files))
-                env['CONTAINERS_REGISTRIES_CONF'] = f'/proc/self/fd/{fds[-1]}'
+                argv += ['--registries-conf', f'/proc/self/fd/{fds[-1]}']
+            # also without credentials: skopeo would look for those of root
+            fds.append(_in_memory(json.dumps(_auth_file(host, auth)), files))
+            argv += ['copy', '--quiet', '--remove-signatures',
+                     '--src-authfile', f'/proc/self/fd/{fds[-1]}']
             if _is_loopback(host):
                 argv.append('--src-tls-verify=false')  # as containerd does
             try:
                 done = subprocess.run(
                     [*argv, f'docker://{name}', f'dir:{folder}'],
-                    capture_output=True, pass_fds=fds, env=env,
+                    capture_output=True, pass_fds=fds,
                     timeout=self._timeout)
             except subprocess.TimeoutExpired:
                 return f'skopeo did not end within {self._timeout:g} s'
@@ -132,8 +129,10 @@ def _image_id(folder: pathlib.Path) -> str:
     return str((manifest.get('config') or {}).get('digest'))
 
 
-def _auth_file(host: str, auth: dict[str, Any]) -> dict[str, Any]:
+def _auth_file(host: str, auth: dict[str, Any] | None) -> dict[str, Any]:
     """Return what containers-auth.json(5) describes."""
+    if not auth:
+        return {'auths': {}}
     pair = f'{auth.get("username") or ""}:{auth.get("password") or ""}'
     return {'auths': {host: {
         'auth': base64.b64encode(pair.encode()).decode()}}}

@@ -36,10 +36,11 @@ SKOPEO = """\
 #!/bin/sh
 printf '%s\\n' "$@" > {0}/arguments
 ulimit -f > {0}/limit
-cat $CONTAINERS_REGISTRIES_CONF > {0}/registries < /dev/null
+: > {0}/registries
 while [ $# -gt 0 ]; do
     case $1 in
     --src-authfile) cat "$2" > {0}/credentials ;;
+    --registries-conf) cat "$2" > {0}/registries ;;
     dir:*) folder=${{1#dir:}}; printf '%s' '{1}' > $folder/manifest.json ;;
     esac
     shift
@@ -84,11 +85,14 @@ class ProofTest(base.TestCase):
             why='the node could not fetch or unpack it')), str(error))
 
     def test_the_image_is_downloaded(self):
-        *arguments, target = self.prove()
+        *arguments, name, target = self.prove()
+        self.assertEqual('docker://r.test/app:1', name)
         self.assertEqual(
             ['--insecure-policy', '--tmpdir', target.removeprefix('dir:'),
-             'copy', '--quiet', '--remove-signatures', '--src-no-creds',
-             'docker://r.test/app:1'], arguments)
+             'copy', '--quiet', '--remove-signatures', '--src-authfile'],
+            arguments[:-1])
+        # not those of root
+        self.assertEqual({'auths': {}}, self.credentials())
         self.assertEqual([], list((self.folder / 'proofs').iterdir()))
         # in blocks of 512 bytes
         self.assertEqual('8192\n', (self.folder / 'limit').read_text())
@@ -99,11 +103,13 @@ class ProofTest(base.TestCase):
 
     def test_credentials(self):
         arguments = self.prove(auth=AUTH)
-        self.assertNotIn('--src-no-creds', arguments)
         self.assertNotIn('pass', ' '.join(arguments))
         self.assertEqual(
             {'auths': {'r.test': {'auth': 'dXNlcjpwYXNzOndvcmQ='}}},
-            json.loads((self.folder / 'credentials').read_text()))
+            self.credentials())
+
+    def credentials(self):
+        return json.loads((self.folder / 'credentials').read_text())
 
     def test_plain_http_only_on_this_host(self):
         for host in ('localhost:5000', '127.0.0.1:5000', '127.1.2.3',
