@@ -19,7 +19,6 @@ kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 import builtins
 from concurrent import futures
 import contextlib
-import dataclasses
 import functools
 import time
 from typing import Any
@@ -29,18 +28,14 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import store
-from kata_openstack.compute import lanes
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import disks
-from kata_openstack.compute.pods import hosts_file
-from kata_openstack.compute.pods import labels
+from kata_openstack.compute.pods import making
 from kata_openstack.compute.pods import replacement
-from kata_openstack.compute.pods import start_error
 from kata_openstack.compute.pods import view
-from kata_openstack.compute.pods import volumes
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
@@ -68,7 +63,8 @@ class Pods:
         self._emitter = emitter_
         self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
-        self._starts = lanes.Slots(conf.compute.max_concurrent_starts)
+        self._maker = making.Maker(conf, client, images_, network_, self.disks,
+                                   emitter_)
 
     # Queries
 
@@ -108,15 +104,15 @@ class Pods:
             try:
                 choice = self._choose(pod)
                 with self._admission.admit(pod.uuid, choice.cost_mib):
-                    image_ids = {c.uuid: self._image(c, pod.project_id)
+                    image_ids = {c.uuid: self._maker.image(c, pod.project_id)
                                  for c in pod.containers}
-                    self._create(pod, choice, image_ids)
+                    self._maker.create(pod, choice, image_ids)
             except BaseException as e:
                 self._give_up(pod)
                 self._emitter.sandbox(
                     'sandbox.create.error', time.time(), sandbox_id=None,
                     handler=choice.handler if choice else None,
-                    fault=emitter.fault(e), **_identity(pod))
+                    fault=emitter.fault(e), **making.identity(pod))
                 raise
             LOG.info('Created pod %s with %s: %s', pod.uuid, choice.handler,
                      choice.reason)
@@ -134,47 +130,6 @@ class Pods:
             isolation=pod.isolation,
             cpus=sum(c.cpus or 0 for c in pod.containers) or None,
             memory_mib=cri_config.memory_mib(pod) or None)
-
-    def _image(self, container: objects.Container, project: str) -> str:
-        """:raises ImageNotFound, InvalidInput:"""
-        image_id, paths = self._images.resolve(container.image, project)
-        volumes.check(container.image, paths)
-        return image_id
-
-    def _create(self, pod: objects.Pod, choice: node.Choice,
-                image_ids: dict[str, str]) -> None:
-        self.disks.remove(pod.uuid)  # of an incomplete deletion
-        self.disks.check(pod)
-        # the VM boots meanwhile
-        with futures.ThreadPoolExecutor(1) as pool:
-            disks_made = pool.submit(self.disks.make, pod)
-            sandbox_id, config = self._run_sandbox(pod, choice, attempt=0)
-        disks_made.result()
-        for container in pod.containers:
-            container_id = self._client.create_container(
-                sandbox_id, self._container_config(
-                    pod, container, image_ids[container.uuid],
-                    choice.handler, attempt=0), config)
-            if container.disk_gib:
-                self.disks.attach(pod.uuid, container.uuid, container_id)
-
-    def _container_config(self, pod: objects.Pod,
-                          container: objects.Container, image_id: str,
-                          handler: str, attempt: int) -> pb.ContainerConfig:
-        return cri_config.container_config(
-            pod, container, image_id, handler, attempt,
-            hosts_file.of_pod(folders.of_pod(self._conf, pod.uuid), pod))
-
-    def _run_sandbox(self, pod: objects.Pod, choice: node.Choice,
-                     attempt: int) -> tuple[str, pb.PodSandboxConfig]:
-        folder = folders.of_pod(self._conf, pod.uuid)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hosts_file.write(folder, pod)
-        config = cri_config.sandbox_config(pod, choice, str(folder), attempt)
-        with (self._starts.take(pod.project_id),
-              self._network.expect(pod.uuid, pod.vifs)):
-            sandbox_id = self._client.run_pod_sandbox(config, choice.handler)
-        return sandbox_id, config
 
     def start(self, pod: objects.Pod) -> objects.PodStatus:
         """Start all containers of a pod.
@@ -207,22 +162,22 @@ class Pods:
     def _start_in(self, pod: objects.Pod, found: view.PodView) -> None:
         """Start the containers that do not run, in the existing sandbox."""
         handler = found.sandbox.runtime_handler
-        config = self._config_of(pod, found.sandbox)
+        config = self._maker.config_of(pod, found.sandbox)
         idle = all(c.state != pb.CONTAINER_RUNNING
                    for c in found.current_containers())
         replaced = replacement.Replacement(self._client, self._native)
         try:
             for container in pod.containers:
-                current = self._settled(pod, container, found, replaced)
+                current = self._maker.settled(pod, container, found, replaced)
                 if current.state == pb.CONTAINER_RUNNING:
                     continue
                 container_id = current.id
                 if (current.state != pb.CONTAINER_CREATED
                         or current.pod_sandbox_id != found.sandbox.id):
-                    container_id = self._replace(
+                    container_id = self._maker.replace(
                         pod, container, current, found.sandbox.id, config,
                         handler, replaced)
-                self._start_one(pod, container, container_id)
+                self._maker.start(pod, container, container_id)
         except BaseException:
             if idle:  # stops also those that started before the error
                 self._stop_quietly(found.sandbox.id)
@@ -240,13 +195,13 @@ class Pods:
             # a sandbox whose VM died by itself still holds its network
             self._client.stop_pod_sandbox(sandbox.id)
         try:
-            sandbox_id, config = self._run_sandbox(pod, choice, attempt)
+            sandbox_id, config = self._maker.run_sandbox(pod, choice, attempt)
             for container in pod.containers:
-                current = self._settled(pod, container, found, replaced)
-                container_id = self._replace(
+                current = self._maker.settled(pod, container, found, replaced)
+                container_id = self._maker.replace(
                     pod, container, current, sandbox_id, config,
                     choice.handler, replaced)
-                self._start_one(pod, container, container_id)
+                self._maker.start(pod, container, container_id)
         except BaseException:
             if sandbox_id:
                 self._stop_quietly(sandbox_id)
@@ -259,67 +214,6 @@ class Pods:
     def _stop_quietly(self, sandbox_id: str) -> None:
         with replacement.going_on(f'The VM of sandbox {sandbox_id}'):
             self._client.stop_pod_sandbox(sandbox_id)
-
-    def _settled(self, pod: objects.Pod, container: objects.Container,
-                 found: view.PodView, replaced: replacement.Replacement
-                 ) -> pb.Container:
-        """Return a container's newest CRI container, which has its files.
-
-        :raises NotFound: if there is none
-        """
-        siblings = [c for c in found.containers
-                    if c.labels.get(labels.CONTAINER) == container.uuid]
-        if not siblings:
-            raise exception.NotFound(kind='Container', id=container.uuid)
-        current = siblings[-1]
-        if _disk_gib(current):  # the hand-over needs what is behind its links
-            self.disks.mount(pod.uuid, container.uuid)
-        replaced.settle(siblings)
-        if _disk_gib(current) and current.state != pb.CONTAINER_RUNNING:
-            self.disks.attach(pod.uuid, container.uuid, current.id)
-        return current
-
-    def _config_of(self, pod: objects.Pod, sandbox: pb.PodSandbox
-                   ) -> pb.PodSandboxConfig:
-        """Return the sandbox's configuration, for CreateContainer.
-
-        containerd reads only the log folder from it.
-        """
-        return pb.PodSandboxConfig(
-            metadata=sandbox.metadata, labels=sandbox.labels,
-            annotations=sandbox.annotations,
-            log_directory=str(folders.of_pod(self._conf, pod.uuid)))
-
-    def _replace(self, pod: objects.Pod, container: objects.Container,
-                 old: pb.Container, sandbox_id: str,
-                 config: pb.PodSandboxConfig, handler: str,
-                 replaced: replacement.Replacement) -> str:
-        """:returns: ID of the new CRI container, which has the old files"""
-        # It keeps the disk of its creation, which has its files.
-        container = dataclasses.replace(container, disk_gib=_disk_gib(old))
-        new_id = self._client.create_container(
-            sandbox_id, self._container_config(
-                pod, container, old.image_ref, handler,
-                old.metadata.attempt + 1), config)
-        if _disk_gib(old):
-            self.disks.attach(pod.uuid, container.uuid, new_id)
-        replaced.add(old.id, new_id)
-        return new_id
-
-    def _start_one(self, pod: objects.Pod, container: objects.Container,
-                   container_id: str) -> None:
-        try:
-            self._client.start_container(container_id)
-        except exception.KataError as e:
-            command = [*(container.entrypoint or []),
-                       *(container.command or [])] or ['(image default)']
-            refined = start_error.refine(e, command[0], container.image)
-            self._emitter.container(
-                'container.start.error', time.time(), uuid=container.uuid,
-                container_id=container_id, image=container.image,
-                handler=None, fault=emitter.fault(refined),
-                **_identity(pod))
-            raise refined from e
 
     def stop(self, pod_uuid: str, timeout: int) -> objects.PodStatus:
         """Stop a pod's containers and its VM; keep their files.
@@ -413,16 +307,6 @@ class Pods:
     def _lock(pod_uuid: str, blocking: bool = True
               ) -> contextlib.AbstractContextManager[Any]:
         return lockutils.lock(f'pod-{pod_uuid}', blocking=blocking)
-
-
-def _identity(pod: objects.Pod) -> dict[str, Any]:
-    """Return the IDs of a pod and its owner, for notifications."""
-    return {'pod_uuid': pod.uuid, 'kind': pod.kind,
-            'project_id': pod.project_id, 'user_id': pod.user_id}
-
-
-def _disk_gib(container: pb.Container) -> int:
-    return labels.number(container.annotations, labels.DISK_GIB)
 
 
 def _is_fresh(found: view.PodView) -> bool:

@@ -223,12 +223,12 @@ class Test(test_lifecycle.Case):
     def test_disks_are_made_while_the_vm_boots(self):
         self.pods.disks.obstacle()
         booting = threading.Event()
-        run = self.pods._run_sandbox
+        run = self.pods._maker.run_sandbox
 
         def boot(*args, **kwargs):
             booting.set()
             return run(*args, **kwargs)
-        self.pods._run_sandbox = boot
+        self.pods._maker.run_sandbox = boot
         enter, waited = self.fake.enter, []
 
         def wait(name):
