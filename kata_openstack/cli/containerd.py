@@ -26,6 +26,7 @@ from kata_openstack.cli import shell
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
+from kata_openstack.runtime.containerd import file_changes
 from kata_openstack.runtime.containerd import install
 
 DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
@@ -155,7 +156,7 @@ class Configure(command.Command):
 
     def _apply(self, plan: install.Plan, target: install.Target,
                restart: list[str] | None) -> None:
-        install.apply(plan.changes, target)
+        file_changes.apply(plan.changes, target.config)
         if not restart:
             self.app.stdout.write('Restart containerd to use the new '
                                   'configuration.\n')
@@ -167,7 +168,7 @@ class Configure(command.Command):
             raise
 
     def _undo(self, plan: install.Plan, restart: list[str]) -> None:
-        left = install.undo(plan.changes)
+        left = file_changes.undo(plan.changes)
         if left:
             self.app.LOG.error('Not undone: %s', '; '.join(left))
         else:

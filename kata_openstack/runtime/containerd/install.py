@@ -9,16 +9,14 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Plans, applies and undoes changes of containerd's configuration."""
+"""Plans changes of containerd's configuration, and restarts containerd."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
 import copy
 import dataclasses
-import difflib
 import glob
 import json
-import os
 import pathlib
 import subprocess
 import tempfile
@@ -32,35 +30,14 @@ from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import edit
+from kata_openstack.runtime.containerd import file_changes
 from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd import kata_config
 from kata_openstack.runtime.containerd import mirrors
 from kata_openstack.runtime.hypervisors import base
 from kata_openstack import stored
 
-BACKUP = '.before-kata-openstack'
 _UP = 60.0  # seconds for a restart of containerd
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Change:
-    """The change of one file.
-
-    ``before`` and ``after`` are its content; None: the file does not exist.
-    ``original``: it is the operator's file without any additions of ours.
-    """
-
-    path: pathlib.Path
-    before: str | None
-    after: str | None
-    original: bool = False
-
-    def diff(self) -> str:
-        return ''.join(difflib.unified_diff(
-            (self.before or '').splitlines(keepends=True),
-            (self.after or '').splitlines(keepends=True),
-            str(self.path) if self.before is not None else '/dev/null',
-            str(self.path) if self.after is not None else '/dev/null'))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +49,7 @@ class Plan:
     operator's settings and files that are not changed, in words.
     """
 
-    changes: Sequence[Change]
+    changes: Sequence[file_changes.Change]
     handlers: Sequence[str]
     theirs: Sequence[str]
     kept: Sequence[str]
@@ -171,11 +148,13 @@ def plan(conf: cfg.ConfigOpts, target: Target,
         if path in files or before is None:
             continue
         if _is_ours(conf, path, before):
-            changes.append(Change(path=path, before=before, after=None))
+            changes.append(file_changes.Change(
+                path=path, before=before, after=None))
         elif str(path) not in kept:
             kept.append(str(path))
-    changes += [Change(path=path, before=_read(path), after=after,
-                       original=original and path == target.config)
+    changes += [file_changes.Change(
+                    path=path, before=_read(path), after=after,
+                    original=original and path == target.config)
                 for path, after in files.items()]
     return Plan(changes=[c for c in changes if c.before != c.after],
                 handlers=names, kept=kept,
@@ -282,7 +261,7 @@ def _read(path: pathlib.Path) -> str | None:
     :raises InvalidInput: it exists but cannot be read.
     """
     try:
-        return _text(path)
+        return file_changes.read(path)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as e:
@@ -290,12 +269,6 @@ def _read(path: pathlib.Path) -> str | None:
             field='file', value=str(path), why=e,
             remedy='Correct the file or its permissions. Nothing was '
                    'changed.') from e
-
-
-def _text(path: pathlib.Path) -> str:
-    """Return the text with its line ends unchanged."""
-    with path.open(newline='') as file:
-        return file.read()
 
 
 def _read_record(path: pathlib.Path) -> _Record:
@@ -307,95 +280,6 @@ def _read_record(path: pathlib.Path) -> _Record:
             remedy='Remove the file, and remove the handlers of '
                    'kata-openstack from the configuration of containerd. '
                    'Then run the command again.') from e
-
-
-def apply(changes: Sequence[Change], target: Target) -> None:
-    """Make the changes; undo all of them on an error.
-
-    The operator's original file is copied to a file with the suffix BACKUP.
-
-    :raises RuntimeFailed: has the files that could not be undone, if any.
-    """
-    done: list[Change] = []
-    try:
-        for change in changes:
-            if change.original and change.before is not None:
-                _write(target.config.with_name(
-                    target.config.name + BACKUP), change.before,
-                    target.config)
-            done.append(change)
-            _make(change.path, change.after)
-    except BaseException as e:  # also KeyboardInterrupt
-        left = undo(done)
-        if not left and not isinstance(e, OSError):
-            raise
-        raise exception.RuntimeFailed(
-            operation='Writing the configuration', why='; not undone: '.join(
-                [str(e) or type(e).__name__, *left])) from e
-
-
-def undo(changes: Sequence[Change]) -> list[str]:
-    """Undo as many changes as possible.
-
-    :returns: the files that could not be restored, each with the reason
-    """
-    left = []
-    for change in reversed(changes):
-        try:
-            # skip unchanged files: writing them may be what failed
-            if not _has(change.path, change.before):
-                _make(change.path, change.before)
-        except OSError as e:
-            left.append(f'{change.path} ({e})')
-    return left
-
-
-def _has(path: pathlib.Path, content: str | None) -> bool:
-    try:
-        return _text(path) == content
-    except FileNotFoundError:
-        return content is None
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _make(path: pathlib.Path, content: str | None) -> None:
-    if content is None:
-        path.unlink(missing_ok=True)
-    else:
-        _write(path, content, path)
-
-
-def _write(path: pathlib.Path, content: str, like: pathlib.Path) -> None:
-    """Write the file atomically, with the mode and owner of ``like``.
-
-    The mode matters because the file may hold secrets. If ``path`` is a
-    symbolic link, its target is written and the link remains.
-    """
-    path = pathlib.Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile('w', dir=path.parent, delete=False,
-                                     prefix=f'.{path.name}') as file:
-        new = pathlib.Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            # otherwise a crash could leave the new name with an empty file
-            os.fsync(file.fileno())
-            _make_alike(new, like)
-            new.replace(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
-
-
-def _make_alike(path: pathlib.Path, like: pathlib.Path) -> None:
-    try:
-        old = like.stat()
-        os.chown(path, old.st_uid, old.st_gid)
-        path.chmod(old.st_mode & 0o7777)
-    except FileNotFoundError:
-        path.chmod(0o644)
 
 
 def restart(conf: cfg.ConfigOpts, command: Sequence[str],

@@ -32,6 +32,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import edit
+from kata_openstack.runtime.containerd import file_changes
 from kata_openstack.runtime.containerd import install
 from kata_openstack.runtime.containerd import mirrors
 from kata_openstack.runtime.hypervisors import base as hypervisors
@@ -136,7 +137,7 @@ class _Configured(base.TestCase):
 
     def apply(self, files=None):
         plan = self.plan(files)
-        install.apply(plan.changes, self.target)
+        file_changes.apply(plan.changes, self.target.config)
         return plan
 
     def everything(self):
@@ -233,7 +234,7 @@ class TestContainerd2(_Configured):
     def test_undo(self):
         before = self.target.config.read_text()
         plan = self.apply()
-        install.undo(plan.changes)
+        file_changes.undo(plan.changes)
         self.assertEqual(before, self.target.config.read_text())
         self.assertFalse(self.target.own.exists())
 
@@ -241,7 +242,7 @@ class TestContainerd2(_Configured):
         plan = self.apply()
         self.target.own.unlink()
         self.target.own.mkdir()
-        [left] = install.undo(plan.changes)
+        [left] = file_changes.undo(plan.changes)
         self.assertIn(str(self.target.own), left)
         self.assertEqual(self.before, self.target.config.read_text())
         self.assertFalse((self.root / 'lib/containerd.json').exists())
@@ -286,8 +287,9 @@ class TestContainerd2(_Configured):
             raise OSError('full')
 
         with mock.patch.object(pathlib.Path, 'replace', fail):
-            e = self.assertRaises(exception.RuntimeFailed, install.apply,
-                                  plan.changes, self.target)
+            e = self.assertRaises(
+                exception.RuntimeFailed, file_changes.apply, plan.changes,
+                self.target.config)
         self.assertIn(f'not undone: {self.target.own} (full)', str(e))
         self.assertNotEqual(own, self.target.own.read_text())
 
@@ -303,7 +305,7 @@ class TestContainerd2(_Configured):
         plan = self.apply()
         self.assertEqual(before, self.backup.read_bytes())
         self.assertIn(b'# really\r\n', self.target.config.read_bytes())
-        install.undo(plan.changes)
+        file_changes.undo(plan.changes)
         self.assertEqual(before, self.target.config.read_bytes())
 
     def test_a_link_stays(self):
@@ -314,7 +316,7 @@ class TestContainerd2(_Configured):
         self.assertTrue(self.target.config.is_symlink())
         self.assertIn('imports', real.read_text())
         self.assertEqual(self.before, self.backup.read_text())
-        install.undo(plan.changes)
+        file_changes.undo(plan.changes)
         self.assertTrue(self.target.config.is_symlink())
         self.assertEqual(self.before, real.read_text())
 
@@ -508,7 +510,7 @@ class TestRollback(_Configured):
             self.assertIs(before, signal.getsignal(number))
 
     def test_what_is_not_undone(self):
-        with mock.patch.object(install, 'undo', return_value=['/x (full)']):
+        with mock.patch.object(file_changes, 'undo', return_value=['/x (full)']):
             self.assertEqual('Not undone: /x (full)',
                              self.restart(KeyboardInterrupt(), None))
 
