@@ -45,7 +45,9 @@ class Namespace(fixtures.Fixture):
     def _setUp(self):
         self.name = f'kt-{uuid.uuid4().hex[:8]}'
         subprocess.run(['ip', 'netns', 'add', self.name], check=True)
-        self.addCleanup(subprocess.run, ['ip', 'netns', 'del', self.name])
+        # a test may have removed it
+        self.addCleanup(subprocess.run, ['ip', 'netns', 'del', self.name],
+                        stderr=subprocess.DEVNULL)
         self.path = f'/run/netns/{self.name}'
 
     def command(self, *args):
