@@ -110,6 +110,10 @@ run_worker() {
         exit $?' - "$@"
 }
 
+# Tests wait for a part of their time, so there are two workers. The tests of a
+# class stay together, because they share what it has set up.
+WORKERS=(--concurrency 2 --group-regex '([^.]+\.)+')
+
 # check NAME COMMAND...: a check that is no test; counts when it fails
 check() {
     local name=$1
@@ -144,10 +148,6 @@ run_unit() {
     say "unit tests"
     stestr_run unit "$@"
 }
-
-# A test waits for about a third of its time, so there are two workers. The
-# tests of a class share its set-up, so one worker runs all of them.
-WORKERS=(--concurrency 2 --group-regex '([^.]+\.)+')
 
 run_functional() {
     say "functional tests"
@@ -220,8 +220,10 @@ e2e_in_namespace() {
         if [[ $# -gt 0 ]]; then
             stestr_run e2e --serial "$@"
         else
+            stestr_run e2e "${WORKERS[@]}" --exclude-regex 'AloneTest'
             # the last one stops the stack
-            stestr_run e2e --serial --exclude-regex 'e2e\.test_stop'
+            stestr_run e2e --serial --exclude-regex 'e2e\.test_stop' \
+                'AloneTest'
             stestr_run e2e --serial 'e2e\.test_stop'
         fi
     else

@@ -80,22 +80,6 @@ class Left:
                     - getattr(before, field.name))}
 
 
-def look() -> Left:
-    found = process.of_stack(stack())
-    return Left(
-        neutron_ports={port.id for port in cloud().network.ports()},
-        switch_ports=set(configuration.vsctl(
-            stack(), 'list-ports', stack().integration_bridge).split()),
-        sandboxes=set(ctr('containers', 'list', '-q').split()),
-        pods={pod['uuid'] for pod in node.api(stack()).list_pods(
-            node.CONTEXT, stack().host)},
-        shared_memory=_memory_of_vms(),
-        mounts=set(cleanup.mounts(stack())) - {str(memory())},
-        processes={f'{p.pid} {name}' for p in found
-                   if (name := name_of(p.pid)).startswith(
-                       ('qemu', 'virtiofsd', 'containerd-shim'))})
-
-
 def memory() -> pathlib.Path:
     """The tmpfs for the memory of VMs."""
     return stack().run / 'kata/embedded/memory'
@@ -213,10 +197,23 @@ class TestCase(testtools.TestCase):
         self.assertEqual(0, code, output)
         return output.strip()
 
+
+class AloneTestCase(TestCase):
+    """A test that no other one may disturb.
+
+    It looks at all that there is on the node, or takes the stack away from
+    others. The names of these classes end with AloneTest: tools/test.sh runs
+    them one by one, after the others, of which it runs two at a time.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        assert cls.__name__.endswith('AloneTest'), cls
+
     def assert_nothing_left(self, before: Left) -> None:
         """Wait up to 15 s: clean-up may end after the API's answer."""
         deadline = time.monotonic() + 15
-        while (more := look().beyond(before)):
+        while (more := self.look().beyond(before)):
             if time.monotonic() > deadline:
                 self.fail(f'left behind: {more}')
             time.sleep(0.3)
@@ -225,3 +222,18 @@ class TestCase(testtools.TestCase):
         services.start(stack(), services.by_name(stack(), name))
         if name in ('zun-compute', 'kata-compute'):
             readiness.wait(stack())
+
+    def look(self) -> Left:
+        found = process.of_stack(stack())
+        return Left(
+            neutron_ports={port.id for port in cloud().network.ports()},
+            switch_ports=set(configuration.vsctl(
+                stack(), 'list-ports', stack().integration_bridge).split()),
+            sandboxes=set(ctr('containers', 'list', '-q').split()),
+            pods={pod['uuid'] for pod in node.api(stack()).list_pods(
+                node.CONTEXT, stack().host)},
+            shared_memory=_memory_of_vms(),
+            mounts=set(cleanup.mounts(stack())) - {str(memory())},
+            processes={f'{p.pid} {name}' for p in found
+                       if (name := name_of(p.pid)).startswith(
+                           ('qemu', 'virtiofsd', 'containerd-shim'))})

@@ -22,11 +22,11 @@ from tools.quickstart import images
 from tools.quickstart import settings
 
 
-class BadInputTest(base.TestCase):
+class BadInputAloneTest(base.AloneTestCase):
 
     def assert_fails(self, *words, call='run', **arguments):
         """Assert that it ends in Error and the reason has all ``words``."""
-        before = base.look()
+        before = self.look()
         container = self.create(call, **arguments)
         failed = self.wait_status(container, 'Error')
         for word in words:

@@ -28,7 +28,7 @@ def template(name):
     }
 
 
-class CapsuleTest(base.TestCase):
+class CapsuleAloneTest(base.AloneTestCase):
 
     def create_capsule(self):
         capsules = base.zun().capsules
@@ -52,10 +52,10 @@ class CapsuleTest(base.TestCase):
             c.uuid == uuid for c in capsules.list()))
 
     def test_two_containers_share_one_vm(self):
-        before = base.look()
+        before = self.look()
         capsule = self.create_capsule()
         self.assertEqual(2, len(capsule.containers))
-        more = base.look().beyond(before)
+        more = self.look().beyond(before)
         self.assertEqual(1, len([process for process in more['processes']
                                  if 'qemu' in process]))
         self.assertEqual(1, len(more['neutron_ports']))

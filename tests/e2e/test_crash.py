@@ -18,7 +18,7 @@ from tests.e2e import base
 from tools.quickstart import process
 
 
-class CrashTest(base.TestCase):
+class CrashAloneTest(base.AloneTestCase):
 
     def crash(self, service):
         """Kill a service; it is started again after the test in any case."""
@@ -50,9 +50,9 @@ class CrashTest(base.TestCase):
         self.assertEqual('before', self.log(container))
 
         # it can still be removed
-        before = base.look()
+        before = self.look()
         self.remove(container.uuid)
-        after = base.look()
+        after = self.look()
         self.assertEqual({}, after.beyond(before))
         self.assertEqual({container.uuid}, before.pods - after.pods)
         self.assertEqual(len(before.switch_ports) - 1,

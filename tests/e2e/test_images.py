@@ -24,7 +24,7 @@ from tools.quickstart import images
 SAY = "sh -c 'echo $VERSION'"
 
 
-class DigestTest(base.TestCase):
+class DigestTestCase(base.TestCase):
     """Two images were pushed under one tag, one after the other."""
 
     def setUp(self):
@@ -38,6 +38,9 @@ class DigestTest(base.TestCase):
             images.push(base.stack(), folder / version, f'{self.image}:1')
             index = json.loads((folder / version / 'index.json').read_text())
             self.digests[version] = index['manifests'][0]['digest']
+
+
+class DigestTest(DigestTestCase):
 
     def test_container(self):
         container = self.run_container(
@@ -85,16 +88,6 @@ class DigestTest(base.TestCase):
         base.wait_until('the capsule is gone', lambda: not any(
             c.uuid == uuid for c in capsules.list()))
 
-    def test_malformed_and_unknown_digests(self):
-        for digest, words in (('sha256:12', 'its digest is not'),
-                              (f'sha256:{"0" * 64}', 'was not found')):
-            before = base.look()
-            container = self.create('run', image=f'{self.image}@{digest}')
-            failed = self.wait_status(container, 'Error')
-            self.assertIn(words, failed.status_reason)
-            self.assertIn(digest[:12], failed.status_reason)
-            self.assert_nothing_left(before)
-
     def test_image_ids(self):
         """They would lead to the images of all projects."""
         ident = next(line.split()[0] for line in base.ctr(
@@ -104,3 +97,16 @@ class DigestTest(base.TestCase):
                                 image_pull_policy='never')
         failed = self.wait_status(container, 'Error')
         self.assertIn('the ID of an image', failed.status_reason)
+
+
+class DigestAloneTest(DigestTestCase, base.AloneTestCase):
+
+    def test_malformed_and_unknown_digests(self):
+        for digest, words in (('sha256:12', 'its digest is not'),
+                              (f'sha256:{"0" * 64}', 'was not found')):
+            before = self.look()
+            container = self.create('run', image=f'{self.image}@{digest}')
+            failed = self.wait_status(container, 'Error')
+            self.assertIn(words, failed.status_reason)
+            self.assertIn(digest[:12], failed.status_reason)
+            self.assert_nothing_left(before)

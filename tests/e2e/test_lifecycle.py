@@ -19,10 +19,15 @@ from zunclient.common.apiclient import exceptions
 from tests.e2e import base
 
 
-class LifecycleTest(base.TestCase):
+def logs(container, **arguments):
+    return base.zun().containers.logs(
+        container.uuid, **{'stdout': True, 'stderr': True, **arguments})
+
+
+class LifecycleAloneTest(base.AloneTestCase):
 
     def test_create_start_stop_restart_kill_delete(self):
-        before = base.look()
+        before = self.look()
         container = self.create(command=[
             'sh', '-c', 'trap "exit 0" TERM; echo run >>/root/runs; '
                         'wc -l </root/runs; while :; do sleep 1; done'])
@@ -58,20 +63,19 @@ class LifecycleTest(base.TestCase):
 
     def runs(self, container):
         try:
-            return self.logs(container).split()
+            return logs(container).split()
         except exceptions.Conflict:  # not running yet
             return []
 
-    def logs(self, container, **arguments):
-        return base.zun().containers.logs(
-            container.uuid, **{'stdout': True, 'stderr': True, **arguments})
+
+class LifecycleTest(base.TestCase):
 
     def test_logs_of_both_streams(self):
         container = self.create('run', command=[
             'sh', '-c', 'echo to stdout; echo to stderr >&2; echo last'])
         self.wait_status(container, 'Stopped')
         self.assertEqual({'to stdout', 'to stderr', 'last'},
-                         set(self.logs(container).splitlines()))
+                         set(logs(container).splitlines()))
         # only the lines of one stream have an order
         self.assertEqual(['last'], self.logs(
             container, tail='1', stderr=False).splitlines())

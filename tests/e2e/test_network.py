@@ -15,7 +15,7 @@
 from tests.e2e import base
 
 
-class NetworkTest(base.TestCase):
+class NetworkTestCase(base.TestCase):
 
     def addresses(self, container):
         return [address for group in container.addresses.values()
@@ -52,8 +52,11 @@ class NetworkTest(base.TestCase):
             source, f'timeout 4 wget -q -O - http://{address}/')
         return code == 0 and 'hello' in output
 
+
+class NetworkAloneTest(NetworkTestCase, base.AloneTestCase):
+
     def test_port_is_bound_and_freed(self):
-        before = base.look()
+        before = self.look()
         container = self.run_container()
         address, = self.addresses(container)
         port = base.cloud().network.get_port(address['port'])
@@ -64,6 +67,9 @@ class NetworkTest(base.TestCase):
         self.assertIn(port.mac_address, shown)
         self.remove(container.uuid)
         self.assert_nothing_left(before)
+
+
+class NetworkTest(NetworkTestCase):
 
     def test_security_groups_are_enforced(self):
         # create groups before containers: clean-up runs in reverse order, and

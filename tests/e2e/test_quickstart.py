@@ -19,7 +19,7 @@ from tests.e2e import base
 from tools.quickstart import process
 
 
-class QuickstartTest(base.TestCase):
+class QuickstartAloneTest(base.AloneTestCase):
 
     def quickstart(self, *arguments):
         stack = base.stack()

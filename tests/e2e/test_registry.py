@@ -107,7 +107,7 @@ class Project(fixtures.Fixture):
         return failed.status_reason
 
 
-class RegistryTest(base.TestCase):
+class RegistryTestCase(base.TestCase):
 
     def setUp(self):
         super().setUp()
@@ -120,6 +120,9 @@ class RegistryTest(base.TestCase):
         self.addCleanup(base.zun().registries.delete,
                         created.registry['uuid'])
         return created.registry['uuid']
+
+
+class RegistryTest(RegistryTestCase):
 
     def test_right_credentials(self):
         container = self.run_container(
@@ -135,21 +138,6 @@ class RegistryTest(base.TestCase):
             self.assertNotIn(PASSWORD, text, path)
             self.assertNotIn(encoded, text, path)
 
-    def assert_refused(self, **arguments):
-        before = base.look()
-        container = self.create('run', image=self.registry.image,
-                                **arguments)
-        failed = self.wait_status(container, 'Error')
-        self.assertIn('refused access', failed.status_reason)
-        self.assertIn('registry create', failed.status_reason)
-        self.assert_nothing_left(before)
-
-    def test_wrong_credentials(self):
-        self.assert_refused(registry=self.credentials('wrong'))
-
-    def test_no_credentials(self):
-        self.assert_refused(image_pull_policy='always')
-
     def test_another_project(self):
         """A pull by one project does not give others access to the image."""
         self.run_container(image=self.registry.image,
@@ -164,3 +152,21 @@ class RegistryTest(base.TestCase):
         for policy in ('never', 'ifnotpresent'):
             self.run_container(image=self.registry.image,
                                image_pull_policy=policy)
+
+
+class RegistryAloneTest(RegistryTestCase, base.AloneTestCase):
+
+    def assert_refused(self, **arguments):
+        before = self.look()
+        container = self.create('run', image=self.registry.image,
+                                **arguments)
+        failed = self.wait_status(container, 'Error')
+        self.assertIn('refused access', failed.status_reason)
+        self.assertIn('registry create', failed.status_reason)
+        self.assert_nothing_left(before)
+
+    def test_wrong_credentials(self):
+        self.assert_refused(registry=self.credentials('wrong'))
+
+    def test_no_credentials(self):
+        self.assert_refused(image_pull_policy='always')

@@ -19,7 +19,7 @@ from tools.quickstart import cleanup
 from tools.quickstart import process
 
 
-class StopTest(base.TestCase):
+class StopAloneTest(base.AloneTestCase):
 
     def quickstart(self, *arguments):
         stack = base.stack()
@@ -31,7 +31,7 @@ class StopTest(base.TestCase):
         stack = base.stack()
         container = self.run_container(
             ['sh', '-c', 'echo run >>/root/runs; exec sleep 3600'])
-        ports = base.look().switch_ports
+        ports = self.look().switch_ports
         memory = base.memory()
         self.assertTrue(memory.exists())
 
