@@ -12,6 +12,7 @@
 
 """A crash of a service loses no container."""
 
+import os
 import signal
 
 from tests.e2e import base
@@ -81,3 +82,16 @@ class CrashAloneTest(base.AloneTestCase):
                 if 'RUNNING' in line)), 60)
         self.start_service('kata-compute')
         self.wait_status(container, 'Stopped')
+
+    def test_a_vm_that_ends_by_itself(self):
+        before = self.look()
+        container = self.run_container()
+        (machine,) = [process for process in
+                      self.look().beyond(before)['processes']
+                      if 'qemu' in process]
+        os.kill(int(machine.split()[0]), signal.SIGKILL)
+        stopped = self.wait_status(container, 'Stopped')
+        self.assertIn('virtual machine of the container ended by itself',
+                      stopped.status_reason)
+        base.zun().containers.start(container.uuid)
+        self.assertIsNone(self.wait_status(container, 'Running').status_reason)

@@ -74,6 +74,7 @@ class State:
             str, tuple[grpc.StatusCode, str]]] = {}
         self.calls: list[tuple[str, object]] = []
         self.sandboxes: dict[str, pb.PodSandbox] = {}
+        self.stopped: set[str] = set()  # IDs of sandboxes
         self.containers: dict[str, pb.Container] = {}
         self.exits: dict[str, int] = {}
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
@@ -182,6 +183,7 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
         sandbox = self.state.sandboxes.get(request.pod_sandbox_id)
         if sandbox:
             sandbox.state = pb.SANDBOX_NOTREADY
+            self.state.stopped.add(sandbox.id)
         for container in self.state.containers.values():
             if container.pod_sandbox_id == request.pod_sandbox_id:
                 container.state = pb.CONTAINER_EXITED
@@ -201,6 +203,12 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
             s for s in self.state.sandboxes.values()
             if _matches(s.labels, request.filter.label_selector)
             and request.filter.id in ('', s.id)])
+
+    def PodSandboxStatus(self, request, context):
+        self.state.enter('PodSandboxStatus', request, context)
+        closed = request.pod_sandbox_id in self.state.stopped
+        return pb.PodSandboxStatusResponse(info={'info': json.dumps(
+            {'netNamespaceClosed': closed})} if request.verbose else {})
 
     def CreateContainer(self, request, context):
         self.state.enter('CreateContainer', request, context)

@@ -70,11 +70,19 @@ class Pods:
 
     def show(self, pod_uuid: str) -> objects.PodStatus:
         """:raises NotFound: if the pod is not on this node"""
-        return view.pod_status(self._client, self._read(pod_uuid))
+        return self._status(self._read(pod_uuid))
 
     def list(self) -> builtins.list[objects.PodStatus]:
-        return [view.pod_status(self._client, v)
-                for v in view.read_all(self._client).values()]
+        return [self._status(found)
+                for found in view.read_all(self._client).values()]
+
+    def _status(self, found: view.PodView) -> objects.PodStatus:
+        status = view.pod_status(self._client, found)
+        if lost := view.lost(found, status):
+            with (contextlib.suppress(lockutils.AcquireLockFailedException),
+                  self._lock(found.uuid, blocking=False)):
+                view.explain(self._client, found, lost)
+        return status
 
     def _read(self, pod_uuid: str) -> view.PodView:
         found = view.read(self._client, pod_uuid)

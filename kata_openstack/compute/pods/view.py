@@ -32,6 +32,12 @@ LOG = logging.getLogger(__name__)
 _UUID = re.compile(r'[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 _STATES = {pb.CONTAINER_CREATED: 'created', pb.CONTAINER_RUNNING: 'running',
            pb.CONTAINER_EXITED: 'exited'}
+# Exit codes of containers whose VM ended by itself: of this project's shim,
+# and of upstream's (exitCode255 in src/runtime/pkg/containerd-shim-v2)
+_LOST_CODES = (137, 255)
+_LOST = ('The virtual machine of the container ended by itself. Start the '
+         'container again. If this repeats, ask the operator to look into '
+         'the log of containerd on the host.')
 
 
 @dataclasses.dataclass
@@ -187,6 +193,33 @@ def pod_status(client: cri.CriClient, view: PodView) -> objects.PodStatus:
         created_at=_seconds(sandbox.created_at),
         containers=[container_status(client, c)
                     for c in view.current_containers()])
+
+
+def lost(view: PodView, status: objects.PodStatus
+         ) -> list[objects.ContainerStatus]:
+    """Return the containers whose VM may have ended by itself."""
+    return [] if view.ready else [
+        c for c in status.containers if c.state == 'exited' and not c.message
+        and c.reason != 'OOMKilled' and c.exit_code in _LOST_CODES]
+
+
+def explain(client: cri.CriClient, view: PodView,
+            containers: Iterable[objects.ContainerStatus]) -> None:
+    """Say so in the message of each, if the VM ended by itself.
+
+    Nobody may be stopping the pod meanwhile.
+
+    :param containers: of :func:`lost`
+    """
+    try:
+        by_itself = client.holds_network(view.sandbox.id)
+    except exception.KataError as e:
+        LOG.warning('Cannot read the state of sandbox %s: %s',
+                    view.sandbox.id, e)
+        return
+    if by_itself:
+        for container in containers:
+            container.message = _LOST
 
 
 def _seconds(nanoseconds: int) -> float | None:

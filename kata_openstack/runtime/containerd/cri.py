@@ -126,6 +126,22 @@ class CriClient:
             pb.ListPodSandboxRequest(filter=pb.PodSandboxFilter(
                 id=sandbox_id, label_selector=labels))).items
 
+    def holds_network(self, sandbox_id: str) -> bool:
+        """Return whether the sandbox has its network namespace.
+
+        containerd takes it away when it stops a sandbox, and leaves it if
+        the sandbox ends by itself.
+
+        :raises NotFound:
+        """
+        response = self._call(
+            self._runtime.PodSandboxStatus,
+            pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id,
+                                       verbose=True),
+            ident=sandbox_id)
+        info = json.loads(response.info.get('info') or '{}')
+        return info.get('netNamespaceClosed') is False
+
     # Containers
 
     def create_container(self, sandbox_id: str, config: pb.ContainerConfig,
