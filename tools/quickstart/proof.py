@@ -40,6 +40,8 @@ IMAGE = 'busybox'
 SCRIPT = ('echo "hello from kernel $(uname -r)"; '
           'exec httpd -f -p 80 -h /www')
 RUN_SECONDS = 120
+# Seconds between two looks; each takes CPU time from what it waits for.
+_PAUSE = 0.2
 BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 
@@ -94,7 +96,7 @@ def wait_for(zun: Any, uuid: str, status: str) -> Any:
             raise settings.QuickstartError(
                 f'Container {container.name} is {container.status}: '
                 f'{container.status_reason or "Zun gives no reason"}')
-        time.sleep(0.05)
+        time.sleep(_PAUSE)
 
 
 def wait_gone(zun: Any, uuid: str) -> None:
@@ -105,7 +107,7 @@ def wait_gone(zun: Any, uuid: str) -> None:
             zun.containers.get(uuid)
         except exceptions.NotFound:
             return
-        time.sleep(0.05)
+        time.sleep(_PAUSE)
     raise settings.QuickstartError(
         f'Container {uuid} still exists after {RUN_SECONDS} s of deletion. '
         'See the logs of zun-compute and kata-compute.')
