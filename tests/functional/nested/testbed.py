@@ -119,7 +119,8 @@ sleep 60
 """
 _KERNEL_LINE = ('console=ttyS0 panic=-1 quiet loglevel=3 mitigations=off '
                 'nokaslr norandmaps tsc=reliable no_timer_check '
-                'cryptomgr.notests')
+                # TCG does not see what virtiofsd writes over code
+                'init_on_alloc=1 cryptomgr.notests')
 
 
 class TestbedError(Exception):
