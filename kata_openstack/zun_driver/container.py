@@ -32,6 +32,7 @@ from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import commands
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import images
+from kata_openstack.zun_driver.network import activation
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver.records import failures
@@ -65,6 +66,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         super().__init__()
         images.replace_zuns_parser()
         zun_faults.replace()
+        self._plugged = activation.Plugged()
         self._sweeper = failures.Sweeper()
         self._resumer = resume.Resumer()
 
@@ -114,8 +116,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             found = client.api().create_pod(
                 client.context(context), client.host(container),
                 pod.to_dict())
-            # start() follows; the program may need its network at once
-            network.wait_active(container)
+            self._plugged.add(container.uuid, CONF.kata_driver.port_timeout)
         except Exception:
             self._clean_up(context, container)
             raise
@@ -145,6 +146,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         have the pod: then a later start may succeed.
         """
         refusals.refuse_uncreated(container)
+        if self._plugged.take(container.uuid, CONF.kata_driver.port_timeout):
+            self._wait_for_network(context, container)
         try:
             with _handler_needed(container):
                 found = client.api().start_pod(
@@ -160,6 +163,18 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         if container.status == consts.RUNNING:
             container.status_reason = None
         return container
+
+    def _wait_for_network(self, context: Any, container: Any) -> None:
+        """Wait for the ports, because the program may need them at once.
+
+        create() does not wait: Zun works for a moment between the two, and
+        Neutron's agent does so, too.
+        """
+        try:
+            ports.Network(context).wait_active(container)
+        except Exception:
+            self._clean_up(context, container)
+            raise
 
     def _is_gone(self, container: Any) -> bool:
         """Return True only if the node answers that it lacks the pod."""

@@ -13,8 +13,9 @@
 """Wait until the ports of a new pod work.
 
 Neutron's agent sets them up when kata-compute has plugged them, while the
-virtual machine starts. So usually one look is enough, and an earlier look
-would not make the agent faster.
+virtual machine starts, and while Zun works between create and start. So
+usually one look is enough, and an earlier look would not make the agent
+faster.
 """
 
 import time
@@ -27,6 +28,25 @@ from kata_openstack import exception
 # Seconds between two looks, in the first seconds and then
 _FIRST_PAUSE, _PAUSE = 0.1, 1.0
 _FIRST_SECONDS = 5.0
+
+
+class Plugged:
+    """The pods whose ports were plugged a moment ago, and not waited for."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}  # by UUID; monotonic seconds
+
+    def add(self, pod_uuid: str, limit: int) -> None:
+        """:param limit: seconds after which nothing needs to wait"""
+        now = time.monotonic()
+        self._since = {uuid: since for uuid, since in self._since.items()
+                       if now - since < limit}
+        self._since[pod_uuid] = now
+
+    def take(self, pod_uuid: str, limit: int) -> bool:
+        """Return whether to wait for the pod's ports; forget the pod."""
+        since = self._since.pop(pod_uuid, None)
+        return since is not None and time.monotonic() - since < limit
 
 
 def wait(neutron: Any, pod_uuid: str, host: str, limit: int) -> None:
