@@ -162,9 +162,9 @@ class TestConfinement(base.EmbeddedTestCase):
         for attempt in ('ln -s /dev /mnt/link', 'touch /mnt/file',
                         f'mv /mnt/{container} /mnt/other',
                         f'mkdir /mnt/{container}/m99',
-                        f'for m in /mnt/{container}/m*; do '
-                        '[ ! -f $m/file ] || echo evil >$m/file || exit 1; '
-                        'done'):
+                        'mkdir /mnt/.volumes/99',
+                        'mv /mnt/.volumes /mnt/other',
+                        'set -- /mnt/.volumes/*/file; echo evil > $1'):
             done = self.client.exec_sync(container, ['sh', '-c', attempt],
                                          60)
             self.assertNotEqual(0, done.exit_code, attempt)
