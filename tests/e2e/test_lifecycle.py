@@ -77,9 +77,9 @@ class LifecycleTest(base.TestCase):
         self.assertEqual({'to stdout', 'to stderr', 'last'},
                          set(logs(container).splitlines()))
         # only the lines of one stream have an order
-        self.assertEqual(['last'], self.logs(
+        self.assertEqual(['last'], logs(
             container, tail='1', stderr=False).splitlines())
-        self.assertEqual(['to stderr'], self.logs(
+        self.assertEqual(['to stderr'], logs(
             container, tail='1', stdout=False).splitlines())
 
     def test_exec_output_and_exit_code(self):
