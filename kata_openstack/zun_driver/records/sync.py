@@ -17,6 +17,7 @@ import functools
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import timeutils
 from zun.common import consts
 from zun.common import utils as zun_utils
 from zun.compute import container_actions
@@ -36,7 +37,9 @@ from kata_openstack.zun_driver.records import status
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
 _UNSTABLE = (consts.CREATING, consts.DELETING, consts.DELETED)
-
+# zun-api sets these for a request, which sets its task a moment later
+_REQUESTED = (consts.REBUILDING, consts.RESTARTING)
+_LOST_AFTER = 60.0  # seconds in which a request has begun, or is lost
 
 # None: the node has the pod, but its state cannot be read.
 _Pods = dict[str, objects.PodStatus | None]
@@ -82,8 +85,21 @@ def missing(record: Any) -> None:
         record.status_detail = None
 
 
+def _is_requested(record: Any) -> bool:
+    """Return whether a request that sets the outcome is on its way."""
+    return bool(record.status in _REQUESTED and not record.task_state
+                and record.updated_at and not timeutils.is_older_than(
+                    record.updated_at, _LOST_AFTER))
+
+
 def container(record: Any, pod: objects.PodStatus) -> None:
-    """Update a container from the state of its pod, without saving."""
+    """Update a container from the state of its pod, without saving.
+
+    A container for which a request is on its way stays as it is: its pod
+    still shows the state from before.
+    """
+    if record.status in _UNSTABLE or _is_requested(record):
+        return
     state = status.of(record, pod)
     if state is None:
         missing(record)
@@ -106,13 +122,11 @@ def containers(context: Any, local: Iterable[Any]) -> list[Any] | None:
 def _containers(local: Iterable[Any], found: _Pods) -> list[Any]:
     lost = []
     for record in local:
-        if record.status in _UNSTABLE:
-            continue
         if record.uuid in found:
             pod = found[record.uuid]
             if pod is not None:
                 container(record, pod)
-        elif record.container_id:
+        elif record.container_id and record.status not in _UNSTABLE:
             lost.append(record)
     return lost
 

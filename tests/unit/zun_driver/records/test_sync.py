@@ -13,6 +13,7 @@
 from unittest import mock
 
 import fixtures
+from oslo_utils import fixture
 from zun import objects as zun_objects
 
 from kata_openstack import exception
@@ -183,10 +184,27 @@ class TestSync(base.DriverTestCase):
 
     def test_restarting_ends_when_the_node_answers(self) -> None:
         """A reboot without an answer leaves the status Restarting."""
+        time = self.useFixture(fixture.TimeFixture())
         record = self.run_container()
         record.status = 'Restarting'
         record.save(self.context)
+        self.assertEqual(['Restarting'], self.sync(record))
+        time.advance_time_seconds(61)
         self.assertEqual(['Running'], self.sync(record))
+
+    def test_a_request_on_its_way_is_left_alone(self) -> None:
+        """zun-api has set the status, and the task has not begun."""
+        for name in ('Rebuilding', 'Restarting', 'Deleting'):
+            record = self.run_container()
+            record.status = name
+            record.save(self.context)
+            record = self.reload(record)
+            self.driver.show(self.context, record)
+            self.assertEqual(name, record.status)
+            self.assertEqual([name], self.sync(record))
+            local, lost = self.driver.list(self.context)
+            self.assertIn(name, [found.status for found in local])
+            self.assertEqual([], lost)
 
     def test_transitions_and_other_hosts_are_left_alone(self) -> None:
         creating = self.container(status='Creating')
