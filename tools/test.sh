@@ -110,8 +110,8 @@ run_worker() {
         exit $?' - "$@"
 }
 
-# Tests wait for a part of their time, so there are two workers. The tests of a
-# class stay together, because they share what it has set up.
+# Tests wait for a part of their time, so there are two workers. One worker runs
+# all tests of a class, because they share its set-up.
 WORKERS=(--concurrency 2 --group-regex '([^.]+\.)+')
 
 # check NAME COMMAND...: a check that is no test; counts when it fails

@@ -13,13 +13,21 @@
 """kata-openstack embedded: prepares and updates the embedded runtime."""
 
 import argparse
+from collections.abc import Callable
 
 from cliff import command
-from oslo_config import cfg
 
+from kata_openstack.cli import guests
 from kata_openstack.runtime.embedded.image import preparation
 
 _TEMPLATE_AGE = 7 * 86400  # seconds
+
+
+def _progress(command_: command.Command) -> Callable[[str], None]:
+    """Return a function that writes a line to standard error."""
+    def write(text: str) -> None:
+        command_.app.stderr.write(f'{text}\n')
+    return write
 
 
 class Prepare(command.Command):
@@ -37,10 +45,8 @@ class Prepare(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        conf = getattr(self.app, 'conf', None) or cfg.CONF
-
-        def progress(text: str) -> None:
-            self.app.stderr.write(f'{text}\n')
+        conf = guests.conf_of(self)
+        progress = _progress(self)
         path = preparation.prepare(conf, parsed_args.accelerator, progress)
         self.app.stdout.write(f'{path}\n')
 
@@ -55,10 +61,8 @@ class Update(command.Command):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        conf = getattr(self.app, 'conf', None) or cfg.CONF
-
-        def progress(text: str) -> None:
-            self.app.stderr.write(f'{text}\n')
+        conf = guests.conf_of(self)
+        progress = _progress(self)
         path = preparation.prepare_candidate(conf, progress)
         if path:
             self.app.stdout.write(f'{path}\n')

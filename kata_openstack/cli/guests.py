@@ -42,7 +42,8 @@ def _settings(conf: cfg.ConfigOpts) -> settings.Settings:
         raise errors.NotPrepared(path=path, why=str(e)) from e
 
 
-def _conf(command_: command.Command) -> cfg.ConfigOpts:
+def conf_of(command_: command.Command) -> cfg.ConfigOpts:
+    """Return the configuration of the program that runs the command."""
     return getattr(command_.app, 'conf', None) or cfg.CONF
 
 
@@ -59,7 +60,7 @@ class Show(show.ShowOne):
     """Show the guest of the embedded runtime, and its age."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        current = _settings(_conf(self))
+        current = _settings(conf_of(self))
         candidate = os.path.exists(
             os.path.join(current.state_path, settings.CANDIDATE))
         templates = [f'{found.size} ({_days(found.folder + "/state")})'
@@ -70,13 +71,13 @@ class Show(show.ShowOne):
 
 
 class Pods(lister.Lister):
-    """List the running pods of the embedded runtime, and what is outdated.
+    """List the running pods of the embedded runtime and their outdated parts.
 
     A pod keeps its kernel and its QEMU until it is stopped.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        current = _settings(_conf(self))
+        current = _settings(conf_of(self))
         rows = [(found.sandbox, found.kernel, _days(f'/proc/{found.qemu}'),
                  ', '.join(_outdated(found, current)) or '-')
                 for found in _running(current)]

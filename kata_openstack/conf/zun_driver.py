@@ -73,10 +73,10 @@ OPTS = [
         default=120,
         min=0,
         help="Seconds within which Neutron's agent must set up the ports of "
-             'a container (status ACTIVE), counted from the moment at which '
-             'its virtual machine runs. The container is not started before. '
-             '0 means that it is started at once, although it may have no '
-             'network for some time.'),
+             'a container (status ACTIVE), counted from the request to start '
+             'it, when its virtual machine already runs. The container starts '
+             'as soon as the ports are set up. 0 means that it starts at '
+             'once, although it may have no network for some time.'),
     cfg.StrOpt(
         'forgotten_pods',
         default='log',

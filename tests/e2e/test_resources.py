@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""What a container gets, and what it is told when it wants more."""
+"""The resources of a container, and the errors beyond its limits."""
 
 import time
 

@@ -40,7 +40,7 @@ IMAGE = 'busybox'
 SCRIPT = ('echo "hello from kernel $(uname -r)"; '
           'exec httpd -f -p 80 -h /www')
 RUN_SECONDS = 120
-# Seconds between two looks; each takes CPU time from what it waits for.
+# Seconds between two requests. Each takes CPU time that the create needs.
 _PAUSE = 0.2
 BOOT_ID = '/proc/sys/kernel/random/boot_id'
 

@@ -205,9 +205,9 @@ def lost(view: PodView, status: objects.PodStatus
 
 def explain(client: cri.CriClient, view: PodView,
             containers: Iterable[objects.ContainerStatus]) -> None:
-    """Say so in the message of each, if the VM ended by itself.
+    """Write into their messages that the VM ended by itself, if it did.
 
-    Nobody may be stopping the pod meanwhile.
+    The caller holds the lock of the pod, so that no stop is in progress.
 
     :param containers: of :func:`lost`
     """
