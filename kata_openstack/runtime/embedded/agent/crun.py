@@ -12,6 +12,7 @@
 
 """crun's command lines, and control of its containers' cgroups."""
 
+import fcntl
 import os
 import signal
 from typing import Any
@@ -19,11 +20,39 @@ from typing import Any
 from kata_openstack.runtime.embedded.agent import system
 
 CRUN = '/usr/bin/crun'
+SEALS = (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+         | fcntl.F_SEAL_WRITE)
 _CGROUPS = '/sys/fs/cgroup'
 _OPTIONS = ['--cgroup-manager=cgroupfs', '--root=/run/crun']
 _STAT_FILES = ('memory.current', 'memory.max', 'memory.swap.current',
                'memory.swap.max', 'pids.current', 'pids.max')
 _STAT_TABLES = ('cpu.stat', 'memory.stat', 'memory.events')
+
+_program = CRUN
+
+
+def seal(path: str = CRUN) -> None:
+    """Move crun into a sealed file in memory, and run it from there.
+
+    No container may change crun (CVE-2019-5736). So, at each start, crun
+    mounts itself read-only and executes itself again, unless its file has
+    these seals (its src/libcrun/cloned_binary.c).
+
+    :param path: of crun; the file is removed.
+    :raises OSError:
+    """
+    global _program
+    sealed = os.memfd_create('crun', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(path, 'rb') as program:
+        while os.sendfile(sealed, program.fileno(), None, 1 << 20):
+            pass
+    os.fchmod(sealed, 0o500)
+    fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, SEALS)
+    # the kernel does not execute a file that is open for writing
+    readable = os.open(f'/proc/self/fd/{sealed}', os.O_RDONLY | os.O_CLOEXEC)
+    os.close(sealed)
+    os.unlink(path)
+    _program = f'/proc/self/fd/{readable}'
 
 
 def run_command(container: str, folder: str, terminal: bool) -> list[str]:
@@ -32,7 +61,7 @@ def run_command(container: str, folder: str, terminal: bool) -> list[str]:
     ``folder`` holds config.json and, for a terminal, the console socket
     ``tty``. crun writes the files ``pid`` and ``log`` there.
     """
-    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'run', '--detach',
+    return [_program, *_OPTIONS, f'--log=file:{folder}/log', 'run', '--detach',
             '--bundle', folder, '--pid-file', f'{folder}/pid',
             *(['--console-socket', f'{folder}/tty'] if terminal else []),
             container]
@@ -43,7 +72,7 @@ def exec_command(container: str, folder: str, terminal: bool) -> list[str]:
 
     ``folder`` holds process.json; the rest is as for run_command.
     """
-    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'exec', '--detach',
+    return [_program, *_OPTIONS, f'--log=file:{folder}/log', 'exec', '--detach',
             '--process', f'{folder}/process.json',
             '--pid-file', f'{folder}/pid',
             *(['--console-socket', f'{folder}/tty'] if terminal else []),
@@ -52,12 +81,12 @@ def exec_command(container: str, folder: str, terminal: bool) -> list[str]:
 
 def update_command(container: str, resources: str,
                    folder: str) -> list[str]:
-    return [CRUN, *_OPTIONS, f'--log=file:{folder}/log', 'update',
+    return [_program, *_OPTIONS, f'--log=file:{folder}/log', 'update',
             '--resources', resources, container]
 
 
 def delete_command(container: str) -> list[str]:
-    return [CRUN, *_OPTIONS, 'delete', '--force', container]
+    return [_program, *_OPTIONS, 'delete', '--force', container]
 
 
 def cgroup(container: str) -> str:

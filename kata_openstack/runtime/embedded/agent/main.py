@@ -181,7 +181,7 @@ class Agent:
                 stdin: bool, size: list[int]) -> None:
         folder = self._folder(ident)
         with open(f'{folder}/config.json', 'w') as file:
-            json.dump(config, file)
+            file.write(json.dumps(config))
         self._start(call, process.Process(
             self, ident, container, folder, terminal, True),
             crun.run_command(container, folder, terminal), stdin, size)
@@ -191,7 +191,7 @@ class Agent:
                  stdin: bool, size: list[int]) -> None:
         folder = self._folder(ident)
         with open(f'{folder}/process.json', 'w') as file:
-            json.dump(process_spec, file)
+            file.write(json.dumps(process_spec))
         self._start(call, process.Process(
             self, ident, container, folder, terminal, False),
             crun.exec_command(container, folder, terminal), stdin, size)
@@ -239,7 +239,7 @@ class Agent:
         folder = f'{_FOLDERS}/u{call}'
         os.mkdir(folder, 0o700)
         with open(f'{folder}/resources.json', 'w') as file:
-            json.dump(resources, file)
+            file.write(json.dumps(resources))
         self._command(call, crun.update_command(
             container, f'{folder}/resources.json', folder), folder)
 
@@ -363,6 +363,7 @@ def _log_text(folder: str, status: int) -> str:
 
 def main() -> None:
     system.bring_up()
+    crun.seal()
     port = system.open_port()
     fcntl.fcntl(port, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     Agent(port).run()

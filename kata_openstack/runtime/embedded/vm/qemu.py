@@ -35,8 +35,12 @@ _MACHINE = ('q35,hpet=off,smm=off,vmport=off,sata=off,smbus=off,usb=off,'
             'graphics=off,memory-backend=ram,dump-guest-core=off')
 _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
             'resourcecontrol=deny')
+# Nobody waits for hot-plug events. Without the firmware's methods for them,
+# and without a switch for the power of the port, a rescan takes less time.
+_NO_EVENTS = ['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off',
+              '-global', 'pcie-root-port.power_controller_present=off']
 _KERNEL = ('panic=-1 quiet cryptomgr.notests random.trust_cpu=on '
-           'no_timer_check tsc=reliable')
+           'no_timer_check tsc=reliable pcie_ports=compat')
 # These switch off protections of the guest against itself; they do not
 # protect the host. On a shared KVM host the protections are worth their
 # time, so they stay on. Under emulation they cost too much.
@@ -80,7 +84,7 @@ def base(program: str, config: settings.Settings, size: sizes.Size,
     return [
         program, '-nodefaults', '-no-user-config', '-nographic',
         '-no-reboot', '-display', 'none', '-sandbox', _SANDBOX,
-        '-machine', _MACHINE, *processor,
+        '-machine', _MACHINE, *_NO_EVENTS, *processor,
         '-m', f'{size.memory_mib}M', '-smp', str(size.vcpus),
         '-object', f'memory-backend-file,id=ram,size={size.memory_mib}M,'
                    f'mem-path={jail.RAM},share=on',
