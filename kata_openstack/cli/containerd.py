@@ -28,6 +28,7 @@ from kata_openstack.runtime.containerd import binary
 from kata_openstack.runtime.containerd import config
 from kata_openstack.runtime.containerd import file_changes
 from kata_openstack.runtime.containerd import install
+from kata_openstack.runtime import launcher
 
 DEFAULT_CONFIG = pathlib.Path('/etc/containerd/config.toml')
 
@@ -76,6 +77,35 @@ class Config(command.Command):
                                '"kata-openstack host check" to see the '
                                'reasons.')
         return 0 if handlers else 1
+
+
+class Plugin(command.Command):
+    """Write the CNI plugin kata-cni into containerd's folder of plugins.
+
+    containerd names that folder (bin_dir) in "containerd config dump". Run
+    this again after the installation of kata-openstack has moved.
+    """
+
+    app: shell.KataOpenstack
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            'folder', metavar='FOLDER', type=pathlib.Path,
+            help='Folder of the CNI plugins, such as /usr/lib/cni.')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        try:
+            path = launcher.CNI.write(parsed_args.folder)
+        except OSError as e:
+            self.app.LOG.error(
+                f'Cannot write {launcher.CNI.name} into '
+                f'{parsed_args.folder}: {e.strerror}. Name an existing '
+                'folder, and run this as root.')
+            return 1
+        self.app.stdout.write(f'{path}\n')
+        return 0
 
 
 class Configure(command.Command):

@@ -36,6 +36,7 @@ from kata_openstack.compute import service
 from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.embedded.image import preparation
+from kata_openstack.runtime import launcher
 from kata_openstack.runtime import node
 from tests.functional import containerd
 from tests.functional import images
@@ -90,7 +91,7 @@ class Containerd(containerd.Containerd):
         self.cni_socket = f'/tmp/kt-{uuid.uuid4().hex[:12]}.sock'
         super().__init__(
             handlers=prepared(),
-            plugins={'kata-cni': programs() / 'kata-cni'},
+            plugins={'kata-cni': launcher.CNI.write(STATE / 'lib')},
             conflist={'cniVersion': '1.0.0', 'name': 'kata', 'plugins': [
                 {'type': 'kata-cni', 'socket': self.cni_socket}]},
             # containerd 1.6 looks for shims only in its PATH

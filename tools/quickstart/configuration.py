@@ -21,6 +21,7 @@ from typing import Any
 
 import tomli_w
 
+from kata_openstack.runtime import launcher
 from tools.quickstart import graph
 from tools.quickstart import process
 from tools.quickstart import services
@@ -59,7 +60,7 @@ def _files(stack: settings.Stack) -> None:
 
 
 def _cni_plugins(stack: settings.Stack) -> None:
-    """Link the CNI plugins: containerd uses loopback for lo, ours for eth0.
+    """Add the CNI plugins: containerd uses loopback for lo, ours for eth0.
 
     :raises QuickstartError: if the loopback plugin is not installed.
     """
@@ -70,11 +71,11 @@ def _cni_plugins(stack: settings.Stack) -> None:
         raise settings.QuickstartError(
             f'No CNI plugin "loopback" in {", ".join(CNI_FOLDERS)}. Install '
             'the package containernetworking-plugins.')
-    for name, target in (('loopback', loopback),
-                         ('kata-cni', stack.bin / 'kata-cni')):
-        link = stack.data / 'cni/bin' / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    folder = stack.data / 'cni/bin'
+    link = folder / loopback.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(loopback)
+    launcher.CNI.write(folder)
 
 
 def cli(stack: settings.Stack, *arguments: str) -> str:

@@ -29,9 +29,8 @@ from kata_openstack.runtime.embedded.vm import size as sizes
 from kata_openstack.runtime.host import capabilities as caps
 from kata_openstack.runtime.host import report as hosts
 from kata_openstack.runtime.hypervisors import base
+from kata_openstack.runtime import launcher
 from kata_openstack.runtime import pod_memory
-
-_SHIM = 'containerd-shim-kata-embedded-v2'
 
 
 class Embedded(base.Hypervisor):
@@ -83,17 +82,24 @@ class Embedded(base.Hypervisor):
 
     def files(self, handler: base.Handler, host: hosts.Host,
               conf: cfg.ConfigOpts) -> base.Files | base.Problem:
-        # pip puts the script beside the interpreter; in a virtual
-        # environment, that folder may not be in PATH
-        script = pathlib.Path(sys.executable).with_name(_SHIM)
-        found = script if script.is_file() else shutil.which(_SHIM)
+        found = launcher.SHIM.find(config_path(conf).parent) or _script()
         if not found:
             return base.Problem(
-                reason=f'{_SHIM} is not installed',
+                reason=f'{launcher.SHIM.name} is not installed',
                 remedy='Install kata-openstack with pip, which creates this '
                        'script, or add the folder of the script to PATH.')
-        return base.Files(runtime_path=pathlib.Path(found),
-                          config_path=config_path(conf))
+        return base.Files(runtime_path=found, config_path=config_path(conf))
+
+
+def _script() -> pathlib.Path | None:
+    """Return the path of the script that pip made.
+
+    It is beside the interpreter; in a virtual environment, that folder may
+    not be in PATH.
+    """
+    script = pathlib.Path(sys.executable).with_name(launcher.SHIM.name)
+    found = script if script.is_file() else shutil.which(launcher.SHIM.name)
+    return pathlib.Path(found) if found else None
 
 
 def config_path(conf: cfg.ConfigOpts) -> pathlib.Path:

@@ -45,6 +45,7 @@ from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import vm_memory
 from kata_openstack.runtime.host.checks import programs
 from kata_openstack.runtime.host import roots as host_roots
+from kata_openstack.runtime import launcher
 from kata_openstack.runtime import pod_memory
 
 _NEEDED_MIB = 256  # the smallest VM
@@ -91,6 +92,7 @@ def prepare(conf: cfg.ConfigOpts, accelerator: str,
             protocol=protocol.VERSION, **guest)
         _forget_former_templates(path)
         _make_template(wanted, progress)
+        launcher.SHIM.write(state)
         wanted.save(str(path))
         _remove_unused(state)
     return path

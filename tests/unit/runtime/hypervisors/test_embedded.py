@@ -23,6 +23,7 @@ from kata_openstack.conf import opts
 from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.hypervisors import base as hypervisors
 from kata_openstack.runtime.hypervisors import embedded
+from kata_openstack.runtime import launcher
 from tests.unit import base
 from tests.unit.runtime.embedded.vm import test_placing
 
@@ -71,3 +72,19 @@ class JudgeTest(base.TestCase):
         self.assertFalse(verdict.usable)
         self.assertIn(str(self.path), verdict.reason)
         self.assertIn('embedded prepare', verdict.remedy)
+
+    def test_the_launcher_is_used_if_it_is_of_this_installation(self):
+        plugin = embedded.Embedded()
+
+        def program():
+            return plugin.files(plugin.facts.handlers[0], None,
+                                self.conf).runtime_path
+
+        script = program()
+        written = launcher.SHIM.write(self.path.parent)
+        self.assertEqual(written, program())
+        written.write_text(written.read_text().replace('IS', 'I'))
+        self.assertEqual(script, program())
+        launcher.SHIM.write(self.path.parent)
+        written.chmod(0o600)
+        self.assertEqual(script, program())
