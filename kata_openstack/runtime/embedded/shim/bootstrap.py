@@ -168,8 +168,6 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
             vcpus=size.vcpus, shim=os.getpid(), image_key=conf.image_key,
             cpus=sizes.cpu_limit(_asked(config), size))
         vm, problem = _try_to_launch(conf, record, config, size, origin)
-        # keep asyncio from importing ssl, which is slow and not needed
-        sys.modules['ssl'] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import daemon
         os.chdir('/')
         sysctls = (config.get('linux') or {}).get('sysctl') or {}

@@ -39,6 +39,9 @@ def start(namespace: str, ident: str, debug: bool) -> None:
         config = json.load(file)
     owner = grouping.sandbox_of(config, ident)
     if owner == ident:
+        # OpenSSL is slow to load; hashlib and asyncio work without it
+        for name in ('_hashlib', 'ssl'):
+            sys.modules[name] = None  # type: ignore[assignment]
         from kata_openstack.runtime.embedded.shim import bootstrap
         address = bootstrap.start(namespace, ident, debug, config)
     else:

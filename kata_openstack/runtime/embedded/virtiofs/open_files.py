@@ -29,13 +29,9 @@ from collections.abc import Callable
 import os
 import resource
 import signal
-from typing import Final
 
 from kata_openstack.runtime.embedded.common import syscalls
 
-# A remembered file takes 2.7 KiB of the host's memory, which the pod's cgroup
-# counts. Files up to this limit fit into half of size.HOST_OVERHEAD_MIB.
-LIMIT: Final = 32768
 # The kernel opens 230,000 files in a second of CPU time in the way of
 # virtiofsd, which takes more time. Faster processors exist.
 _PER_SECOND = 400_000
@@ -45,15 +41,6 @@ _LEVELS = (1 / 2, 3 / 4, 7 / 8, 15 / 16)
 _WINDOW = 8  # descriptors of which some may stay open for long
 _FULL_SECONDS = 1.0
 _SIGNAL = signal.SIGURG  # ignored by default, so a late one does no harm
-
-
-def raise_limit() -> None:
-    """Let the calling process open as many files as allowed, up to LIMIT."""
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
-    except ValueError:  # not permitted
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Watch:

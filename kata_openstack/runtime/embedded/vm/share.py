@@ -34,7 +34,7 @@ from typing import Any
 from typing import NamedTuple
 
 from kata_openstack.runtime.embedded.common import syscalls
-from kata_openstack.runtime.embedded.virtiofs import open_files
+from kata_openstack.runtime.embedded.virtiofs import file_limit
 from kata_openstack.runtime.embedded.vm import launch
 
 # The host never runs a tenant's programs or opens a tenant's device nodes
@@ -263,7 +263,7 @@ def _confine() -> None:
     """
     syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
     syscalls.no_new_privileges()
-    open_files.raise_limit()
+    file_limit.raise_limit()
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:

@@ -25,6 +25,7 @@ from kata_openstack.runtime.embedded.image import guest_image
 from kata_openstack.runtime.embedded.image import kernel
 from kata_openstack.runtime.embedded.image import preparation
 from kata_openstack.runtime.host import roots
+from kata_openstack.runtime import launcher
 from tests.unit import base
 from tests.unit.runtime.host import hosts
 
@@ -192,4 +193,4 @@ class TestCandidate(base.TestCase):
             self.candidate()
         self.assertEqual(
             {'kernel-second', 'initrd-second', settings.FILE,
-             'prepare.lock'}, {path.name for path in self.state.iterdir()})
+             launcher.SHIM.name, 'prepare.lock'}, {path.name for path in self.state.iterdir()})

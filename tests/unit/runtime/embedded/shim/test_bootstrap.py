@@ -17,15 +17,60 @@ import io
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 from unittest import mock
 
 import fixtures
 
+from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import cleanup
 from tests.unit import base
 from tests.unit.runtime.embedded.vm import test_placing
 from tests.unit import test_old_releases
+
+
+class ImportsTest(base.TestCase):
+    """What the shim imports before the VM's programs delays each start."""
+
+    _CODE = """
+import sys
+sys.path.append({path!r})
+from kata_openstack.runtime.embedded.shim import program
+program.grouping.sandbox_of = lambda config, ident: {owner!r}
+try:
+    program.start('n', 's', False)
+except Exception as e:
+    print(type(e).__name__)
+print(*sys.modules)
+print(open('/proc/self/maps').read().count('libcrypto'))
+"""
+
+    def imported(self, owner):
+        """Start a sandbox or container 's' of which no folder exists."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (folder / 'config.json').write_text('{}')
+        done = subprocess.run(
+            [sys.executable, '-ISc', self._CODE.format(
+                path=str(pathlib.Path(__file__).parents[5]), owner=owner)],
+            check=True, capture_output=True, text=True, cwd=folder,
+            stdin=subprocess.DEVNULL, env={settings.ENVIRONMENT: '/none'})
+        failure, modules, libcrypto = done.stdout.splitlines()
+        self.assertEqual(('StartFailed', '0'), (failure, libcrypto))
+        return set(modules.split())
+
+    def test_of_a_sandbox(self):
+        found = self.imported('s')
+        self.assertIn('kata_openstack.runtime.embedded.vm.machine', found)
+        self.assertEqual(set(), found & {
+            '_ssl', 'asyncio', 'concurrent.futures', 'logging', 'site',
+            'subprocess'})
+
+    def test_of_a_container(self):
+        self.assertEqual(set(), self.imported('another') & {
+            'asyncio', 'ctypes', 'dataclasses', 'hashlib', 'inspect',
+            'socket', 'kata_openstack.runtime.embedded.shim.bootstrap'})
 
 
 class DeleteTest(base.TestCase):

@@ -23,6 +23,7 @@ import sys
 import time
 import unittest
 
+from kata_openstack.runtime.embedded.virtiofs import file_limit
 from kata_openstack.runtime.embedded.virtiofs import open_files
 from tests.unit import base
 
@@ -180,9 +181,9 @@ class TestLimit(base.TestCase):
     def limits(self, before):
         code = ('import resource\n'
                 'from kata_openstack.runtime.embedded.virtiofs import '
-                'open_files\n'
+                'file_limit\n'
                 f'resource.setrlimit(resource.RLIMIT_NOFILE, {before})\n'
-                'open_files.raise_limit()\n'
+                'file_limit.raise_limit()\n'
                 'print(*resource.getrlimit(resource.RLIMIT_NOFILE))')
         done = subprocess.run([sys.executable, '-c', code], check=True,
                               capture_output=True, text=True)
@@ -190,7 +191,7 @@ class TestLimit(base.TestCase):
 
     def test_the_soft_limit_becomes_the_hard_one(self):
         hard = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-                   open_files.LIMIT)
+                   file_limit.LIMIT)
         soft, after = self.limits((100, hard))
         self.assertEqual(soft, after)
-        self.assertIn(after, (hard, open_files.LIMIT))  # as root: the latter
+        self.assertIn(after, (hard, file_limit.LIMIT))  # as root: the latter
