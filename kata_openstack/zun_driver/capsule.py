@@ -110,4 +110,9 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
     @errors.translated
     def delete_capsule(self, context: Any, capsule: Any,
                        force: bool) -> None:
-        self._delete(context, capsule, bool(force))
+        try:
+            self._delete(context, capsule, bool(force))
+        except Exception:
+            # zun-api has set it for a capsule, so Zun's manager would keep it
+            capsule.task_state = None
+            raise

@@ -12,6 +12,8 @@
 
 """Capsules through Zun's own Manager."""
 
+import contextlib
+
 from oslo_utils import fixture
 from oslo_utils import uuidutils
 from zun import objects as zun_objects
@@ -87,6 +89,22 @@ class TestCapsules(CapsuleTestCase):
                 self.assertIn('Image x', record.status_reason)
             self.assertIsNone(capsule.host)
             self.assert_nothing_left()
+
+    def test_a_failed_delete_can_be_repeated(self) -> None:
+        capsule = self.create(self.capsule())
+        self.api.fail = {'delete_pod': exception.RuntimeFailed(
+            operation='StopPodSandbox', why='hung')}
+        capsule.task_state = 'container_deleting'  # zun-api
+        capsule.save(self.context)
+        with contextlib.suppress(Exception):  # the thread of zun-compute ends
+            self.zun.container_delete(self.context, capsule)
+        capsule = self.reload(capsule)
+        self.assertEqual(('Error', None),
+                         (capsule.status, capsule.task_state))
+        self.assertIn('hung', capsule.status_reason)
+        self.api.fail = {}
+        self.assertIsNone(self.delete(capsule))
+        self.assert_nothing_left()
 
     def test_init_containers_are_refused(self) -> None:
         capsule = self.capsule()
