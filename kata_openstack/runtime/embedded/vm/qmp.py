@@ -41,6 +41,7 @@ class Qmp:
         self._buffer = b''
         self._lock = asyncio.Lock()
         self._watched = False
+        self._last = 0  # the ID of the last command
         self._shutdown = ''
         self._version = (0, 0)
 
@@ -66,17 +67,27 @@ class Qmp:
         await self.execute('add-fd', fds=[fd], **{'fdset-id': 0})
         return 'file:/dev/fdset/0'
 
+    async def add_socket(self, ident: str, fd: int) -> None:
+        """Pass a connected socket to QEMU, as a new character device."""
+        await self.execute('getfd', fds=[fd], fdname='socket')
+        await self.execute('chardev-add', id=ident, backend={
+            'type': 'socket', 'data': {
+                'addr': {'type': 'fd', 'data': {'str': 'socket'}},
+                'server': False}})
+
     async def execute(self, command: str, fds: Sequence[int] = (),
                       **arguments: Any) -> Any:
         """Run a command and return its result.
 
         :raises QmpError: with QEMU's error text.
         """
-        request = {'execute': command}
-        if arguments:
-            request['arguments'] = arguments  # type: ignore[assignment]
-        data = json.dumps(request).encode() + b'\n'
         async with self._lock:
+            self._last += 1
+            request = {'execute': command, 'id': self._last}
+            if arguments:
+                request['arguments'] = arguments
+            data = json.dumps(request).encode() + b'\n'
+            watched = self._unwatch()
             try:
                 if fds:
                     socket.send_fds(self._socket, [data], list(fds))
@@ -85,6 +96,9 @@ class Qmp:
                     await loop.sock_sendall(self._socket, data)
                 while True:
                     answer = await self._line()
+                    # that of a command which was cancelled may come first
+                    if answer.get('id', self._last) != self._last:
+                        continue
                     if 'return' in answer:
                         return answer['return']
                     if 'error' in answer:
@@ -92,14 +106,18 @@ class Qmp:
                                        f'{answer["error"].get("desc")}')
             except OSError as e:
                 raise QmpError(f'{command}: {e}') from e
+            finally:
+                if watched:
+                    self.watch()
 
     def watch(self) -> None:
-        """Read what QEMU still sends; no command may follow.
+        """Read what QEMU sends without being asked, from now on.
 
         A guest causes events. QEMU would keep them in its memory.
         """
-        self._watched = True
-        asyncio.get_running_loop().add_reader(self._socket, self._drain)
+        if self._socket.fileno() >= 0:  # else it was closed meanwhile
+            self._watched = True
+            asyncio.get_running_loop().add_reader(self._socket, self._drain)
 
     def shutdown_reason(self) -> str:
         """Return QEMU's word for the reason of its end, '' if it gave none.
@@ -123,14 +141,19 @@ class Qmp:
         *lines, rest = (self._buffer + data).split(b'\n')
         self._buffer = rest[-_MAX_LINE:]
         for line in lines:
-            found = _SHUTDOWN.match(line)
-            if found:
-                self._shutdown = found[1].decode()
+            self._note(line)
 
-    def _unwatch(self) -> None:
-        if self._watched:
-            self._watched = False
+    def _note(self, line: bytes) -> None:
+        found = _SHUTDOWN.match(line)
+        if found:
+            self._shutdown = found[1].decode()
+
+    def _unwatch(self) -> bool:
+        """Return whether it was watched."""
+        watched, self._watched = self._watched, False
+        if watched:
             asyncio.get_running_loop().remove_reader(self._socket)
+        return watched
 
     async def _line(self) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
@@ -140,6 +163,7 @@ class Qmp:
                 raise QmpError('QEMU has ended')
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b'\n')
+        self._note(line)
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError) as e:
