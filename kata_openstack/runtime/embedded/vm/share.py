@@ -34,8 +34,7 @@ from typing import Any
 from typing import NamedTuple
 
 from kata_openstack.runtime.embedded.common import syscalls
-from kata_openstack.runtime.embedded.virtiofs import file_limit
-from kata_openstack.runtime.embedded.vm import launch
+from kata_openstack.runtime.embedded.virtiofs import server
 
 # The host never runs a tenant's programs or opens a tenant's device nodes
 _GUARDS = (syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
@@ -104,40 +103,8 @@ class Share:
         ``cache=always`` assumes that only the guest changes the files.
         With ``auto`` an emulated guest is several times slower.
         """
-        listener, connection = self._connected()
-        with listener:
-            pid = launch.spawn(
-                [*virtiofsd, f'--fd={listener.fileno()}',
-                 '-o', f'source={self.path}',
-                 '-o', 'cache=always,sandbox=namespace,xattr',
-                 '--rlimit-nofile=0', '-f'],  # 0: keep that of _confine
-                fds=[listener.fileno()], log=log, confine=_confine)
-        return pid, connection
-
-    def _connected(self) -> tuple[socket.socket, socket.socket]:
-        """Return a listener with its only client, already connected.
-
-        The listener is in the sandbox's folder, which only root can enter,
-        and its file is gone before virtiofsd starts. So no other process can
-        be the first client, which virtiofsd obeys.
-        """
-        folder = os.open(self._folder, os.O_PATH | os.O_CLOEXEC)
-        # the folder's own path may be too long for a socket
-        path = f'/proc/self/fd/{folder}/virtiofsd'
-        listener = socket.socket(socket.AF_UNIX)
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            listener.bind(path)
-            listener.listen(1)
-            connection.connect(path)
-            os.unlink(path)
-        except OSError:
-            listener.close()
-            connection.close()
-            raise
-        finally:
-            os.close(folder)
-        return listener, connection
+        return server.start(virtiofsd, self.path, 'always', self._folder,
+                            log)
 
     def add_rootfs(self, container: str,
                    mounts: Iterable[Mapping[str, Any]]) -> None:
@@ -253,17 +220,6 @@ class Share:
         """Unmount everything. The empty folders stay."""
         for folder in (self._stage, self._mounts, self.path):
             _unmount_below(folder)
-
-
-def _confine() -> None:
-    """Confine virtiofsd, in addition to its own measures.
-
-    virtiofsd itself adds mount, PID and network namespaces, a root in the
-    share, and a seccomp filter.
-    """
-    syscalls.unshare(syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
-    syscalls.no_new_privileges()
-    file_limit.raise_limit()
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:

@@ -12,7 +12,6 @@
 
 import errno
 import os
-import tempfile
 import threading
 from unittest import mock
 
@@ -54,24 +53,6 @@ class TestMountsBelow(base.TestCase):
                 read_data=''.join(lines))):
             self.assertEqual(['/s/c', '/s/a b', '/s'],
                              share.mounts_below('/s'))
-
-
-class TestConnection(base.TestCase):
-    def test_no_other_process_can_be_the_first_client(self):
-        with tempfile.TemporaryDirectory() as parent:
-            folder = f'{parent}/{"long" * 40}'
-            os.mkdir(folder)
-            listener, connection = share.Share(folder)._connected()
-            with listener, connection:
-                self.assertEqual([], os.listdir(folder))
-                listener.settimeout(0)
-                first = listener.accept()[0]
-                with first:
-                    connection.send(b'ours')
-                    self.assertEqual(b'ours', first.recv(10))
-                self.assertRaises(BlockingIOError, listener.accept)
-                # an abstract name would show here
-                self.assertFalse(connection.getpeername().startswith('\0'))
 
 
 class TestRam(base.TestCase):
