@@ -94,6 +94,7 @@ class Sandbox:
         for pidfd, name in zip(self._programs, ('QEMU', 'virtiofsd'),
                                strict=True):
             loop.add_reader(pidfd, self._on_process_gone, name)
+        self._files: open_files.Watch | None = None
         self.ready = asyncio.create_task(self._restore(own))
         # requests see the exception; without any, asyncio would warn
         self.ready.add_done_callback(
@@ -119,16 +120,16 @@ class Sandbox:
         self._record.save()
         self._watches.append(asyncio.create_task(
             clock.follow(self.agent, log.debug)))
-        self._watch_files()
+        self._files = open_files.Watch(self._forget_files)
+        self._watches.append(asyncio.create_task(self._files.run()))
+        self._watch_files(self.vm.virtiofsd_pid)
 
-    def _watch_files(self) -> None:
+    def _watch_files(self, virtiofsd: int) -> None:
+        assert self._files
         try:
-            watch = open_files.Watch(self.vm.virtiofsd_pid,
-                                     self._forget_files)
+            self._files.add(virtiofsd)
         except OSError as e:
             log.error(f'cannot watch the open files of virtiofsd: {e}')
-        else:
-            self._watches.append(asyncio.create_task(watch.run()))
 
     async def _forget_files(self) -> None:
         try:

@@ -16,7 +16,8 @@ import resource
 from typing import Final
 
 # A remembered file takes 2.7 KiB of the host's memory, which the pod's cgroup
-# counts. Files up to this limit fit into half of size.HOST_OVERHEAD_MIB.
+# counts. Files up to this limit, of which each virtiofsd of a pod has a part,
+# fit into half of size.HOST_OVERHEAD_MIB.
 LIMIT: Final = 32768
 
 

@@ -44,63 +44,101 @@ _SIGNAL = signal.SIGURG  # ignored by default, so a late one does no harm
 
 
 class Watch:
-    """Asks the guest to forget files when virtiofsd has many of them open.
+    """Asks the guest to forget files when a virtiofsd has many of them open.
 
-    It looks each time that virtiofsd has used CPU time, during which it can
+    It looks each time that a virtiofsd has used CPU time, during which it can
     open a quarter of the allowed files at most. An idle virtiofsd costs
     nothing.
+
+    :param forget: asks the guest; returns when the guest has forgotten the
+        files that it does not use.
+    """
+
+    def __init__(self, forget: Callable[[], Awaitable[None]]) -> None:
+        self._forget = forget
+        self._servers: list[_Server] = []
+        self._busy = asyncio.Event()
+        # before the first timer, whose signal would be lost
+        asyncio.get_running_loop().add_signal_handler(
+            _SIGNAL, self._busy.set)
+
+    def add(self, pid: int) -> None:
+        """Watch one more virtiofsd. All get equal parts of the first's limit.
+
+        :param pid: a virtiofsd that the shim started, and that serves.
+        :raises OSError: it has ended, or its limit cannot be changed.
+        """
+        new = _Server(pid)
+        total = self._servers[0].limit * len(
+            self._servers) if self._servers else new.limit
+        self._servers.append(new)
+        for server in self._servers:
+            server.set_limit(total // len(self._servers))
+
+    async def run(self) -> None:
+        """Watch until the task is cancelled."""
+        try:
+            while True:
+                await self._busy.wait()
+                self._busy.clear()
+                while await self._look():
+                    await asyncio.sleep(_FULL_SECONDS)
+        finally:
+            for server in self._servers:
+                server.close()
+            asyncio.get_running_loop().remove_signal_handler(_SIGNAL)
+
+    async def _look(self) -> bool:
+        """Return whether a virtiofsd is near its limit."""
+        for server in self._servers:
+            server.look()
+        if any(server.level > server.asked or server.full
+               for server in self._servers):
+            await self._forget()
+        for server in self._servers:
+            server.asked = server.level
+        return any(server.full for server in self._servers)
+
+
+class _Server:
+    """A virtiofsd, and how many files it has open.
 
     Linux always gives a process the lowest free file descriptor. So if a high
     one is open, as many files were open at the same time. To look for one
     descriptor is far cheaper than to count them.
 
-    :param pid: the virtiofsd that the shim started.
-    :param forget: asks the guest; returns when the guest has forgotten the
-        files that it does not use.
+    ``level``: how many of _LEVELS were exceeded when it was looked at.
+    ``asked``: the highest level for which the guest was asked.
     """
 
-    def __init__(self, pid: int,
-                 forget: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, pid: int) -> None:
         self._pid = _server(pid)
-        limit = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)[0]
-        self._levels = [int(limit * level) for level in _LEVELS]
-        self._seconds = limit / 4 / _PER_SECOND
-        self._asked = 0  # the highest level for which the guest was asked
-        self._forget = forget
+        self.limit = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)[0]
+        self.level = self.asked = 0
+        self._numbers: list[int] = []
+        self._timer: int | None = None
 
-    async def run(self) -> None:
-        """Watch until the task is cancelled."""
-        loop = asyncio.get_running_loop()
-        busy = asyncio.Event()
-        loop.add_signal_handler(_SIGNAL, busy.set)
-        timer = syscalls.start_cpu_timer(self._pid, self._seconds, _SIGNAL)
-        try:
-            while True:
-                await busy.wait()
-                busy.clear()
-                while await self._look():
-                    await asyncio.sleep(_FULL_SECONDS)
-        finally:
-            syscalls.delete_timer(timer)
-            loop.remove_signal_handler(_SIGNAL)
+    @property
+    def full(self) -> bool:
+        return self.level == len(_LEVELS)
 
-    async def _look(self) -> bool:
-        """Return whether virtiofsd is near its limit."""
-        level = self._level()
-        full = level == len(self._levels)
-        if level > self._asked or full:
-            await self._forget()
-        self._asked = level
-        return full
+    def set_limit(self, limit: int) -> None:
+        """Set its limit of open files; have the signal sent when it works."""
+        self.close()
+        if limit != self.limit:
+            resource.prlimit(self._pid, resource.RLIMIT_NOFILE,
+                             (limit, limit))
+            self.limit = limit
+        self._numbers = [int(limit * level) for level in _LEVELS]
+        self._timer = syscalls.start_cpu_timer(
+            self._pid, limit / 4 / _PER_SECOND, _SIGNAL)
 
-    def _level(self) -> int:
-        """Return how many of the levels are exceeded."""
-        level = 0
-        for number in self._levels:
+    def look(self) -> None:
+        self.level = 0
+        for number in self._numbers:
             if not all(map(self._is_open, range(number, number + _WINDOW))):
                 break
-            level += 1
-        return level
+            self.level += 1
 
     def _is_open(self, number: int) -> bool:
         try:
@@ -108,6 +146,11 @@ class Watch:
         except OSError:
             return False
         return True
+
+    def close(self) -> None:
+        if self._timer is not None:
+            syscalls.delete_timer(self._timer)
+            self._timer = None
 
 
 def _server(pid: int) -> int:

@@ -85,7 +85,8 @@ class TestWatch(unittest.IsolatedAsyncioTestCase):
         self.process.close_until(self.used)
 
     async def asyncSetUp(self):
-        self.watch = open_files.Watch(self.process.pid, self.forget)
+        self.watch = open_files.Watch(self.forget)
+        self.watch.add(self.process.pid)
         self.looks = 0
         look = self.watch._look
 
@@ -158,6 +159,24 @@ class TestWatch(unittest.IsolatedAsyncioTestCase):
         async with asyncio.timeout(30):
             while self.process.open > 4:
                 await asyncio.sleep(0.01)
+
+    async def test_two_share_the_limit(self):
+        other = Process(self)
+        self.watch.add(other.pid)
+        for process in (self.process, other):
+            self.assertEqual((_LIMIT // 2,) * 2, resource.prlimit(
+                process.pid, resource.RLIMIT_NOFILE))
+        other.open_until(50)  # it is watched as well
+        async with asyncio.timeout(30):
+            while not self.asked:
+                other.tell('w')
+                await asyncio.sleep(0)
+        other.close_until(4)
+        await self.work()
+        self.asked.clear()
+        self.process.open_until(50)
+        await self.work()
+        self.assertEqual([50], self.asked)
 
     async def test_an_idle_process_is_not_looked_at(self):
         await self.work()
