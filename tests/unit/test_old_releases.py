@@ -84,8 +84,9 @@ class StoredTest(base.TestCase):
             found = state.State.load(config, 's')
             self.assertEqual((SANDBOX, f'/k8s.io/{SANDBOX}', 1900000042),
                              (found.sandbox, found.cgroup, found.uid))
-            self.assertEqual((4711, 4712, 4713),
-                             (found.shim, found.qemu, found.virtiofsd))
+            self.assertEqual((4711, 4712, 4713, 0),
+                             (found.shim, found.qemu, found.virtiofsd,
+                              found.virtiofsd_live))
         for path in self.broken('state.json'):
             path.replace(self.folder / 's' / 'state.json')
             self.assertIsNone(state.State.load(config, 's'))

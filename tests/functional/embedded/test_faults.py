@@ -36,14 +36,16 @@ class TestFaults(base.EmbeddedTestCase):
     def setUp(self):
         super().setUp()
         self.sandbox = self.pod()
-        self.container = self.sandbox.run()
+        # it has the live share, too
+        self.container = self.sandbox.run(mounts=[pb.Mount(
+            container_path='/data', host_path=str(self.folder()))])
         self.before = self.sandbox.state
 
     def assert_nothing_left(self):
         state = self.before
         self.wait_for(lambda: not os.path.exists(state['folder']),
                       'its folder is removed')
-        for name in ('shim', 'qemu', 'virtiofsd'):
+        for name in ('shim', 'qemu', 'virtiofsd', 'virtiofsd_live'):
             self.wait_for(
                 lambda name=name: not alive(state[name], state['sandbox']),
                 f'{name} has ended')
@@ -81,6 +83,13 @@ class TestFaults(base.EmbeddedTestCase):
     def test_virtiofsd_is_killed(self):
         os.kill(self.before['virtiofsd'], signal.SIGKILL)
         self.exits()
+        self.assert_nothing_left()
+
+    def test_the_virtiofsd_of_the_live_share_is_killed(self):
+        os.kill(self.before['virtiofsd_live'], signal.SIGKILL)
+        self.exits()
+        self.assertIn('the VM has ended: virtiofsd of the live share has '
+                      'ended', self.containerd.log.read_text())
         self.assert_nothing_left()
 
     def test_the_vm_shuts_down(self):
@@ -157,14 +166,18 @@ class TestConfinement(base.EmbeddedTestCase):
                 security_context=pb.LinuxContainerSecurityContext(
                     privileged=True))), pod.config)
         self.client.start_container(container)
-        pod.execute(container, 'mkdir', '/mnt')
-        pod.execute(container, 'mount', '-t', 'virtiofs', 'share', '/mnt')
+        pod.execute(container, 'mkdir', '/mnt', '/live')
+        for tag, point in (('share', '/mnt'), ('live', '/live')):
+            pod.execute(container, 'mount', '-t', 'virtiofs', tag, point)
         for attempt in ('ln -s /dev /mnt/link', 'touch /mnt/file',
                         f'mv /mnt/{container} /mnt/other',
                         f'mkdir /mnt/{container}/m99',
                         'mkdir /mnt/.volumes/99',
                         'mv /mnt/.volumes /mnt/other',
-                        'set -- /mnt/.volumes/*/file; echo evil > $1'):
+                        'ln -s /dev /live/link', 'touch /live/file',
+                        'mkdir /live/.volumes/99',
+                        'mv /live/.volumes /live/other',
+                        'set -- /live/.volumes/*/file; echo evil > $1'):
             done = self.client.exec_sync(container, ['sh', '-c', attempt],
                                          60)
             self.assertNotEqual(0, done.exit_code, attempt)

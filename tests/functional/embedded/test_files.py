@@ -42,38 +42,58 @@ class FilesTestCase(base.EmbeddedTestCase):
             (folder / str(number)).write_text(f'{number}\n')
         return pb.Mount(container_path='/data', host_path=str(folder))
 
-    def opened(self, pod):
-        """The number of virtiofsd's open files."""
-        pid = open_files._server(pod.state['virtiofsd'])
+    def opened(self, pod, name='virtiofsd'):
+        """The number of a virtiofsd's open files."""
+        pid = open_files._server(pod.state[name])
         return len(os.listdir(f'/proc/{pid}/fd'))
 
 
 class TestFilesInUse(FilesTestCase):
     LIMIT = 300
+    # two programs: the first one closes a file again when it gets the error
+    OPEN = 'tail -n 0 -f {0}/* & tail -n 0 -f {0}/* & wait'
+
+    def until_full(self, pod, busy, name, limit):
+        self.wait_for(lambda: any('Too many open files' in line
+                                  for _, line in pod.log(busy)),
+                      'a program gets the error')
+        self.wait_for(lambda: self.opened(pod, name) > limit * 0.9,
+                      'most files are open')
+
+    def until_closed(self, pod, busy, name, limit):
+        self.client.stop_container(busy, 0)
+        self.wait_for(lambda: self.opened(pod, name) < limit / 2,
+                      'the files are closed')
+
+    def refused(self, request, *args):
+        error = self.assertRaises((exception.KataError, AssertionError),
+                                  request, *args)
+        self.assertIn('Too many open files', str(error))
 
     def test_programs_that_have_all_files_open(self):
         """They get the error; the pod can still be used and removed."""
         pod = self.pod()
+        idle = pod.run()
+        busy = pod.run('sh', '-c', 'mkdir /d; cd /d; '
+                       f'seq {self.LIMIT} | xargs touch; '
+                       + self.OPEN.format('/d'))
+        self.until_full(pod, busy, 'virtiofsd', self.LIMIT)
+        self.refused(pod.execute, idle, 'cat', '/etc/passwd')
+        self.refused(pod.run)
+        self.until_closed(pod, busy, 'virtiofsd', self.LIMIT)
+        self.assertIn('root', pod.execute(idle, 'cat', '/etc/passwd'))
+        pod.remove()
+
+    def test_programs_that_have_all_files_of_a_folder_open(self):
+        """The containers' own files have the other half of the limit."""
+        pod = self.pod()
         mounts = [self.folder_of(self.LIMIT)]
         idle = pod.run(mounts=mounts)
-        # two programs: the first one closes a file again when it gets the
-        # error
-        busy = pod.run('sh', '-c', 'tail -n 0 -f /data/* & '
-                       'tail -n 0 -f /data/* & wait', mounts=mounts)
-        self.wait_for(lambda: any('Too many open files' in line
-                                  for _, line in pod.log(busy)),
-                      'a program gets the error')
-        self.wait_for(lambda: self.opened(pod) > self.LIMIT * 0.9,
-                      'most files are open')
-        for request in (
-                lambda: pod.execute(idle, 'cat', '/data/0', '/data/299'),
-                pod.run):
-            error = self.assertRaises((exception.KataError, AssertionError),
-                                      request)
-            self.assertIn('Too many open files', str(error))
-        self.client.stop_container(busy, 0)
-        self.wait_for(lambda: self.opened(pod) < self.LIMIT / 2,
-                      'the files are closed')
+        busy = pod.run('sh', '-c', self.OPEN.format('/data'), mounts=mounts)
+        self.until_full(pod, busy, 'virtiofsd_live', self.LIMIT / 2)
+        self.refused(pod.execute, idle, 'cat', '/data/0', '/data/299')
+        self.assertEqual('ok\n', pod.execute(pod.run(), 'echo', 'ok'))
+        self.until_closed(pod, busy, 'virtiofsd_live', self.LIMIT / 2)
         self.assertEqual('299\n', pod.execute(idle, 'cat', '/data/299'))
         pod.remove()
 

@@ -155,12 +155,17 @@ class Agent:
                  interfaces: list[dict[str, Any]]) -> dict[str, Any]:
         system.wake(now, base64.b64decode(entropy))
         system.find_devices()
-        system.mount_share()
+        system.mount_share(system.SHARE)
         if hostname:
             system.set_hostname(hostname)
         system.set_up_network(interfaces)
         system.set_sysctls(sysctls)
         return {'kernel': os.uname().release}
+
+    def _do_mount_live(self, call: int) -> dict[str, Any]:
+        system.find_devices()
+        system.mount_share(system.LIVE)
+        return {}
 
     def _do_clock(self, call: int) -> dict[str, Any]:
         return {'now': time.time()}

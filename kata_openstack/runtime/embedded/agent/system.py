@@ -24,7 +24,8 @@ from kata_openstack.runtime.embedded.common import netlink
 from kata_openstack.runtime.embedded.common import syscalls
 
 PORT_NAME = 'agent'
-SHARE = '/share'  # the pod's virtiofs; its tag is the name without /
+# The pod's virtiofs, and that of the files which the host changes too
+SHARE, LIVE = '/share', '/live'
 POD_SHM = '/run/shm'  # one /dev/shm for all containers of the pod
 MODULES = '/modules'
 _RNDADDENTROPY = 0x40085203
@@ -54,7 +55,6 @@ def bring_up() -> None:
         os.makedirs(target, exist_ok=True)
         syscalls.mount(source, target, source, flags, data)
     _redirect_output()
-    os.makedirs(SHARE, exist_ok=True)
     write('/sys/fs/cgroup/cgroup.subtree_control', _CONTROLLERS)
     _raise_limits()
     if 'nokaslr' in read('/proc/cmdline').split():
@@ -173,8 +173,16 @@ def find_devices() -> None:
     write('/sys/bus/pci/rescan', '1')
 
 
-def mount_share() -> None:
-    syscalls.mount(SHARE.strip('/'), SHARE, 'virtiofs')
+def tag(path: str) -> str:
+    """Return the name of the virtiofs device of a share."""
+    return path.strip('/')
+
+
+def mount_share(path: str) -> None:
+    """Mount a share, SHARE or LIVE. Idempotent."""
+    os.makedirs(path, exist_ok=True)
+    if not os.path.ismount(path):
+        syscalls.mount(tag(path), path, 'virtiofs')
 
 
 def set_hostname(name: str) -> None:

@@ -43,7 +43,8 @@ def clean_up(config: settings.Settings, sandbox: str,
         lambda: group.kill(spare=os.getpid()),
         lambda: machine.remove_file(f'{config.memory_path}/vm-{sandbox}'),
         lambda: vm_memory.release(config, sandbox),
-        share.Share(folder).remove]
+        share.Share(folder).remove,
+        share.Share(folder, live=True).remove]
     if note:
         _end_recorded(note)
         steps += [lambda: machine.remove_file(note.ram),
@@ -92,7 +93,8 @@ def _end_recorded(note: state.State) -> None:
     The command line is checked, because pids are reused.
     """
     for pid, program in ((note.shim, 'shim'), (note.qemu, 'qemu'),
-                         (note.virtiofsd, 'virtiofsd')):
+                         (note.virtiofsd, 'virtiofsd'),
+                         (note.virtiofsd_live, 'virtiofsd')):
         if not pid or pid == os.getpid():
             continue
         try:

@@ -27,6 +27,7 @@ from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim.oci import refusals
 from kata_openstack.runtime.embedded.shim.oci import spec
 from kata_openstack.runtime.embedded.shim import state
+from kata_openstack.runtime.embedded.virtiofs import live
 from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import agent_channel
 from kata_openstack.runtime.embedded.vm import clock
@@ -85,15 +86,15 @@ class Sandbox:
         self.lost = ''
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: list[asyncio.Task[None]] = []
-        loop = asyncio.get_running_loop()
         self.agent = agent_channel.Channel(
             vm.agent, self._on_gone, self._on_oom)
         self._monitor = qmp.Qmp(vm.monitor)
-        self._programs = [os.pidfd_open(pid)
-                          for pid in (vm.qemu_pid, vm.virtiofsd_pid)]
-        for pidfd, name in zip(self._programs, ('QEMU', 'virtiofsd'),
-                               strict=True):
-            loop.add_reader(pidfd, self._on_process_gone, name)
+        self._live = live.LiveShare(vm, self.agent, self._monitor,
+                                    self._on_live_started,
+                                    self._on_live_plugged)
+        self._programs: dict[str, int] = {}  # pidfds by the log's name
+        self._expect('qemu', vm.qemu_pid, 'QEMU')
+        self._expect('virtiofsd', vm.virtiofsd_pid, 'virtiofsd')
         self._files: open_files.Watch | None = None
         self.ready = asyncio.create_task(self._restore(own))
         # requests see the exception; without any, asyncio would warn
@@ -151,6 +152,23 @@ class Sandbox:
         if self._stopping:
             raise agent_channel.AgentGone(self._end)
 
+    async def share_live(self, container: Container) -> None:
+        """Wait until the guest has the live share, if a container uses it.
+
+        :raises agent_channel.AgentError: the text names the cause.
+        """
+        if self.vm.live.has(container.id):
+            await self._live.plug()
+
+    def _on_live_started(self, pid: int) -> None:
+        self._record.virtiofsd_live = pid
+        self._record.save()
+
+    def _on_live_plugged(self, pid: int) -> None:
+        self._expect('virtiofsd-live', pid, 'virtiofsd of the live share')
+        self._watch_files(pid)
+        self._step('the live share is plugged in')
+
     @property
     def _end(self) -> str:
         return self.lost or 'the sandbox was stopped'
@@ -174,22 +192,26 @@ class Sandbox:
         log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
 
     def _last_words(self) -> list[str]:
-        """Return the last output of QEMU, and of a virtiofsd that ended.
+        """Return the last output of QEMU, and of each virtiofsd that ended.
 
-        Each ends when the other does, so either may have printed the cause.
+        Each ends when another does, so any may have printed the cause.
         """
-        names = ['qemu']
-        virtiofsd = select.poll()
-        virtiofsd.register(self._programs[1], select.POLLIN)
-        if virtiofsd.poll(0):
-            names.append('virtiofsd')
         words = []
-        for name in names:
-            words.append(agent_channel.last_words(
-                f'{self._record.folder}/{name}.log'))
+        for name, pidfd in self._programs.items():
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            if name == 'qemu' or ended.poll(0):
+                words.append(agent_channel.last_words(
+                    f'{self._record.folder}/{name}.log'))
         return [text for text in words if text]
 
     # Unexpected ends
+
+    def _expect(self, name: str, pid: int, called: str) -> None:
+        """End the sandbox when this process ends."""
+        pidfd = self._programs[name] = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(
+            pidfd, self._on_process_gone, called)
 
     def _on_process_gone(self, name: str) -> None:
         self.agent.close(f'{name} has ended')
@@ -221,13 +243,14 @@ class Sandbox:
             return
         self._stopping = True
         loop = asyncio.get_running_loop()
-        for pidfd in self._programs:
+        for pidfd in self._programs.values():
             loop.remove_reader(pidfd)
             os.close(pidfd)
         self.agent.close('the sandbox was stopped')
         self.ready.cancel()
         for watch in self._watches:
             watch.cancel()
+        self._live.close()
         self.vm.kill()
         self._monitor.close()
 
@@ -254,12 +277,12 @@ class Sandbox:
                     ident, request['rootfs'] or _plain_root(config, request))
                 guest = spec.for_guest(config, ident,
                                        bool(request['terminal']),
-                                       self.vm.share)
+                                       self.vm.share, self.vm.live)
             container = Container(ident, request['bundle'], guest)
             container.first = guest_process.Process(
                 ident, '', request, self.on_stopped)
         except BaseException:
-            self.vm.share.remove_container(ident)
+            self._unmount(ident)
             raise
         self.containers[ident] = container
         return container
@@ -272,11 +295,15 @@ class Sandbox:
     def remove(self, container: Container) -> None:
         """Remove a container; the guest cleans up in the background."""
         del self.containers[container.id]
-        self.vm.share.remove_container(container.id)
+        self._unmount(container.id)
         if container.guest is not None and container.first.ident:
             task = asyncio.create_task(self._remove_in_guest(container.id))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _unmount(self, ident: str) -> None:
+        for share in (self.vm.share, self.vm.live):
+            share.remove_container(ident)
 
     async def _remove_in_guest(self, ident: str) -> None:
         try:

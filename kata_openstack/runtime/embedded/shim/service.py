@@ -156,6 +156,8 @@ class TaskService:
                                         pid=self._pid, **more)
         try:
             await self._pod.until_ready()
+            if not wanted.exec_id:
+                await self._pod.share_live(container)
             if wanted.done.is_set():
                 raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                      'the process was killed or deleted '

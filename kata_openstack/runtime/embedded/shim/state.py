@@ -29,6 +29,7 @@ from kata_openstack import stored
 class State:
     """The state. A pid of 0 means: not started.
 
+    ``virtiofsd_live`` serves the live share.
     ``cpus`` is the limit of all processes together on the host.
     ``kernel`` is the release of the guest's kernel, '' before it is up.
     ``image_key`` is that of the settings, '' from an older release.
@@ -48,6 +49,7 @@ class State:
     shim: int = 0
     qemu: int = 0
     virtiofsd: int = 0
+    virtiofsd_live: int = 0
     kernel: str = ''
     image_key: str = ''
 

@@ -47,8 +47,11 @@ class Machine:
         self.uid = uid
         self.network = net.Network()
         self.share = share.Share(folder)
+        self.live = share.Share(folder, live=True)
         self.qemu_pid = 0
         self.virtiofsd_pid = 0
+        self.live_pid = 0  # of the virtiofsd of the live share
+        self.live_log = f'{folder}/virtiofsd-live.log'
         self.ram_path = f'{config.memory_path}/vm-{name}'
         self._folder = folder
         self._copied: threading.Thread | None = None
@@ -64,9 +67,8 @@ class Machine:
         if namespace:
             self.network = net.attach(namespace)
         self.share.create()
-        self.virtiofsd_pid, virtiofs = self.share.serve(
-            [self.config.virtiofsd, *self.config.virtiofsd_options],
-            f'{self._folder}/virtiofsd.log')
+        self.virtiofsd_pid, virtiofs = self._serve(
+            self.share, f'{self._folder}/virtiofsd.log')
         target = ram.create(self.ram_path, self.size.memory_mib * sizes.MIB,
                             self.uid)
         self.state_fd = origin.state
@@ -80,6 +82,25 @@ class Machine:
         self._copied = threading.Thread(
             target=self._copy, args=(origin.ram, target), daemon=True)
         self._copied.start()
+
+    def _serve(self, folder: share.Share, log: str
+               ) -> tuple[int, socket.socket]:
+        return folder.serve(
+            [self.config.virtiofsd, *self.config.virtiofsd_options], log)
+
+    def serve_live(self) -> socket.socket:
+        """Start the virtiofsd of the live share, and connect to it.
+
+        :raises OSError, launch.LaunchFailed:
+        """
+        self.live_pid, connection = self._serve(self.live, self.live_log)
+        return connection
+
+    def end_live(self) -> None:
+        """Kill the virtiofsd of the live share and wait for it."""
+        pid, self.live_pid = self.live_pid, 0
+        if pid:
+            end_process(pid)
 
     def wait_for_ram(self) -> None:
         """Wait for the copy of the RAM, then unlink its file.
@@ -108,12 +129,13 @@ class Machine:
             os.close(target)
 
     def kill(self) -> None:
-        """Kill QEMU and virtiofsd and wait for them. Idempotent."""
+        """Kill QEMU and each virtiofsd; wait for them. Idempotent."""
         for name in ('qemu_pid', 'virtiofsd_pid'):
             pid = getattr(self, name)
             setattr(self, name, 0)
             if pid:
                 end_process(pid)
+        self.end_live()
         if self._copied:
             self._copied.join()
         remove_file(self.ram_path)

@@ -12,11 +12,12 @@
 
 """QEMU's command line.
 
-A template and its VMs must have the same devices, except for the share and
+A template and its VMs must have the same devices, except for the shares and
 the NICs, which only a VM has. The NICs use PCI slots of the root bus that
 are empty in the template. QEMU refuses to restore a VM with a share, so the
-share is plugged into a root port before the VM runs. The agent finds both
-by a bus rescan, without waiting for hot-plug events.
+share is plugged into a root port before the VM runs, and the live share into
+another one when a container needs it. The agent finds all of them by a bus
+rescan, without waiting for hot-plug events.
 
 With ``-accel tcg,tb-size=64`` an emulated VM needs a quarter of the memory
 that it needs with the default, at the same speed.
@@ -54,7 +55,8 @@ _KERNEL_EMULATED += ' init_on_alloc=1'
 # Without erms and fsrm, Linux clears and copies by steps of 8 bytes, with
 # them by steps of one. QEMU emulates each step.
 _CPU_EMULATED = 'max,-erms,-fsrm'
-_SERIAL_SLOT, _BALLOON_SLOT, _PORT_SLOT, _NIC_SLOT = 3, 4, 5, 8
+_SERIAL_SLOT, _BALLOON_SLOT, _PORT_SLOT, _LIVE_PORT_SLOT = 3, 4, 5, 6
+_NIC_SLOT = 8  # and the next ones
 MAX_NICS: Final = 16
 
 
@@ -95,6 +97,8 @@ def base(program: str, config: settings.Settings, size: sizes.Size,
                    'free-page-reporting=on',
         '-device', 'pcie-root-port,id=shareport,chassis=1,slot=1,'
                    f'addr={_PORT_SLOT:#x}',
+        '-device', 'pcie-root-port,id=liveport,chassis=2,slot=2,'
+                   f'addr={_LIVE_PORT_SLOT:#x}',
         '-chardev', f'socket,id=monitor,fd={monitor}',
         '-mon', 'chardev=monitor,mode=control']
 
@@ -112,9 +116,20 @@ def boot(accelerator: str, kernel: str, initrd: str) -> list[str]:
 
 def share_device() -> dict[str, Any]:
     """Return the arguments of the monitor's device_add for the share."""
-    return {'driver': 'vhost-user-fs-pci', 'chardev': 'share',
-            'tag': system.SHARE.strip('/'), 'queue-size': 1024,
-            'bus': 'shareport'}
+    return _virtiofs('share', system.SHARE, 'shareport')
+
+
+def live_device(chardev: str) -> dict[str, Any]:
+    """Return the same for the live share.
+
+    :param chardev: the ID of a socket connected to its virtiofsd.
+    """
+    return _virtiofs(chardev, system.LIVE, 'liveport')
+
+
+def _virtiofs(chardev: str, path: str, port: str) -> dict[str, Any]:
+    return {'driver': 'vhost-user-fs-pci', 'chardev': chardev,
+            'tag': system.tag(path), 'queue-size': 1024, 'bus': port}
 
 
 def restore(share: int, nics: list[Nic]) -> list[str]:

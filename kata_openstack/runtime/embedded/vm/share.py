@@ -10,15 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The folder that a sandbox shares with its VM, through virtiofsd.
+"""The folders that a sandbox shares with its VM, each by a virtiofsd.
 
 ``<sandbox>/mounts/<container>/rootfs`` holds a container's root file
 system, ``.../m<n>`` its copies of files, and ``<sandbox>/mounts/.volumes/<n>``
-what its containers mount from the host. The folder is a shared mount, so that
+the volumes that only its containers change. Files that others change too are
+in ``<sandbox>/live/mounts/.volumes/<n>``, the live share, which a sandbox has
+only if one of its containers needs it. ``mounts`` is a shared mount, so that
 later mounts in it reach virtiofsd's own mount namespace.
 
 The guest may be hostile, and virtiofsd runs as root. So virtiofsd serves
-``<sandbox>/share``, a read-only bind mount of the folder. Only the file
+``share``, a read-only bind mount of the folder ``mounts`` beside it. Only the file
 systems that are mounted in it are writable: the guest can plant no file or
 link where the shim creates and removes mount points.
 """
@@ -33,6 +35,7 @@ import socket
 from typing import Any
 from typing import NamedTuple
 
+from kata_openstack.runtime.embedded.agent import system
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.virtiofs import server
 
@@ -67,24 +70,47 @@ class _Volume(NamedTuple):
 
 
 class Share:
-    """The share of a sandbox.
+    """A share of a sandbox. ``inside``: where the guest mounts it.
+
+    With ``cache=always``, which assumes that only the guest changes the
+    files, an emulated guest is several times faster than with ``auto``.
 
     :param folder: the sandbox's folder; its name is the sandbox's ID.
+    :param live: whether others than the guest change the files too.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, live: bool = False) -> None:
         self.sandbox = os.path.basename(folder)
+        if live:
+            folder += '/live'
+        self.inside = system.LIVE if live else system.SHARE
+        self._cache = 'auto' if live else 'always'
         self._folder = folder
         self.path = f'{folder}/share'
         self._mounts = f'{folder}/mounts'
         self._stage = f'{folder}/stage'
+        self._created = False
         self._volumes: dict[_Source, _Volume] = {}
         self._last_volume = 0
 
     def create(self) -> None:
-        for folder in (self._mounts, self.path, self._stage):
-            os.mkdir(folder, 0o700)
-        os.mkdir(f'{self._mounts}/{_VOLUMES}', 0o700)
+        """Make the folders and their mounts. Idempotent.
+
+        :raises OSError: a mount failed; all mounts are undone.
+        """
+        if self._created:
+            return
+        for folder in (self._folder, self._mounts, self.path, self._stage,
+                       f'{self._mounts}/{_VOLUMES}'):
+            os.makedirs(folder, 0o700, exist_ok=True)
+        try:
+            self._mount_folders()
+        except OSError:
+            self.remove()
+            raise
+        self._created = True
+
+    def _mount_folders(self) -> None:
         syscalls.mount(self._mounts, self._mounts, flags=syscalls.MS_BIND)
         syscalls.mount('', self._mounts, flags=syscalls.MS_SHARED)
         syscalls.mount(self._mounts, self.path, flags=syscalls.MS_BIND)
@@ -99,11 +125,9 @@ class Share:
         """Start virtiofsd; return its pid and a socket connected to it.
 
         :param virtiofsd: the program, and options that it may have.
-
-        ``cache=always`` assumes that only the guest changes the files.
-        With ``auto`` an emulated guest is several times slower.
+        :raises OSError, launch.LaunchFailed:
         """
-        return server.start(virtiofsd, self.path, 'always', self._folder,
+        return server.start(virtiofsd, self.path, self._cache, self._folder,
                             log)
 
     def add_rootfs(self, container: str,
@@ -120,7 +144,7 @@ class Share:
                         item['options'])
 
     def add_bind(self, container: str, source: str, readonly: bool) -> str:
-        """Share a file or folder; return its path in the share.
+        """Share a file or folder; return its path in the guest.
 
         virtiofsd gives a file another inode in each mount. So containers
         with the same source get the same mount: what one writes, the others
@@ -129,6 +153,7 @@ class Share:
         :raises OSError: the mount failed.
         """
         status = os.stat(source)
+        self.create()
         key = _Source(os.path.realpath(source), status.st_dev, status.st_ino,
                       readonly)
         volume = self._volumes.get(key)
@@ -145,10 +170,15 @@ class Share:
                 raise
             volume = self._volumes[key] = _Volume(path, set())
         volume.users.add(container)
-        return volume.path
+        return f'{self.inside}/{volume.path}'
+
+    def has(self, container: str) -> bool:
+        """Return whether a container has a volume in the share."""
+        return any(container in volume.users
+                   for volume in self._volumes.values())
 
     def add_copy(self, container: str, number: int, source: str) -> str:
-        """Share a copy of a file; return its path in the share.
+        """Share a copy of a file; return its path in the guest.
 
         The guest may write to the copy, but cannot fill the host's disk with
         it: the copy is on a tmpfs with little room.
@@ -168,7 +198,7 @@ class Share:
             file.write(content)
             os.fchown(file.fileno(), status.st_uid, status.st_gid)
             os.fchmod(file.fileno(), status.st_mode & 0o777)
-        return f'{container}/{name}/file'
+        return f'{self.inside}/{container}/{name}/file'
 
     def _mount(self, kind: str, source: str, target: str,
                options: Iterable[str]) -> None:
@@ -204,6 +234,8 @@ class Share:
 
     def remove_container(self, container: str) -> None:
         """Unmount and remove what only this container has. Idempotent."""
+        if not self._created:
+            return
         for key, volume in list(self._volumes.items()):
             volume.users.discard(container)
             if not volume.users:
@@ -219,7 +251,8 @@ class Share:
     def remove(self) -> None:
         """Unmount everything. The empty folders stay."""
         for folder in (self._stage, self._mounts, self.path):
-            _unmount_below(folder)
+            if os.path.exists(folder):  # else spare the search
+                _unmount_below(folder)
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:

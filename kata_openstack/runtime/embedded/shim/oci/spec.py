@@ -13,6 +13,7 @@
 """Convert an OCI config for the host into one for the guest."""
 
 import os
+import re
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import system
@@ -27,11 +28,16 @@ _CPU = ('shares', 'quota', 'period')
 # containerd's or the caller's own files on the host, which a container may
 # change: it gets a copy with little room, or it could fill the host's disk.
 _POD_FILES = ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf')
+# What containerd itself makes for one container (the volumes that its image
+# declares) or one pod (its files). Nothing on the host changes these later;
+# all else may be changed by others.
+_OWN = re.compile(r'/io\.containerd\.grpc\.v1\.cri/(containers/[0-9a-f]{64}/'
+                  r'volumes|sandboxes/[0-9a-f]{64})/')
 
 
 def for_guest(config: dict[str, Any], container: str, terminal: bool,
-              shared: share.Share) -> dict[str, Any]:
-    """Return the config for crun; put its bind mounts into the share.
+              shared: share.Share, live: share.Share) -> dict[str, Any]:
+    """Return the config for crun; put its bind mounts into the shares.
 
     :raises OSError: a mount failed.
     :raises refusals.Refused: the guest cannot honour the config.
@@ -42,11 +48,11 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
         # covers all fields below; crun 1.8 refuses the version that
         # containerd 1.7 and 2 write
         'ociVersion': '1.0.0',
-        'root': {'path': f'{system.SHARE}/{container}/rootfs',
+        'root': {'path': f'{shared.inside}/{container}/rootfs',
                  'readonly': bool((config.get('root') or {})
                                   .get('readonly'))},
         'process': for_process(config['process'], terminal),
-        'mounts': [_mount(item, number, container, shared)
+        'mounts': [_mount(item, number, container, shared, live)
                    for number, item in enumerate(config.get('mounts') or ())],
         'linux': {
             'cgroupsPath': f'/{container}',
@@ -109,21 +115,23 @@ def _only(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _mount(item: dict[str, Any], number: int, container: str,
-           shared: share.Share) -> dict[str, Any]:
+           shared: share.Share, live: share.Share) -> dict[str, Any]:
     options = item.get('options') or []
     destination = os.path.normpath(item['destination'])
     if destination == '/dev/shm' and _is_pods(item, shared):  # noqa: S108
         return {'destination': destination, 'type': 'bind',
                 'source': system.POD_SHM, 'options': ['rbind']}
     if refusals.is_bind(item):
-        readonly = 'ro' in options
+        source, readonly = item['source'], 'ro' in options
         if (destination in _POD_FILES and not readonly
-                and os.path.isfile(item['source'])):
-            path = shared.add_copy(container, number, item['source'])
+                and os.path.isfile(source)):
+            path = shared.add_copy(container, number, source)
+        elif _OWN.search(source):
+            path = shared.add_bind(container, source, readonly)
         else:
-            path = shared.add_bind(container, item['source'], readonly)
+            path = live.add_bind(container, source, readonly)
         return {'destination': item['destination'], 'type': 'bind',
-                'source': f'{system.SHARE}/{path}', 'options': options}
+                'source': path, 'options': options}
     return item
 
 

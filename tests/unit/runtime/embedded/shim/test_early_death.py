@@ -55,7 +55,9 @@ class Machine:
             subprocess.Popen(['sleep', '1000']) for _ in range(2)]
         self.qemu_pid, self.virtiofsd_pid = (
             found.pid for found in self.processes)
-        self.share = mock.Mock()
+        self.share = mock.Mock(inside='/share')
+        self.live = mock.Mock(inside='/live')
+        self.live.has.return_value = False
         self.network = types.SimpleNamespace(interfaces=[])
 
     def kill(self):

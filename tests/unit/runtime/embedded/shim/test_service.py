@@ -169,27 +169,47 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
 
 
 class TestBeforeTheStart(unittest.IsolatedAsyncioTestCase):
-    async def test_what_was_killed_meanwhile_is_not_started(self):
-        agent, ready = Agent(), asyncio.Event()
-        first = guest_process.Process(
+    async def asyncSetUp(self):
+        self.agent = Agent()
+        self.first = guest_process.Process(
             'c', '', {'terminal': 0, 'stdin': '', 'stdout': '',
                       'stderr': ''}, lambda stopped: None)
         container = sandbox.Container('c', '/bundle', {})
-        container.first = first
-        tasks = service.TaskService(types.SimpleNamespace(
-            agent=agent, pid=_QEMU, containers={'c': container}, lost='',
-            until_ready=ready.wait, publisher=mock.Mock()))
+        container.first = self.first
+        self.pod = types.SimpleNamespace(
+            agent=self.agent, pid=_QEMU, containers={'c': container}, lost='',
+            until_ready=mock.AsyncMock(), share_live=mock.AsyncMock(),
+            publisher=mock.Mock())
+        self.service = service.TaskService(self.pod)
 
-        def ask(method, **request):
-            taken, _ = messages.TASK_METHODS[method]
-            return tasks.handle(messages.TASK_SERVICE, method,
-                                taken.encode({'id': 'c', **request}))
+    def ask(self, method, **request):
+        taken, _ = messages.TASK_METHODS[method]
+        return self.service.handle(messages.TASK_SERVICE, method,
+                                   taken.encode({'id': 'c', **request}))
 
-        start = asyncio.create_task(ask('Start'))
-        await asyncio.sleep(0)
-        await ask('Kill', signal=9)
-        ready.set()
-        with self.assertRaisesRegex(ttrpc.RpcError, 'killed or deleted'):
-            await start
-        self.assertEqual([], agent.calls)
-        self.assertEqual(137, first.exit_status)
+    async def test_what_was_killed_meanwhile_is_not_started(self):
+        for step in ('until_ready', 'share_live'):
+            with self.subTest(step=step):
+                await self.asyncSetUp()
+                go = asyncio.Event()
+
+                async def wait(*args, go=go):
+                    await go.wait()
+                setattr(self.pod, step, wait)
+                start = asyncio.create_task(self.ask('Start'))
+                await asyncio.sleep(0)
+                await self.ask('Kill', signal=9)
+                go.set()
+                with self.assertRaisesRegex(ttrpc.RpcError,
+                                            'killed or deleted'):
+                    await start
+                self.assertEqual([], self.agent.calls)
+                self.assertEqual(137, self.first.exit_status)
+
+    async def test_without_its_share_it_is_not_started(self):
+        self.pod.share_live.side_effect = agent_channel.AgentError(
+            'cannot share files: out of luck')
+        with self.assertRaisesRegex(ttrpc.RpcError, 'out of luck'):
+            await self.ask('Start')
+        self.assertEqual([], self.agent.calls)
+        self.assertEqual(127, self.first.exit_status)

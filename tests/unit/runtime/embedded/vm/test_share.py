@@ -15,6 +15,8 @@ import os
 import threading
 from unittest import mock
 
+import fixtures
+
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import share
 from tests.unit import base
@@ -53,6 +55,49 @@ class TestMountsBelow(base.TestCase):
                 read_data=''.join(lines))):
             self.assertEqual(['/s/c', '/s/a b', '/s'],
                              share.mounts_below('/s'))
+
+
+class TestFolders(base.TestCase):
+    """Without a mount: which calls are made, and where."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.mounted = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.runtime.embedded.common.syscalls.mount',
+            lambda source, target, *_, **__: self.mounted.append(target)))
+        self.live = share.Share(self.folder, live=True)
+
+    def test_the_live_share_is_made_when_it_is_used(self):
+        self.assertEqual([], os.listdir(self.folder))
+        self.assertFalse(self.live.has('c'))
+        for number in range(2):
+            self.assertEqual(
+                '/live/.volumes/1',
+                self.live.add_bind(f'c{number}', '/etc/passwd', True))
+        self.assertEqual(['live'], os.listdir(self.folder))
+        self.assertEqual([], [target for target in self.mounted if
+                              not target.startswith(f'{self.folder}/live/')])
+        self.assertEqual((True, True, False), tuple(
+            map(self.live.has, ('c0', 'c1', 'c2'))))
+        self.live.remove_container('c1')
+        self.assertEqual((True, False), tuple(
+            map(self.live.has, ('c0', 'c1'))))
+
+    def test_what_cannot_be_mounted_is_no_volume(self):
+        self.assertRaises(OSError, self.live.add_bind, 'c', '/no/such', True)
+        self.assertFalse(self.live.has('c'))
+
+    def test_a_share_that_was_not_made_is_made_again(self):
+        mount = 'kata_openstack.runtime.embedded.common.syscalls.mount'
+        with mock.patch(mount, side_effect=OSError(errno.ENOMEM, 'no')):
+            self.assertRaises(OSError, self.live.create)
+        self.live.create()
+        self.assertIn(self.live.path, self.mounted)
+        made = len(self.mounted)
+        self.live.create()
+        self.assertEqual(made, len(self.mounted))
 
 
 class TestRam(base.TestCase):

@@ -19,23 +19,24 @@ from tests.unit import base
 class Share:
     sandbox = 'pod'
 
-    def __init__(self):
+    def __init__(self, inside):
+        self.inside = inside
         self.binds = []
         self.copies = []
 
     def add_bind(self, container, source, readonly):
         self.binds.append((container, source, readonly))
-        return f'.volumes/{len(self.binds)}'
+        return f'{self.inside}/.volumes/{len(self.binds)}'
 
     def add_copy(self, container, number, source):
         self.copies.append((container, source))
-        return f'{container}/m{number}/file'
+        return f'{self.inside}/{container}/m{number}/file'
 
 
 class TestSpec(base.TestCase):
     def setUp(self):
         super().setUp()
-        self.share = Share()
+        self.share, self.live = Share('/share'), Share('/live')
         self.config = {
             'ociVersion': '1.2.0',
             'process': {'args': ['sh'], 'cwd': '/', 'terminal': False,
@@ -68,7 +69,7 @@ class TestSpec(base.TestCase):
                 'maskedPaths': ['/proc/kcore']}}
 
     def guest(self, terminal=False):
-        return spec.for_guest(self.config, 'c', terminal, self.share)
+        return spec.for_guest(self.config, 'c', terminal, self.share, self.live)
 
     def test_nothing_of_the_host_is_passed_on(self):
         guest = self.guest()
@@ -103,11 +104,29 @@ class TestSpec(base.TestCase):
         self.assertEqual('/run/shm', mounts['/dev/shm']['source'])
         # writable only in a privileged container, as in Docker
         self.assertEqual(['rw'], mounts['/sys/fs/cgroup']['options'])
-        self.assertEqual('/share/.volumes/1', mounts['/data']['source'])
-        self.assertEqual('/share/.volumes/2', mounts['/etc/hosts']['source'])
+        self.assertEqual('/live/.volumes/1', mounts['/data']['source'])
+        self.assertEqual('/live/.volumes/2', mounts['/etc/hosts']['source'])
         self.assertEqual('bind', mounts['/etc/hosts']['type'])
         self.assertEqual([('c', '/vol', True), ('c', '/h', False)],
-                         self.share.binds)
+                         self.live.binds)
+
+    def test_what_nobody_else_changes_is_not_live(self):
+        cri = '/var/lib/containerd/io.containerd.grpc.v1.cri'
+        container, pod = 'ab' * 32, 'cd' * 32
+        for source, is_live in (
+                (f'{cri}/containers/{container}/volumes/{pod}', False),
+                (f'{cri}/sandboxes/{pod}/hosts', False),
+                (f'{cri}/containers/{container}/other', True),
+                (f'{cri}/containers/short/volumes/x', True),
+                ('/volumes/containers/x', True), (cri, True)):
+            for share in (self.share, self.live):
+                share.binds.clear()
+            self.config['mounts'][3]['source'] = source
+            self.assertEqual(
+                '/live/.volumes/1' if is_live else '/share/.volumes/1',
+                self.guest()['mounts'][3]['source'])
+            self.assertEqual(is_live,
+                             ('c', source, True) in self.live.binds)
 
     def test_a_file_of_the_pod_is_not_written_on_the_host(self):
         with tempfile.NamedTemporaryFile() as file:
@@ -127,15 +146,15 @@ class TestSpec(base.TestCase):
                 self.config['mounts'][4].update(
                     destination=destination, options=['rbind', option])
                 source = self.guest()['mounts'][4]['source']
-                self.assertTrue(source.startswith('/share/.volumes/'))
+                self.assertTrue(source.startswith('/live/.volumes/'))
                 self.assertIn(('c', file.name, option == 'ro'),
-                              self.share.binds)
+                              self.live.binds)
             self.assertEqual([], self.share.copies)
 
     def test_a_volume_at_dev_shm_is_not_the_pods(self):
         self.config['mounts'][1]['source'] = '/volumes/shm'
         mounts = self.guest()['mounts']
-        self.assertEqual('/share/.volumes/1', mounts[1]['source'])
+        self.assertEqual('/live/.volumes/1', mounts[1]['source'])
 
     def test_programs_have_random_addresses(self):
         self.assertEqual({'domain': 'LINUX'},
