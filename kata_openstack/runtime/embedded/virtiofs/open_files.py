@@ -74,6 +74,7 @@ class Watch:
         self._servers.append(new)
         for server in self._servers:
             server.set_limit(total // len(self._servers))
+        self._busy.set()  # the first may have more files open than its part
 
     async def run(self) -> None:
         """Watch until the task is cancelled."""

@@ -263,6 +263,32 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
                 await self.ask('Create')
             self.assertEqual(words, 'no space' in str(caught.exception))
 
+    async def test_the_virtiofsd_of_the_live_share_ends(self):
+        self.make(True)
+        await self.pod.until_ready()
+        other = subprocess.Popen(['sleep', '1000'])
+        self.addCleanup(other.communicate)
+        self.addCleanup(other.kill)
+        (self.folder / 'virtiofsd-live.log').write_text('out of luck\n')
+        self.pod._on_live_plugged(other.pid)
+        other.kill()
+        async with asyncio.timeout(30):
+            while not self.pod.lost:
+                await asyncio.sleep(0.001)
+        self.assertEqual(
+            'the VM has ended: virtiofsd of the live share has ended: '
+            f'{_WORDS}: out of luck', self.pod.lost)
+
+    async def test_only_who_needs_the_live_share_waits_for_it(self):
+        self.make(True)
+        self.pod._live = mock.Mock(plug=mock.AsyncMock())
+        with mock.patch.object(self.pod.agent, 'call', mock.AsyncMock()):
+            for ident, needed in (('pod', False), ('c', True)):
+                self.vm.live.has.return_value = needed
+                await self.ask('Create', ident)
+                await self.ask('Start', ident)
+                self.assertEqual(needed, self.pod._live.plug.await_count)
+
     async def test_a_stop_that_was_asked_for_is_no_early_death(self):
         self.make(True)
         await self.ask('Create')

@@ -178,6 +178,14 @@ class TestWatch(unittest.IsolatedAsyncioTestCase):
         await self.work()
         self.assertEqual([50], self.asked)
 
+    async def test_more_files_than_the_part_are_forgotten_at_once(self):
+        self.process.open_until(78)
+        self.watch.add(Process(self).pid)
+        async with asyncio.timeout(30):
+            while not self.asked:
+                await asyncio.sleep(0.01)
+        self.assertEqual([78], self.asked)
+
     async def test_an_idle_process_is_not_looked_at(self):
         await self.work()
         before = self.looks
