@@ -21,6 +21,7 @@ import time
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.embedded.vm import pod_cgroup
+from kata_openstack.runtime.embedded.vm import share
 from tests.functional.embedded import base
 from tests.functional import images
 
@@ -165,11 +166,11 @@ class TestNotPlugged(LiveTestCase):
         self.addCleanup(folder.cleanup)
         program = pathlib.Path(folder.name, 'virtiofsd')
         self.broken = pathlib.Path(folder.name, 'broken')
-        self.broken.touch()
+        self.broken.write_text('echo out of luck >&2; exit 1\n')
         program.write_text(
             '#!/bin/sh\n'
             f'case "$*" in *cache=auto*) if [ -e {self.broken} ]; then\n'
-            '    echo out of luck >&2; exit 1; fi;; esac\n'
+            f'    . {self.broken}; fi;; esac\n'
             f'exec {self.settings.virtiofsd} "$@"\n')
         program.chmod(0o700)
         return self.configured(folder.name, virtiofsd=str(program))
@@ -191,3 +192,20 @@ class TestNotPlugged(LiveTestCase):
         self.assert_seen(pod, pod.run(mounts=self.mount()), 'file\none\n')
         pod.remove()
         self.assertFalse(os.path.exists(pod.state_file.parent))
+
+    def test_the_pod_is_removed_meanwhile(self):
+        """QEMU waits for a virtiofsd that does not serve."""
+        self.broken.write_text('exec sleep 1000\n')
+        pod = self.pod()
+        container = pod.create('sleep', '1000', mounts=self.mount())
+        with futures.ThreadPoolExecutor() as pool:
+            start = pool.submit(self.client.start_container, container)
+            self.wait_for(lambda: pod.state['virtiofsd_live'],
+                          'virtiofsd is started')
+            state = pod.state
+            time.sleep(0.5)
+            pod.remove()
+            self.assertIsInstance(start.exception(60), exception.KataError)
+        self.assertFalse(os.path.exists(state['folder']))
+        self.assertEqual([], share.mounts_below(state['folder']))
+        self.assertFalse(os.path.exists(f'/proc/{state["virtiofsd_live"]}'))
