@@ -47,7 +47,7 @@ COPY=/srv/kata-openstack
 CORE='functional\.(node\.test_containerd|compute\.test_canaries.*it_runs|'
 CORE+='embedded\.(test_containers\.(TestIsolation.*kernel|TestMounts|'
 CORE+='TestProcesses.test_(output|exec|input|a_terminal))|'
-CORE+='test_faults\.TestConfinement))'
+CORE+='test_faults\.TestConfinement|test_live\.TestLive.test_the_host))'
 
 other_suite() {
     case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
