@@ -20,6 +20,8 @@ import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.common import syscalls
+from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import share
 from tests.functional.embedded import base
@@ -110,6 +112,29 @@ class TestLive(LiveTestCase):
             self.assertIn(name, pod.execute(reader, *_LIST))
         refused = self.client.exec_sync(reader, ['touch', '/data/x'], 60)
         self.assertIn(b'Read-only', refused.stderr)
+
+    def test_what_is_mounted_below_has_the_same_guards(self):
+        """A hostile guest reaches it without the container's mount."""
+        below = self.data / 'below'
+        below.mkdir()
+        syscalls.mount('tmpfs', str(below), 'tmpfs')
+        self.addCleanup(syscalls.umount, str(below), syscalls.MNT_DETACH)
+        pod = self.pod()
+        for readonly in (True, False):
+            container = pod.run(mounts=self.mount(readonly))
+            done = self.client.exec_sync(
+                container, ['touch', f'/data/below/{readonly}'], 60)
+            self.assertEqual(readonly, b'Read-only' in done.stderr)
+        self.assertEqual(['False'], [path.name for path in below.iterdir()])
+        pid = open_files._server(pod.state['virtiofsd_live'])
+        options = [set(line.split()[5].split(',')) for line in pathlib.Path(
+            f'/proc/{pid}/mountinfo').read_text().splitlines()
+            if line.split()[4].endswith('/below')]
+        self.assertEqual(['ro', 'rw'], sorted(
+            (each & {'ro', 'rw'}).pop() for each in options))
+        for each in options:
+            self.assertLessEqual({'nosuid', 'nodev', 'noexec'}, each)
+        pod.remove()  # else the folder is a mount point
 
     def test_two_pods(self):
         pods = [self.pod() for _ in range(2)]

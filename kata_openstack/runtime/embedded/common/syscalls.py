@@ -48,6 +48,11 @@ _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
 _PIVOT_ROOT: Final = {'x86_64': 155, 'aarch64': 41}
 _SIGEV_SIGNAL: Final = 0
+# the number is the same for all architectures; the attributes have the values
+# of MS_RDONLY, MS_NOSUID, MS_NODEV and MS_NOEXEC
+_MOUNT_SETATTR: Final = 442
+_AT_FDCWD: Final = -100
+_AT_RECURSIVE: Final = 0x8000
 _FINIT_MODULE: Final = {'x86_64': 313, 'aarch64': 273}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -145,6 +150,18 @@ def set_clock_rate(ppm: int) -> None:
     buffer = (ctypes.c_char * _TIMEX_SIZE).from_buffer(timex)
     if _libc.adjtimex(buffer) < 0:  # else it is the clock's state
         _check(-1, 'adjtimex')
+
+
+def restrict_mounts(path: str, flags: int) -> None:
+    """Make a mount and all mounts below it private, and add flags to each.
+
+    :param flags: of MS_RDONLY, MS_NOSUID, MS_NODEV and MS_NOEXEC.
+    :raises OSError: ENOSYS before Linux 5.12.
+    """
+    attributes = struct.pack('=QQQQ', flags, 0, MS_PRIVATE, 0)
+    _check(_libc.syscall(
+        _MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _AT_RECURSIVE,
+        attributes, ctypes.c_size_t(len(attributes))), path)
 
 
 def load_module(fd: int) -> None:

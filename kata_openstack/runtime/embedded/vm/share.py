@@ -222,11 +222,10 @@ class Share:
         _mount_point(stage, source)
         try:
             syscalls.mount(source, stage, kind, flags, ','.join(data))
-            # a bind mount of a shared mount is shared, even on a private one
-            syscalls.mount('', stage, flags=syscalls.MS_REC
-                           | syscalls.MS_PRIVATE)
-            syscalls.mount('', stage, flags=_GUARDS | syscalls.MS_REMOUNT
-                           | syscalls.MS_BIND | flags & syscalls.MS_RDONLY)
+            # A bind mount of a shared mount is shared, even on a private one.
+            # What is mounted below it is as open to the guest as itself.
+            syscalls.restrict_mounts(
+                stage, _GUARDS | flags & syscalls.MS_RDONLY)
             syscalls.mount(stage, target, flags=syscalls.MS_MOVE)
         finally:
             _unmount_below(stage)

@@ -67,6 +67,9 @@ class TestFolders(base.TestCase):
         self.useFixture(fixtures.MonkeyPatch(
             'kata_openstack.runtime.embedded.common.syscalls.mount',
             lambda source, target, *_, **__: self.mounted.append(target)))
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.runtime.embedded.common.syscalls.restrict_mounts',
+            lambda path, flags: None))
         self.live = share.Share(self.folder, live=True)
 
     def test_the_live_share_is_made_when_it_is_used(self):
