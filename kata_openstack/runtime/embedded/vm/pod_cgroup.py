@@ -46,15 +46,20 @@ class Cgroup:
     def create(self, memory_limit: int) -> None:
         """Create the cgroup and set its limits.
 
+        None of its memory is swapped: a tenant's data would reach the disk,
+        and VMs would need more memory than the node counts.
+
         :param memory_limit: bytes, for VM, virtiofsd and shim together.
         """
         for folder in self.folders:
             if self._v2:
                 self._delegate(folder)
             os.makedirs(folder, exist_ok=True)
-        limits = ({'memory.max': memory_limit, 'pids.max': _PIDS}
-                  if self._v2 else
-                  {'memory.limit_in_bytes': memory_limit, 'pids.max': _PIDS})
+        limits = ({'memory.max': memory_limit, 'memory.swap.max': 0,
+                   'pids.max': _PIDS} if self._v2 else
+                  {'memory.limit_in_bytes': memory_limit,
+                   'memory.memsw.limit_in_bytes': memory_limit,
+                   'memory.swappiness': 0, 'pids.max': _PIDS})
         for folder in self.folders:
             for name, value in limits.items():
                 if os.path.exists(f'{folder}/{name}'):

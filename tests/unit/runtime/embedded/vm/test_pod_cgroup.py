@@ -46,6 +46,15 @@ class RemoveTest(base.TestCase):
         if self.calls <= self.busy:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
+    def test_limits(self):
+        for name in ('memory.max', 'memory.swap.max', 'pids.max'):
+            (self.folder / name).touch()
+        self.group.create(1 << 28)
+        self.assertEqual(['268435456', '0'], [
+            (self.folder / name).read_text()
+            for name in ('memory.max', 'memory.swap.max')])
+        self.assertFalse((self.folder / 'memory.swappiness').exists())
+
     def test_it_waits_for_a_process_that_exits(self):
         self.busy = 3
         self.group.remove()
