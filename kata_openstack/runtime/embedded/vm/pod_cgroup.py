@@ -159,11 +159,23 @@ def path_of(config: dict[str, Any], sandbox: str) -> str:
     """Return the cgroup that a sandbox's OCI config asks for."""
     path = (config.get('linux') or {}).get('cgroupsPath') or ''
     if path.count(':') == 2:  # systemd's notation: slice:prefix:name
-        folder, prefix, name = path.split(':')
-        path = f'/{folder}/{prefix}-{name}.scope'
+        unit, prefix, name = path.split(':')
+        path = f'{_slice_path(unit)}/{prefix}-{name}.scope'
     if not path.strip('/') or '..' in path.split('/'):
         path = f'/kata-openstack/{sandbox}'
     return '/' + path.strip('/')
+
+
+def _slice_path(unit: str) -> str:
+    """Return where systemd puts a slice: ``a-b.slice`` is in ``a.slice``.
+
+    See systemd.slice(5).
+    """
+    words = unit.removesuffix('.slice').split('-')
+    if not all(words):  # '-.slice' is the root; no other name has this form
+        return ''
+    return ''.join(f'/{"-".join(words[:number])}.slice'
+                   for number in range(1, len(words) + 1))
 
 
 def _write(path: str, value: object) -> None:

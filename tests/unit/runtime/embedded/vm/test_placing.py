@@ -123,6 +123,12 @@ class TestCgroupPath(base.TestCase):
         for given, path in (
                 ('/k8s.io/abc', '/k8s.io/abc'), ('k8s.io/abc', '/k8s.io/abc'),
                 ('system.slice:cri:abc', '/system.slice/cri-abc.scope'),
+                ('kubepods-burstable-pod1_2.slice:cri:abc',
+                 '/kubepods.slice/kubepods-burstable.slice/'
+                 'kubepods-burstable-pod1_2.slice/cri-abc.scope'),
+                ('-.slice:cri:abc', '/cri-abc.scope'),
+                (':cri:abc', '/cri-abc.scope'),
+                ('../a-b.slice:cri:abc', '/kata-openstack/id'),
                 ('', '/kata-openstack/id'), ('/', '/kata-openstack/id'),
                 ('/a/../../b', '/kata-openstack/id')):
             self.assertEqual(path, pod_cgroup.path_of(
