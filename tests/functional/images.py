@@ -20,6 +20,7 @@ import io
 import json
 import pathlib
 import re
+import stat
 import subprocess
 import tarfile
 
@@ -74,7 +75,10 @@ def _tar(entries: Iterable[Entry],
             info = tarfile.TarInfo(name)
             info.mode = mode
             info.uid = info.gid = owners.get(name, 0)
-            if content is None:
+            if stat.S_ISFIFO(mode):
+                info.type = tarfile.FIFOTYPE
+                archive.addfile(info)
+            elif content is None:
                 info.type = tarfile.DIRTYPE
                 archive.addfile(info)
             elif isinstance(content, str):

@@ -27,6 +27,7 @@ from kata_openstack.compute.images import proof
 from kata_openstack.compute.images import pull_error
 from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
+from kata_openstack.compute.images import user_files
 from kata_openstack.compute import lanes
 from kata_openstack.compute import space
 from kata_openstack import exception
@@ -52,6 +53,7 @@ class Images:
             conf.compute.allowed_registries)
         timeout = conf.containerd.pull_timeout
         self._rights = rights.Rights(client, native_, timeout)
+        self._user_files = user_files.UserFiles(native_)
         self._prover = proof.Prover(
             client, pathlib.Path(conf.state_path, 'proofs'), timeout)
         self._slots = lanes.Slots(conf.compute.max_concurrent_pulls)
@@ -199,10 +201,13 @@ class Images:
                 ) -> tuple[str, list[str]]:
         """Return the ID and the volumes of an image that the project may use.
 
-        :raises InvalidInput: not a name, or its registry is not allowed
+        :raises InvalidInput: not a name, or its registry is not allowed, or
+            the image would block containerd
         :raises ImageNotFound: not on this node, or no right to it
         """
         status = self._use(self._parse(reference), project)
+        root = _specification(status).get('rootfs') or {}
+        self._user_files.check(reference, root.get('diff_ids') or ())
         return status.image.id, list(_config(status).get('Volumes') or {})
 
     def inspect(self, reference: str) -> dict[str, Any]:
@@ -222,8 +227,12 @@ class Images:
 
 def _config(status: pb.ImageStatusResponse) -> dict[str, Any]:
     """Return the image's configuration of its containers."""
+    return _specification(status).get('config') or {}
+
+
+def _specification(status: pb.ImageStatusResponse) -> dict[str, Any]:
     info = json.loads(status.info.get('info') or '{}')
-    return (info.get('imageSpec') or {}).get('config') or {}
+    return info.get('imageSpec') or {}
 
 
 def _details(status: pb.ImageStatusResponse, name: image_names.Name

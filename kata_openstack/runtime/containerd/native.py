@@ -13,7 +13,9 @@
 """A client of containerd's own API, for operations that CRI lacks."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import json
 from typing import Any
 import uuid
@@ -23,6 +25,7 @@ from google.protobuf import field_mask_pb2
 import grpc
 from oslo_config import cfg
 
+from kata_openstack import exception
 from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import containers_pb2
 from kata_openstack.runtime.containerd.protos import containers_pb2_grpc
@@ -118,6 +121,34 @@ class NativeClient:
             snapshots_pb2.MountsRequest(snapshotter=record.snapshotter,
                                         key=record.snapshot_key),
             'Mounts', container_id).mounts
+
+    @contextlib.contextmanager
+    def view(self, chain: str) -> Iterator[Sequence[types_pb2.Mount]]:
+        """Enter with the mounts of unpacked layers, read-only.
+
+        :param chain: the chain ID of the layers.
+        :raises NotFound: no snapshotter has them.
+        """
+        key = f'kata-openstack-{uuid.uuid4()}'
+        name, mounts = self._view(key, chain)
+        try:
+            yield mounts
+        finally:
+            with contextlib.suppress(exception.NotFound):
+                self._call(self._snapshots.Remove,
+                           snapshots_pb2.RemoveSnapshotRequest(
+                               snapshotter=name, key=key),
+                           'Remove', key, 'Snapshot')
+
+    def _view(self, key: str, chain: str
+              ) -> tuple[str, Sequence[types_pb2.Mount]]:
+        for name in self.snapshotters():
+            with contextlib.suppress(exception.NotFound):
+                return name, self._call(
+                    self._snapshots.View, snapshots_pb2.ViewSnapshotRequest(
+                        snapshotter=name, key=key, parent=chain),
+                    'View', chain, 'Snapshot').mounts
+        raise exception.NotFound(kind='Snapshot', id=chain)
 
     def image(self, name: str) -> images_pb2.Image:
         """Return an image record.

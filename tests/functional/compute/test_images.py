@@ -15,6 +15,7 @@
 from concurrent import futures
 import pathlib
 import socketserver
+import stat
 import threading
 import time
 from unittest import mock
@@ -99,6 +100,24 @@ class ImagesTest(Case):
         self.images.delete(image['id'])
         self.assertRaises(exception.ImageNotFound, self.images.inspect,
                           reference)
+
+    def test_an_image_that_would_block_containerd(self):
+        server = self.useFixture(registry.Registry())
+        for name in ('etc/passwd', 'etc/group'):
+            test_images.write(
+                self.archive, 'x:1', test_images.busybox_entries(), ['sh'],
+                more=[[(name, None, stat.S_IFIFO | 0o644)]])
+            reference = server.push(self.archive, f'{name}:1')
+            self.images.pull(reference, 'always', None, 'p')
+            error = self.assertRaises(exception.InvalidInput,
+                                      self.images.resolve, reference, 'p')
+            self.assertIn(f'/{name}', str(error))
+        self.write(command=['httpd'])
+        reference = server.push(self.archive, 'good:1')
+        self.images.pull(reference, 'always', None, 'p')
+        self.images.resolve(reference, 'p')
+        listed = self.containerd.ctr('snapshots', 'ls')
+        self.assertNotIn('View', listed)
 
     def test_always_follows_a_moved_tag(self):
         server = self.useFixture(registry.Registry())

@@ -2,6 +2,7 @@
 """Client and server classes corresponding to protobuf-defined services."""
 import grpc
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from kata_openstack.runtime.containerd.protos import snapshots_pb2 as kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2
 
 
@@ -14,17 +15,39 @@ class SnapshotsStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.View = channel.unary_unary(
+                '/containerd.services.snapshots.v1.Snapshots/View',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotResponse.FromString,
+                )
         self.Mounts = channel.unary_unary(
                 '/containerd.services.snapshots.v1.Snapshots/Mounts',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsResponse.FromString,
+                )
+        self.Remove = channel.unary_unary(
+                '/containerd.services.snapshots.v1.Snapshots/Remove',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 )
 
 
 class SnapshotsServicer(object):
     """Missing associated documentation comment in .proto file."""
 
+    def View(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Mounts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remove(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -33,10 +56,20 @@ class SnapshotsServicer(object):
 
 def add_SnapshotsServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'View': grpc.unary_unary_rpc_method_handler(
+                    servicer.View,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotResponse.SerializeToString,
+            ),
             'Mounts': grpc.unary_unary_rpc_method_handler(
                     servicer.Mounts,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsResponse.SerializeToString,
+            ),
+            'Remove': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remove,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -47,6 +80,23 @@ def add_SnapshotsServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Snapshots(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def View(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/View',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def Mounts(request,
@@ -62,5 +112,22 @@ class Snapshots(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Mounts',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Remove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Remove',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
