@@ -36,11 +36,20 @@ def refuse_uncreated(container: Any) -> None:
             'Delete the container and create it again.')
 
 
+def _refuse_dedicated_cpus(record: Any) -> None:
+    if record.cpu_policy == 'dedicated':
+        raise exception.Unsupported(
+            operation='dedicated CPUs',
+            remedy='Create it with the CPU policy shared, which is the '
+                   'default, and limit its CPUs with --cpu.')
+
+
 def refuse_options(container: Any) -> None:
     """Refuse options that would otherwise be silently ignored.
 
     :raises Unsupported:
     """
+    _refuse_dedicated_cpus(container)
     policy = (container.restart_policy or {}).get('Name')
     if policy not in (None, '', 'no'):
         raise exception.Unsupported(
@@ -61,6 +70,8 @@ def refuse_capsule_options(capsule: Any) -> None:
     lack of effect is shown in the capsule, see
     :mod:`kata_openstack.zun_driver.records.status`.
     """
+    for record in (capsule, *(capsule.containers or ())):
+        _refuse_dedicated_cpus(record)
     if list(capsule.init_containers or []):
         raise exception.Unsupported(
             operation='init containers',

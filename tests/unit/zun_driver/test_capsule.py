@@ -179,6 +179,16 @@ class TestCapsule(base.DriverTestCase):
         raised = self.assertRaises(zun_exc.Invalid, self.create, capsule)
         self.assertIn('init containers', str(raised))
 
+    def test_dedicated_cpus_are_refused(self) -> None:
+        capsule = self.capsule()
+        capsule.containers[0].cpu_policy = 'dedicated'
+        raised = self.assertRaises(zun_exc.Invalid, self.create, capsule)
+        self.assertIn('dedicated CPUs', str(raised))
+        capsule = self.capsule()
+        capsule.cpu_policy = 'dedicated'
+        self.assertRaises(zun_exc.Invalid, self.create, capsule)
+        self.assertEqual({}, self.neutron.ports)
+
     def test_delete(self) -> None:
         capsule = self.capsule()
         self.create(capsule)

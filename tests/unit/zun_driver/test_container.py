@@ -198,10 +198,18 @@ class TestCreate(ContainerTestCase):
     def test_ignored_options_are_refused(self) -> None:
         for values in ({'restart_policy': {'Name': 'always',
                                            'MaximumRetryCount': '0'}},
-                       {'healthcheck': {'test': 'true'}}):
+                       {'healthcheck': {'test': 'true'}},
+                       {'cpu_policy': 'dedicated'}):
             self.assertRaises(zun_exc.Invalid, self.create, **values)
         self.assertEqual({}, self.neutron.ports)
         self.assertEqual(set(), self.allocated)
+
+    def test_dedicated_cpus_are_refused_by_name(self) -> None:
+        raised = self.assertRaises(zun_exc.Invalid, self.create,
+                                   cpu_policy='dedicated')
+        self.assertIn('dedicated CPUs', str(raised))
+        self.assertIn('the CPU policy shared', str(raised))
+        self.create(cpu_policy='shared')
 
     def test_glance(self) -> None:
         raised = self.assertRaises(
