@@ -25,14 +25,18 @@ import collections
 from collections.abc import Iterator
 import contextlib
 import threading
+from typing import Any
 
 from kata_openstack import exception
 
 # Requests in progress, in each lane. Further ones are refused.
 _PLACES = 128
-# Of these, for calls into guests: of each project and of each container
-_PER_PROJECT = 32
-_PER_CONTAINER = 16
+# Of these, for each project: so many that a burst of creates passes, and so
+# few that one project does not fill a lane
+_PER_PROJECT = 64
+# For calls into guests: of each project and of each container
+_GUEST_PER_PROJECT = 32
+_GUEST_PER_CONTAINER = 16
 # Threads of the RPC server: four lanes, and the short requests
 THREADS = 5 * _PLACES
 
@@ -40,77 +44,89 @@ THREADS = 5 * _PLACES
 class Lane:
     """The requests of one kind that are in progress. Thread-safe."""
 
-    def __init__(self, kind: str, limit: int = _PLACES) -> None:
-        """:param kind: for the error, for example 'image pulls'"""
+    def __init__(self, kind: str, limit: int = _PLACES,
+                 per_project: int | None = None) -> None:
+        """:param kind: for the error, for example 'image pulls'
+        :param per_project: places that one project may hold; None for all.
+            Requests of no project are the node's own.
+        """
         self._kind = kind
         self._limit = limit
+        self._per_project = limit if per_project is None else per_project
         self._lock = threading.Lock()
         self._count = 0
+        self._projects: collections.Counter[str] = collections.Counter()
 
     @contextlib.contextmanager
     def enter(self, project: str | None = None, container: str | None = None
               ) -> Iterator[None]:
         """Hold one place.
 
-        :raises NodeBusy: all places are taken.
+        :raises NodeBusy: all places are taken, or the project's part is.
         """
         with self._lock:
             self._admit(project, container)
-            self._count += 1
         try:
             yield
         finally:
             with self._lock:
-                self._count -= 1
                 self._leave(project, container)
 
     def _admit(self, project: str | None, container: str | None) -> None:
-        if self._count >= self._limit:
-            raise exception.NodeBusy(kind=self._kind, whose='the node',
-                                     limit=self._limit)
+        self._check(self._count, self._limit, 'the node')
+        if project is not None:
+            self._check(self._projects[project], self._per_project,
+                        'your project')
+            self._projects[project] += 1
+        self._count += 1
+
+    def _check(self, count: int, limit: int, whose: str) -> None:
+        if count >= limit:
+            raise exception.NodeBusy(kind=self._kind, whose=whose,
+                                     limit=limit)
 
     def _leave(self, project: str | None, container: str | None) -> None:
-        pass
+        self._count -= 1
+        if project is not None:
+            _subtract(self._projects, project)
 
 
 class GuestLane(Lane):
-    """Calls into guests: each project and container has a part of the lane.
+    """Calls into guests: each container has a part of the lane, too.
 
     A guest can delay its answer, so its tenant decides how long these take.
     """
 
     def __init__(self) -> None:
-        super().__init__('calls into containers')
-        self._projects: collections.Counter[str | None] = (
-            collections.Counter())
+        super().__init__('calls into containers',
+                         per_project=_GUEST_PER_PROJECT)
         self._containers: collections.Counter[str | None] = (
             collections.Counter())
 
     def _admit(self, project: str | None, container: str | None) -> None:
+        self._check(self._containers[container], _GUEST_PER_CONTAINER,
+                    f'container {container}')
         super()._admit(project, container)
-        for whose, count, limit in (
-                (f'container {container}', self._containers[container],
-                 _PER_CONTAINER),
-                ('your project', self._projects[project], _PER_PROJECT)):
-            if count >= limit:
-                raise exception.NodeBusy(kind=self._kind, whose=whose,
-                                         limit=limit)
         self._containers[container] += 1
-        self._projects[project] += 1
 
     def _leave(self, project: str | None, container: str | None) -> None:
-        for counter, key in ((self._containers, container),
-                             (self._projects, project)):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
+        super()._leave(project, container)
+        _subtract(self._containers, container)
+
+
+def _subtract(counter: collections.Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def all_lanes() -> dict[str, Lane]:
     """Return the lanes of a node by their names; '' is for short requests."""
-    return {'': Lane('short requests'), 'pull': Lane('image pulls'),
-            'start': Lane('creates and starts'),
-            'stop': Lane('stops and deletes'), 'guest': GuestLane()}
+    return {'': Lane('short requests'),
+            'pull': Lane('image pulls', per_project=_PER_PROJECT),
+            'start': Lane('creates and starts', per_project=_PER_PROJECT),
+            'stop': Lane('stops and deletes', per_project=_PER_PROJECT),
+            'guest': GuestLane()}
 
 
 class Slots:

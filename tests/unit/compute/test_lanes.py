@@ -43,6 +43,23 @@ class LaneTest(base.TestCase):
         with lane.enter(), lane.enter():
             pass
 
+    def test_a_project_cannot_fill_a_lane(self):
+        for kind in ('pull', 'start', 'stop'):
+            lane = lanes.all_lanes()[kind]
+            with contextlib.ExitStack() as held:
+                for _ in range(64):
+                    held.enter_context(lane.enter('p'))
+                error = self.assertRaises(exception.NodeBusy,
+                                          lane.enter('p').__enter__)
+                self.assertIn('64 of your project', str(error))
+                held.enter_context(lane.enter('q'))
+                for _ in range(63):  # those of no project are the node's own
+                    held.enter_context(lane.enter())
+                error = self.assertRaises(exception.NodeBusy,
+                                          lane.enter('q').__enter__)
+                self.assertIn('128 of the node', str(error))
+            self.assertEqual((0, 0), (lane._count, len(lane._projects)))
+
     def test_a_container_or_a_project_cannot_fill_the_lane(self):
         lane = lanes.GuestLane()
         with contextlib.ExitStack() as held:
