@@ -17,9 +17,11 @@ give all others a second hypervisor. So each handler gets a folder of ours,
 with copies of upstream's file and the operator's drop-ins, and our drop-in.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import logging
 import pathlib
+import tomllib
 from typing import Any
 
 from oslo_config import cfg
@@ -59,11 +61,36 @@ def files(conf: cfg.ConfigOpts, handlers: Mapping[base.Handler, base.Files],
         if copies is None:
             continue
         written |= copies
-        written[own / 'config.d' / _DROP_IN] = tomli_w.dumps(tuning)
+        written[own / 'config.d' / _DROP_IN] = tomli_w.dumps(
+            _patient(tuning, copies.values()))
         named[handler] = base.Files(
             runtime_path=found.runtime_path,
             config_path=own / found.config_path.name)
     return named, written
+
+
+def _patient(tuning: dict[str, Any], texts: Iterable[str]
+             ) -> dict[str, Any]:
+    """Return our settings, with no time-out that is shorter than the files'.
+
+    Upstream gives guests with a GPU 20 minutes.
+
+    :param texts: of upstream's file and the drop-ins, in their order
+    """
+    ours = tuning.get('agent', {}).get('kata')
+    if not ours:
+        return tuning
+    longest = dict(ours)
+    theirs: dict[str, Any] = {}
+    for text in texts:
+        try:
+            theirs |= tomllib.loads(text)['agent']['kata']
+        except (ValueError, LookupError, TypeError):  # none in this file
+            continue
+    for key, value in theirs.items():
+        if key in ours and isinstance(value, int):
+            longest[key] = max(ours[key], value)
+    return {**tuning, 'agent': {'kata': longest}}
 
 
 def _copies(handler: base.Handler, path: pathlib.Path,

@@ -55,7 +55,8 @@ class Handler:
     handler that is not upstream's. ``offers`` are keys of OFFERS.
     ``table``: upstream's configuration has [hypervisor.<table>].
     ``snapshotter``: the snapshotter that the handler needs; empty for
-    containerd's default one.
+    containerd's default one. ``architectures``: empty for all of the
+    hypervisor's.
     """
 
     name: str
@@ -64,10 +65,12 @@ class Handler:
     table: str = ''
     offers: frozenset[str] = frozenset()
     snapshotter: str = ''
+    architectures: frozenset[str] = frozenset()
 
 
 def kata_handler(shim: str, *offers: str, table: str = '',
-                 snapshotter: str = '') -> Handler:
+                 snapshotter: str = '',
+                 architectures: frozenset[str] = frozenset()) -> Handler:
     """Return a handler of upstream Kata, with the names of upstream.
 
     :param table: the name in [hypervisor.<table>]; '' for the shim's name
@@ -77,7 +80,8 @@ def kata_handler(shim: str, *offers: str, table: str = '',
                    runtime_type=f'io.containerd.kata-{shim}.v2',
                    shim=shim,
                    table=table or shim.removesuffix('-runtime-rs'),
-                   offers=frozenset(offers), snapshotter=snapshotter)
+                   offers=frozenset(offers), snapshotter=snapshotter,
+                   architectures=architectures)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,10 @@ class Facts:
     kvm_needs: tuple[str, ...] = ()
     max_vcpus: int = 256
     min_memory_mib: int = 64
+
+    def runs_on(self, handler: Handler) -> frozenset[str]:
+        """Return the architectures of one of the handlers."""
+        return handler.architectures or self.architectures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,12 +165,13 @@ class Hypervisor(abc.ABC):
         does not install Kata on a host that cannot run it.
         """
         facts = self.facts
-        if host.cpu.architecture not in facts.architectures:
+        architectures = facts.runs_on(handler)
+        if host.cpu.architecture not in architectures:
             return Verdict(
                 usable=False,
                 reason=f'it does not run on {host.cpu.architecture}',
                 remedy='Use a node with one of these architectures: '
-                       f'{", ".join(sorted(facts.architectures))}.')
+                       f'{", ".join(sorted(architectures))}.')
         # the capabilities that each accelerator requires
         wanted = {name: [name, *(facts.kvm_needs if name == caps.KVM
                                  else ())] for name in facts.accelerators}
@@ -289,8 +298,8 @@ class UpstreamKata(Hypervisor):
             seconds = _NESTED_TIMEOUT * (2 if slow else 1)
             rust = (shim.runtime == 'rust' if shim and shim.runtime
                     else handler.shim.endswith(('-runtime-rs', 'dragonball')))
-            # runtime-rs gives up after 3 s, but a nested guest may need 3 s
-            # for its kernel alone
+            # runtime-rs gives up after 10 s, but a nested guest may need 20 s;
+            # kata_config.py keeps a time-out that is longer than this
             tables['agent'] = {'kata': (
                 {'reconnect_timeout_ms': seconds * 1000} if rust
                 else {'dial_timeout': seconds})}

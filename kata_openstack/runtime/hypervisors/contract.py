@@ -145,6 +145,7 @@ class PluginContract:
         assert facts.max_vcpus >= 1, facts.max_vcpus
         assert facts.min_memory_mib >= 0, facts.min_memory_mib
         for handler in facts.handlers:
+            assert handler.architectures <= facts.architectures, handler
             assert handler.offers <= set(needs.NEEDS), handler.offers
 
     def test_an_empty_host_is_refused_with_a_reason(self) -> None:
@@ -174,8 +175,8 @@ class PluginContract:
 
     def test_everything_is_enough(self) -> None:
         """A host with all needs is accepted; the first accelerator is used."""
-        for architecture in self.facts.architectures:
-            for handler in self.facts.handlers:
+        for handler in self.facts.handlers:
+            for architecture in self.facts.runs_on(handler):
                 verdict = self.installed.judge(
                     handler, host(architecture), self.everything(),
                     self.conf)
@@ -184,9 +185,10 @@ class PluginContract:
                 assert verdict.files and verdict.reason.strip(), verdict
 
     def test_a_foreign_architecture_is_refused(self) -> None:
-        foreign = {*ARCHITECTURES, 'vax'} - self.facts.architectures
-        for architecture in foreign:
-            for handler in self.facts.handlers:
+        for handler in self.facts.handlers:
+            foreign = ({*ARCHITECTURES, 'vax'}
+                       - self.facts.runs_on(handler))
+            for architecture in foreign:
                 assert not self.installed.judge(
                     handler, host(architecture), self.everything(),
                     self.conf).usable, (handler.name, architecture)
@@ -200,7 +202,7 @@ class PluginContract:
     def assert_refused_without(self, *absent: str) -> None:
         for handler in self.facts.handlers:
             verdict = self.installed.judge(
-                handler, host(sorted(self.facts.architectures)[0]),
+                handler, host(min(self.facts.runs_on(handler))),
                 self.everything(*absent), self.conf)
             assert not verdict.usable, (handler.name, absent)
             assert verdict.reason.strip(), (handler.name, absent)
@@ -219,9 +221,9 @@ class PluginContract:
             self.assert_refused_without(need, *others)
 
     def test_more_never_turns_yes_into_no(self) -> None:
-        architecture = sorted(self.facts.architectures)[0]
         everything = self.everything()
         for handler in self.facts.handlers:
+            architecture = min(self.facts.runs_on(handler))
             best = self.installed.judge(handler, host(architecture),
                                          everything, self.conf)
             for name in everything:

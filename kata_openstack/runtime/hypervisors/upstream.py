@@ -12,10 +12,12 @@
 
 """The facts about upstream Kata's hypervisors and handlers.
 
-Source: Kata 4.1. The overhead is from the RuntimeClasses, the rest from the
-configuration files of both runtimes. runtime-rs has been upstream's default
-since 4.0, so its handlers come first. To add a fact about handlers, add a
-field to :class:`.base.Handler` and its values here.
+Source: Kata 4.1. The overhead is from the RuntimeClasses. The architectures
+are from kata-deploy's chart; for clh, fc and dragonball also aarch64, because
+the archive for arm64 has their programs. The rest is from the configuration
+files of both runtimes. runtime-rs has been upstream's default since 4.0, so
+its handlers come first. To add a fact about handlers, add a field to
+:class:`.base.Handler` and its values here.
 """
 
 from kata_openstack.runtime.host import capabilities as caps
@@ -23,6 +25,7 @@ from kata_openstack.runtime.hypervisors import base
 
 _X86 = frozenset({'x86_64'})
 _X86_ARM = frozenset({'x86_64', 'aarch64'})
+_X86_S390 = frozenset({'x86_64', 's390x'})
 
 _QEMU_KVM = (caps.KVM_USER_MEMORY, caps.KVM_IRQCHIP, caps.KVM_IOEVENTFD)
 _RUST_VMM_KVM = (caps.KVM_USER_MEMORY, caps.KVM_IRQCHIP, caps.KVM_IRQFD,
@@ -33,13 +36,17 @@ _FULL = ('block-rootfs', 'block-volume', 'cpu-hotplug', 'memory-hotplug',
 _CLH = ('block-rootfs', 'block-volume', 'nydus', 'privileged', 'shared-fs',
         'vfio')
 _CONFIDENTIAL = ('block-volume', 'confidential', 'guest-pull', 'privileged')
+_GUEST_PULL = ('block-volume', 'guest-pull', 'privileged')
 _NVIDIA = ('block-volume', 'gpu', 'privileged', 'vfio')
 
 
-def _both_runtimes(shim: str, *offers: str) -> tuple[base.Handler, ...]:
+def _both_runtimes(shim: str, *offers: str,
+                   architectures: frozenset[str] = frozenset(),
+                   ) -> tuple[base.Handler, ...]:
     """The handlers of a QEMU shim that runtime-rs and the Go runtime have."""
-    return (base.kata_handler(f'{shim}-runtime-rs', *offers, table='qemu'),
-            base.kata_handler(shim, *offers, table='qemu'))
+    return tuple(base.kata_handler(name, *offers, table='qemu',
+                                   architectures=architectures)
+                 for name in (f'{shim}-runtime-rs', shim))
 
 
 class Qemu(base.UpstreamKata):
@@ -52,7 +59,20 @@ class Qemu(base.UpstreamKata):
     """
 
     facts = base.Facts(
-        handlers=_both_runtimes('qemu', *_FULL),
+        handlers=(
+            *_both_runtimes('qemu', *_FULL),
+            # NVIDIA's guest without a GPU
+            *_both_runtimes('qemu-nvidia-cpu', 'block-rootfs', 'block-volume',
+                            'privileged', 'shared-fs',
+                            architectures=_X86_ARM),
+            # the guest of confidential pods, on a host without the hardware,
+            # for tests; it is not confidential
+            base.kata_handler('qemu-coco-dev-runtime-rs', *_GUEST_PULL,
+                              table='qemu',
+                              architectures=_X86_ARM | _X86_S390),
+            base.kata_handler('qemu-coco-dev', *_GUEST_PULL, table='qemu',
+                              architectures=_X86_S390),
+        ),
         accelerators=(caps.KVM,),
         kvm_needs=_QEMU_KVM,
         needs=(caps.VHOST_VSOCK, caps.TUN, caps.SHM),
@@ -71,10 +91,14 @@ class CloudHypervisor(base.UpstreamKata):
 
     facts = base.Facts(
         handlers=(
-            base.kata_handler('clh-runtime-rs', *_CLH, 'vm-template',
-                              table='cloud-hypervisor'),
+            base.kata_handler('clh-runtime-rs', *_CLH, 'vm-template'),
             base.kata_handler('clh', *_CLH, 'cpu-hotplug',
                               'memory-hotplug'),
+            # with Microsoft's kernel for Azure
+            base.kata_handler('clh-azure-runtime-rs', *_CLH, 'vm-template',
+                              table='clh', architectures=_X86),
+            base.kata_handler('clh-azure', *_CLH, table='clh',
+                              architectures=_X86),
         ),
         accelerators=(caps.KVM, caps.MSHV),
         kvm_needs=(caps.KVM_USER_MEMORY, caps.KVM_IRQFD, caps.KVM_IOEVENTFD),
@@ -168,7 +192,7 @@ class Remote(base.UpstreamKata):
         handlers=(base.kata_handler('remote', 'guest-pull', 'privileged'),),
         accelerators=(caps.REMOTE,),
         needs=(),
-        architectures=frozenset({'x86_64', 's390x'}),
+        architectures=frozenset({'x86_64', 'ppc64le', 's390x'}),
         overhead_mib=120,
         overhead_cpus=0.25)
 
@@ -217,14 +241,15 @@ class QemuSe(base.UpstreamKata):
         overhead_cpus=1.0)
 
 
-def _nvidia(shim: str, *needs: str, offers: tuple[str, ...]) -> base.Facts:
+def _nvidia(handlers: tuple[base.Handler, ...], *needs: str,
+            architectures: frozenset[str] = _X86) -> base.Facts:
     """Return the facts; most of the overhead is the GPU's driver."""
     return base.Facts(
-        handlers=_both_runtimes(shim, *_NVIDIA, *offers),
+        handlers=handlers,
         accelerators=(caps.KVM,),
         kvm_needs=_QEMU_KVM,
         needs=(*needs, caps.NVIDIA_GPU, caps.VHOST_VSOCK, caps.TUN),
-        architectures=_X86,
+        architectures=architectures,
         overhead_mib=10240,
         overhead_cpus=1.0)
 
@@ -232,22 +257,28 @@ def _nvidia(shim: str, *needs: str, offers: tuple[str, ...]) -> base.Facts:
 class NvidiaGpu(base.UpstreamKata):
     """QEMU with an NVIDIA GPU and its driver in the guest."""
 
-    facts = _nvidia('qemu-nvidia-gpu', caps.SHM,
-                    offers=('block-rootfs', 'shared-fs'))
+    facts = _nvidia(
+        (base.kata_handler('qemu-nvidia-gpu-runtime-rs', *_NVIDIA,
+                           'block-rootfs', 'shared-fs', table='qemu'),
+         base.kata_handler('qemu-nvidia-gpu', *_NVIDIA, 'block-rootfs',
+                           'shared-fs', table='qemu', architectures=_X86)),
+        caps.SHM, architectures=_X86_ARM)
 
 
 class NvidiaGpuSnp(base.UpstreamKata):
     """QEMU with an NVIDIA GPU, confidential with AMD SEV-SNP."""
 
-    facts = _nvidia('qemu-nvidia-gpu-snp', caps.SEV_SNP,
-                    offers=('confidential', 'guest-pull', 'sev-snp'))
+    facts = _nvidia(
+        _both_runtimes('qemu-nvidia-gpu-snp', *_NVIDIA, 'confidential',
+                       'guest-pull', 'sev-snp'), caps.SEV_SNP)
 
 
 class NvidiaGpuTdx(base.UpstreamKata):
     """QEMU with an NVIDIA GPU, confidential with Intel TDX."""
 
-    facts = _nvidia('qemu-nvidia-gpu-tdx', caps.TDX,
-                    offers=('confidential', 'guest-pull', 'tdx'))
+    facts = _nvidia(
+        _both_runtimes('qemu-nvidia-gpu-tdx', *_NVIDIA, 'confidential',
+                       'guest-pull', 'tdx'), caps.TDX)
 
 
 _NEMU = ('clh', 'NEMU ended in 2019 and became Cloud Hypervisor')

@@ -68,6 +68,21 @@ class TestFiles(base.TestCase):
         self.assertEqual(self.handlers[FC], named[FC])
         self.assertEqual('', self.log.output)
 
+    def test_a_time_out_is_never_made_shorter(self):
+        """Upstream gives GPUs 1200 s, and an operator may give more, too."""
+        own = self.root / 'lib/kata/clh/config.d/50-kata-openstack.toml'
+        path = self.handlers[CLH].config_path
+        drop_in = self.root / 'clh/config.d/20-site.toml'
+        for upstream, operator, expected in (
+                ('1200', '', 1200), ('45', '', 180), ('45', '600', 600),
+                ('1200', '60', 180), ('"x"', '', 180)):
+            path.write_text(f'[agent.kata]\ndial_timeout = {upstream}\n')
+            drop_in.write_text(operator and (
+                f'[agent.kata]\ndial_timeout = {operator}\n'))
+            found = tomllib.loads(self.files()[1][own])
+            self.assertEqual({'agent': {'kata': {'dial_timeout': expected}}},
+                             found)
+
     def check_left_out(self, path, cause):
         """Assert that one log line names it and clh gets no files."""
         named, written = self.files()

@@ -49,14 +49,16 @@ def _configured(shim: str) -> tuple[str, str, bool]:
     Source: the Makefiles of Kata 4.1's two runtimes.
     """
     rust = shim.endswith('-runtime-rs')
-    if shim.startswith('qemu-nvidia-gpu'):
-        shared_fs = 'virtio-fs' if shim == 'qemu-nvidia-gpu' else 'none'
+    if shim.startswith('qemu-nvidia-'):
+        shared_fs = ('virtio-fs' if shim in (
+            'qemu-nvidia-gpu', 'qemu-nvidia-cpu') else 'none')
         return 'qemu', shared_fs, True
-    if shim.startswith(('qemu-snp', 'qemu-tdx', 'qemu-se')):
+    if shim.startswith(('qemu-snp', 'qemu-tdx', 'qemu-se', 'qemu-coco-dev')):
         return 'qemu', 'none', True
     return {
         'qemu': ('qemu', 'virtio-fs', rust),
         'clh': ('clh', 'virtio-fs', rust),
+        'clh-azure': ('clh', 'virtio-fs', True),
         'fc': ('firecracker', '', True),
         'stratovirt': ('stratovirt', 'virtio-fs', True),
         'dragonball': ('dragonball', 'inline-virtio-fs', True),
@@ -207,14 +209,16 @@ KATA_ALL = (
     *(f'share/defaults/kata-containers/configuration-{shim}.toml' for shim in (
         'qemu', 'clh', 'fc', 'stratovirt', 'remote', 'qemu-snp', 'qemu-tdx',
         'qemu-se', 'qemu-nvidia-gpu', 'qemu-nvidia-gpu-snp',
-        'qemu-nvidia-gpu-tdx')),
+        'qemu-nvidia-gpu-tdx', 'qemu-nvidia-cpu', 'qemu-coco-dev',
+        'clh-azure')),
     *('share/defaults/kata-containers/runtime-rs/'
       f'configuration-{shim}.toml' for shim in (
           'qemu-runtime-rs', 'clh-runtime-rs', 'dragonball',
           'openvmm-azure-runtime-rs', 'qemu-snp-runtime-rs',
           'qemu-tdx-runtime-rs', 'qemu-se-runtime-rs',
           'qemu-nvidia-gpu-runtime-rs', 'qemu-nvidia-gpu-snp-runtime-rs',
-          'qemu-nvidia-gpu-tdx-runtime-rs')))
+          'qemu-nvidia-gpu-tdx-runtime-rs', 'qemu-nvidia-cpu-runtime-rs',
+          'qemu-coco-dev-runtime-rs', 'clh-azure-runtime-rs')))
 QEMU = {'programs': ('qemu-system-x86_64', 'virtiofsd')}
 
 

@@ -24,8 +24,10 @@ from typing import Any
 
 from tests.unit.runtime.host import hosts
 
-QEMU = {'qemu', 'qemu-runtime-rs'}
-CLH = {'clh', 'clh-runtime-rs'}
+QEMU = {f'{shim}{end}' for shim in ('qemu', 'qemu-nvidia-cpu', 'qemu-coco-dev')
+        for end in ('', '-runtime-rs')}
+CLH = {f'{shim}{end}' for shim in ('clh', 'clh-azure')
+       for end in ('', '-runtime-rs')}
 # they have their own vsock and do not use /dev/shm
 SMALL = CLH | {'dragonball', 'fc', 'openvmm-azure-runtime-rs'}
 ALL_KVM = QEMU | SMALL | {'stratovirt', 'embedded'}

@@ -170,6 +170,27 @@ class TestExample(base.TestCase):
                       (EXAMPLE / 'pyproject.toml').read_text())
 
 
+class TestArchitectures(base.TestCase):
+    def runs_on(self, plugin, handler):
+        return plugin.facts.runs_on(next(
+            h for h in plugin.facts.handlers if h.name == handler))
+
+    def test_those_of_kata_deploy(self):
+        for plugin, handler, others in (
+                (upstream.Qemu, 'kata-qemu', {'aarch64', 'ppc64le', 's390x'}),
+                (upstream.Qemu, 'kata-qemu-nvidia-cpu', {'aarch64'}),
+                (upstream.Qemu, 'kata-qemu-coco-dev', {'s390x'}),
+                (upstream.Qemu, 'kata-qemu-coco-dev-runtime-rs',
+                 {'aarch64', 's390x'}),
+                (upstream.CloudHypervisor, 'kata-clh-azure', set()),
+                (upstream.Remote, 'kata-remote', {'ppc64le', 's390x'}),
+                (upstream.NvidiaGpu, 'kata-qemu-nvidia-gpu', set()),
+                (upstream.NvidiaGpu, 'kata-qemu-nvidia-gpu-runtime-rs',
+                 {'aarch64'})):
+            self.assertEqual({'x86_64'} | others,
+                             self.runs_on(plugin, handler), handler)
+
+
 class TestTuning(base.TestCase):
     def tuning(self, plugin, handler, **cpu):
         host = contract.host(
@@ -197,8 +218,10 @@ class TestTuning(base.TestCase):
                 self.tuning(plugin, handler, nested=True)['agent'])
 
     def test_the_table_that_the_configuration_has(self):
-        self.assertIn('cloud-hypervisor', self.tuning(
-            upstream.CloudHypervisor(), 'kata-clh-runtime-rs')['hypervisor'])
+        for handler in ('kata-clh-runtime-rs', 'kata-clh',
+                        'kata-clh-azure-runtime-rs', 'kata-clh-azure'):
+            self.assertEqual({'clh'}, self.tuning(
+                upstream.CloudHypervisor(), handler)['hypervisor'].keys())
         self.kata = (facts.KataShim(
             name='clh', runtime_path=pathlib.Path('/shim'),
             config_path=pathlib.Path('/c'), table='other',
