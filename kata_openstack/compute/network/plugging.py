@@ -48,6 +48,8 @@ class Network:
         self._lock = threading.Lock()
         self._expected: dict[str, Sequence[objects.Vif]] = {}
         self._failures: dict[str, exception.KataError] = {}
+        # of each expected pod: its sandboxes that a DEL has ended
+        self._deleted: dict[str, set[str]] = {}
         self._unclean = True
         manager: Any = extension.ExtensionManager(
             NAMESPACE, invoke_on_load=True, invoke_args=(conf,),
@@ -97,6 +99,7 @@ class Network:
             with self._lock:
                 self._expected.pop(pod_uuid, None)
                 self._failures.pop(pod_uuid, None)
+                self._deleted.pop(pod_uuid, None)
 
     def add(self, pod_uuid: str, sandbox_id: str, netns: str
             ) -> dict[str, Any]:
@@ -118,10 +121,35 @@ class Network:
             except Exception as e:
                 if isinstance(e, exception.KataError):
                     with self._lock:
-                        self._failures[pod_uuid] = e
+                        if pod_uuid in self._expected:
+                            self._failures[pod_uuid] = e
                 self.unplug(vifs[:index])
                 raise
+            self._check_wanted(pod_uuid, sandbox_id, vifs, index)
         return cni_result(vifs, netns)
+
+    def _check_wanted(self, pod_uuid: str, sandbox_id: str,
+                      vifs: Sequence[objects.Vif], index: int) -> None:
+        """Unplug what was plugged too late, up to ``index``.
+
+        kata-cni gives up while a switch is slow. Then the DEL may have come
+        before the plug, and no other DEL follows.
+
+        :raises NetworkFailed: if the sandbox is no longer being created
+        """
+        with self._lock:
+            if (self._expected.get(pod_uuid) is vifs and sandbox_id
+                    not in self._deleted.get(pod_uuid, ())):
+                return
+        # the next sandbox of the pod may have some of the ports by now
+        self.unplug([v for v in vifs[:index + 1] if link.alias(
+            base.device_name(v.port_id)) == sandbox_id])
+        self._unclean = True
+        raise exception.NetworkFailed(
+            id=vifs[index].port_id,
+            why=f'sandbox {sandbox_id} is no longer being created',
+            remedy='Check why the switch of this node is slow, then start '
+                   'the container again.')
 
     def delete(self, pod_uuid: str, sandbox_id: str) -> None:
         """CNI DEL: unplug only the interfaces of this sandbox.
@@ -131,6 +159,8 @@ class Network:
         """
         with self._lock:
             vifs = self._expected.get(pod_uuid)
+            if vifs is not None:
+                self._deleted.setdefault(pod_uuid, set()).add(sandbox_id)
         if vifs is None:
             found = self._client.list_pod_sandboxes(
                 {labels.POD: pod_uuid}, sandbox_id)

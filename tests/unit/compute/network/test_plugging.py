@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import contextlib
 import json
 import uuid
 
@@ -121,6 +122,54 @@ class NetworkTest(Case):
         with self.network.expect('pod', [make_vif('a'), make_vif('b')]):
             self.assertRaises(OSError, self.network.add, 'pod', 's', '/netns')
         self.assertEqual(('unplug', 'a'), self.plugin.calls[-1])
+
+    def late(self, meanwhile):
+        """Let ``meanwhile`` run during an ADD, which then plugs port b."""
+        self.network._unclean = False
+        plug = self.plugin.plug
+
+        def plug_late(vif, *args, **kwargs):
+            if vif.port_id == 'b':
+                meanwhile()
+                self.plugin.calls.clear()
+            plug(vif, *args, **kwargs)
+        self.plugin.plug = plug_late
+        error = self.assertRaises(exception.NetworkFailed, self.network.add,
+                                  'pod', 's', '/netns')
+        self.assertIn('no longer', str(error))
+        self.assertTrue(self.network._unclean)
+        self.assertEqual({}, self.network._failures)
+
+    def test_an_add_that_outlives_its_sandbox_plugs_nothing(self):
+        """kata-cni gave up, and containerd has already sent the DEL."""
+        self.aliases(b='s')
+        with self.network.expect('pod', [make_vif('a'), make_vif('b')]):
+            self.late(lambda: self.network.delete('pod', 's'))
+        self.assertEqual([('plug', 'b', 'eth1', 's'), ('unplug', 'b')],
+                         self.plugin.calls)
+        self.assertEqual({}, self.network._deleted)
+
+    def test_an_add_that_outlives_the_creation_plugs_nothing(self):
+        self.aliases(a='s', b='s')
+        with contextlib.ExitStack() as creation:
+            creation.enter_context(self.network.expect(
+                'pod', [make_vif('a'), make_vif('b')]))
+            self.late(creation.close)
+        self.assertEqual([('unplug', 'a'), ('unplug', 'b')],
+                         self.plugin.calls[1:])
+
+    def test_a_late_add_leaves_the_ports_of_the_next_sandbox(self):
+        self.aliases(a='next')
+        with contextlib.ExitStack() as creation:
+            creation.enter_context(self.network.expect(
+                'pod', [make_vif('a'), make_vif('b')]))
+            self.late(creation.close)
+        self.assertNotIn('unplug', [call[0] for call in self.plugin.calls])
+
+    def test_the_end_of_a_former_sandbox_disturbs_no_add(self):
+        with self.network.expect('pod', [make_vif('a')]):
+            self.network.delete('pod', 'old')
+            self.network.add('pod', 'new', '/netns')
 
     def test_refused_before_anything_is_made(self):
         for vif, words in [
