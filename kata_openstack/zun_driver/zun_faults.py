@@ -18,12 +18,16 @@ from oslo_log import log as logging
 from zun.common import exception as zun_exc
 from zun.compute import manager
 
+from kata_openstack.zun_driver import errors
+
 LOG = logging.getLogger(__name__)
 _zuns_kill = manager.Manager.container_kill
+_zuns_exec = manager.Manager.container_exec
 
 
 def replace() -> None:
     manager.Manager.container_kill = _container_kill
+    manager.Manager.container_exec = _container_exec
     manager.Manager.resize_container = _resize_container
 
 
@@ -35,6 +39,20 @@ def _container_kill(self: Any, context: Any, container: Any,
     no signal. The TypeError ended each further start.
     """
     _zuns_kill(self, context, container, signal)
+
+
+def _container_exec(self: Any, context: Any, container: Any, command: str,
+                    run: bool, interactive: bool) -> Any:
+    """Refuse a command that is neither run nor interactive.
+
+    Zun answers it with a token for Docker's API, which runs nothing here.
+    """
+    if not run and not interactive:
+        raise errors.unsupported(
+            'preparing a command without running it',
+            'Send the request with run=true, as openstack appcontainer exec '
+            'does.')
+    return _zuns_exec(self, context, container, command, run, interactive)
 
 
 def _resize_container(self: Any, context: Any, container: Any,

@@ -858,6 +858,18 @@ class TestContract(ContainerTestCase):
         self.assertIn('changing the resources', str(raised))
         self.assertEqual('512', self.reload(record).memory)
 
+    def test_a_token_that_could_run_nothing_is_refused(self) -> None:
+        record = self.run_container()
+        zun_manager = manager.Manager.__new__(manager.Manager)
+        zun_manager.driver = self.driver
+        raised = self.assertRaises(
+            zun_exc.Invalid, zun_manager.container_exec, self.context,
+            record, 'true', False, False)
+        self.assertIn('without running it', str(raised))
+        self.assertEqual(0, len(self.driver._execs))
+        self.assertEqual('true', zun_manager.container_exec(
+            self.context, record, 'true', True, False)['output'])
+
     def test_search_is_tolerated_by_create(self) -> None:
         self.assertRaises(zun_exc.OperationNotSupported,
                           self.driver.search_image, self.context, 'x', 'y',
