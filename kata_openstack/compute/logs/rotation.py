@@ -34,6 +34,8 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 
 _INTERVAL = 3.0  # seconds
+# Seconds for containerd to reopen a log; all other logs wait for it
+_REOPEN_SECONDS = 5.0
 _MIB = 1024 * 1024
 
 
@@ -92,12 +94,15 @@ class LogRotation:
         if not self._writers(path):
             return
         aside = reader.older(path)
+        # a process that died in _put_back() left two names of one file,
+        # which os.replace() leaves alone
+        aside.unlink(missing_ok=True)
         os.replace(path, aside)
         try:
             self._reopen(path)
         except exception.KataError:
             # containerd still writes to it: the next round must find it
-            os.replace(aside, path)
+            _put_back(aside, path)
             raise
 
     def _writers(self, path: pathlib.Path) -> list[pb.Container]:
@@ -109,4 +114,16 @@ class LogRotation:
     def _reopen(self, path: pathlib.Path) -> None:
         """:raises KataError: if containerd does not reopen the log"""
         for container in self._writers(path):
-            self._client.reopen_log(container.id)
+            self._client.reopen_log(container.id, timeout=_REOPEN_SECONDS)
+
+
+def _put_back(aside: pathlib.Path, path: pathlib.Path) -> None:
+    """Give a log its name again, unless containerd has made the new one.
+
+    Its answer may only be late. Then its new log must not be replaced.
+    """
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    aside.unlink()

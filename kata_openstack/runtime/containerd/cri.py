@@ -169,11 +169,15 @@ class CriClient:
                    kind='Container', ident=container_id,
                    timeout=self._conf.sandbox_timeout + grace)
 
-    def reopen_log(self, container_id: str) -> None:
-        """Make containerd open a new log file, after the old was renamed."""
+    def reopen_log(self, container_id: str, timeout: float | None = None
+                   ) -> None:
+        """Make containerd open a new log file, after the old was renamed.
+
+        :param timeout: seconds; default: ``[containerd] timeout``
+        """
         self._call(self._runtime.ReopenContainerLog,
                    pb.ReopenContainerLogRequest(container_id=container_id),
-                   kind='Container', ident=container_id)
+                   kind='Container', ident=container_id, timeout=timeout)
 
     def remove_container(self, container_id: str) -> None:
         """Remove a container, killing it first; an unknown id is no error."""

@@ -12,12 +12,17 @@
 
 """Rotation of logs, with a death at each step."""
 
+import threading
+import time
+
+import fixtures
 import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
 from kata_openstack.compute.logs import rotation
 from kata_openstack.compute.pods import labels
+from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
@@ -61,6 +66,54 @@ class RotationTest(base.TestCase):
         self.assertTrue(self.log.exists())
         self.state.fail.clear()
         self.assertEqual(['c'], self.rotate())
+
+    def test_a_reopening_that_hangs_delays_others_only_briefly(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.logs.rotation._REOPEN_SECONDS', 0.2))
+        hanging, end = threading.Event(), threading.Event()
+        self.addCleanup(end.set)
+        enter = self.state.enter
+
+        def hang(method, request, context):
+            enter(method, request, context)
+            if (method, getattr(request, 'container_id', '')) == (
+                    'ReopenContainerLog', 'c'):
+                hanging.set()
+                end.wait(20)
+        self.state.enter = hang
+        self.state.containers['d'] = pb.Container(
+            id='d', state=pb.CONTAINER_RUNNING,
+            labels={labels.CONTAINER: 'other'})
+        for path in (self.log, self.log.with_name('other.log')):
+            path.write_bytes(b'x' * (1024 * 1024 + 1))
+        begun = time.monotonic()
+        self.assertEqual({'c', 'd'}, set(self.rotate()))
+        self.assertLess(time.monotonic() - begun, 10)
+        self.assertTrue(hanging.is_set())
+        self.assertTrue(self.log.with_name('other.log.1').exists())
+        # containerd still writes to the log that it did not reopen
+        self.assertEqual((True, False),
+                         (self.log.exists(), self.aside.exists()))
+
+    def test_a_reopening_that_is_only_late_loses_nothing(self):
+        """containerd has made the new log, but its answer came too late."""
+        self.log.write_bytes(b'x' * (1024 * 1024 + 1))
+
+        def late(container_id, **_):
+            self.log.write_text('new')
+            raise exception.RuntimeFailed(operation='o', why='time-out')
+        self.rotation._client.reopen_log = late
+        self.rotation.rotate()
+        self.assertEqual('new', self.log.read_text())
+        self.assertTrue(self.aside.exists())
+
+    def test_a_death_while_a_log_is_put_back(self):
+        """Both names are those of one file, which rename() leaves alone."""
+        self.log.write_bytes(b'x' * (1024 * 1024 + 1))
+        self.aside.hardlink_to(self.log)
+        self.assertEqual(['c'], self.rotate())
+        self.assertEqual((False, True),
+                         (self.log.exists(), self.aside.exists()))
 
     def test_a_death_between_the_steps(self):
         """containerd writes to the file that was set aside."""
