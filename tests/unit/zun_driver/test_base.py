@@ -12,6 +12,7 @@
 
 import json
 import pathlib
+import time
 from types import SimpleNamespace
 
 import fixtures
@@ -65,6 +66,13 @@ class TestResources(base.DriverTestCase):
         tree, uuid = self.tree()
         self.driver.update_provider_tree(tree, uuid)
         self.driver.get_host_mem()
+        self.assertEqual(['get_node_info'], [c[0] for c in self.api.calls])
+
+    def test_the_node_is_asked_also_right_after_its_boot(self) -> None:
+        """monotonic() is then less than the age of a report that is kept."""
+        self._replace(time, 'monotonic', lambda: 5.0)
+        self.assertEqual((4096 * 1024, 1024 * 1024),
+                         self.driver.get_host_mem()[:2])
         self.assertEqual(['get_node_info'], [c[0] for c in self.api.calls])
 
     def tree(self, generation=5):

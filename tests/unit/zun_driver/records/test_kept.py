@@ -51,6 +51,16 @@ class TestRequested(base.DriverTestCase):
         self.assertEqual(before, record.cni_metadata)
         self.assertRaises(exception.NotFound, kept.load, record)
 
+    def test_forgotten_also_if_there_is_nothing_else(self) -> None:
+        """Zun's save() drops the value None, and so would keep the old."""
+        record = self.container()
+        kept.keep(record, kept.Kept(image='i', vifs=[]))
+        record.save(self.context)
+        record = self.reload(record)
+        kept.forget(record)
+        record.save(self.context)
+        self.assertRaises(exception.NotFound, kept.load, self.reload(record))
+
     def test_data_of_a_later_release(self) -> None:
         record = self.created()
         asked = copy.deepcopy(record.cni_metadata)
