@@ -13,14 +13,16 @@
 """User IDs: the QEMU of each sandbox runs with its own.
 
 A user ID in use has a symbolic link ``<run>/users/<uid>`` to the sandbox's
-name, because the creation of a link is atomic. The first ID of the range is
-for making templates.
+name. The first ID of the range is for making templates.
 """
 
 import os
 import zlib
 
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.vm import vm_memory
+
+_NAME = 'users'
 
 
 class NoUserLeft(Exception):
@@ -40,16 +42,18 @@ def take(config: settings.Settings, sandbox: str) -> int:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     count = config.uids - 1
     start = zlib.crc32(sandbox.encode()) % count
-    for step in range(count):
-        uid = config.first_uid + 1 + (start + step) % count
-        try:
-            os.symlink(sandbox, f'{folder}/{uid}')
-        except FileExistsError:
-            if not _stale(config, f'{folder}/{uid}', sandbox):
-                continue
-            os.unlink(f'{folder}/{uid}')
-            os.symlink(sandbox, f'{folder}/{uid}')
-        return uid
+    # without the lock, two sandboxes may replace the same stale link in turn
+    with vm_memory.lock(config, f'{_NAME}/lock'):
+        for step in range(count):
+            uid = config.first_uid + 1 + (start + step) % count
+            try:
+                os.symlink(sandbox, f'{folder}/{uid}')
+            except FileExistsError:
+                if not _stale(config, f'{folder}/{uid}', sandbox):
+                    continue
+                os.unlink(f'{folder}/{uid}')
+                os.symlink(sandbox, f'{folder}/{uid}')
+            return uid
     raise NoUserLeft(f'all {count} user IDs after {config.first_uid} are in '
                      'use; enlarge [embedded] uids')
 
@@ -67,4 +71,4 @@ def release(config: settings.Settings, uid: int) -> None:
 
 
 def _folder(config: settings.Settings) -> str:
-    return f'{config.run_path}/users'
+    return f'{config.run_path}/{_NAME}'

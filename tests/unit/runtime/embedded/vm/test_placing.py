@@ -12,8 +12,12 @@
 
 """Size, user, cgroup and command line of a sandbox on the host."""
 
+import concurrent.futures
+import contextlib
 import os
 import tempfile
+import threading
+from unittest import mock
 
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import pod_cgroup
@@ -116,6 +120,26 @@ class TestUsers(base.TestCase):
             self.take(name)
         os.rmdir(self.config.sandbox_path('b'))
         self.assertIsNotNone(self.take('d'))
+
+    def test_two_do_not_take_the_same_stale_one(self):
+        for name in ('a', 'b', 'c'):
+            self.take(name)
+        for name in ('a', 'b', 'c'):
+            os.rmdir(self.config.sandbox_path(name))
+        both = threading.Barrier(2)
+        real = users._stale
+
+        def stale(config, path, sandbox):
+            found = real(config, path, sandbox)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)  # until the other taker has looked, too
+            return found
+
+        with (mock.patch.object(users, '_stale', stale),
+              mock.patch.object(users.zlib, 'crc32', return_value=0),
+              concurrent.futures.ThreadPoolExecutor() as threads):
+            uids = list(threads.map(self.take, ('d', 'e')))
+        self.assertEqual(2, len(set(uids)), uids)
 
 
 class TestCgroupPath(base.TestCase):
