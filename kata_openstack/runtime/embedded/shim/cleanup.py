@@ -90,18 +90,33 @@ def _remove_folder(folder: str) -> None:
 def _end_recorded(note: state.State) -> None:
     """Kill the processes of the state file, for hosts without cgroups.
 
-    The command line is checked, because pids are reused.
+    Pids are reused, so a process must have the command line and the user of
+    the one that was recorded.
     """
-    for pid, program in ((note.shim, 'shim'), (note.qemu, 'qemu'),
-                         (note.virtiofsd, 'virtiofsd'),
-                         (note.virtiofsd_live, 'virtiofsd')):
+    me = os.geteuid()
+    for pid, program, uid in ((note.shim, 'shim', me),
+                              (note.qemu, 'qemu', note.uid),
+                              (note.virtiofsd, 'virtiofsd', me),
+                              (note.virtiofsd_live, 'virtiofsd', me)):
         if not pid or pid == os.getpid():
             continue
         try:
             with open(f'/proc/{pid}/cmdline') as file:
                 words = file.read()
+            found = _uid(pid)
         except OSError:
             continue
-        if program in words and (program == 'qemu'
-                                 or note.sandbox in words):
+        # only QEMU's command line does not name the sandbox
+        if program in words and found == uid and (
+                program == 'qemu' or note.sandbox in words):
             machine.end_process(pid)
+
+
+def _uid(pid: int) -> int:
+    """Return the user ID of a process.
+
+    The owner of its folder in /proc may be root instead.
+    """
+    with open(f'/proc/{pid}/status') as file:
+        return next(int(line.split()[1]) for line in file
+                    if line.startswith('Uid:'))
