@@ -33,6 +33,8 @@ from kata_openstack.runtime.embedded.common import protocol
 
 _FOLDERS = '/run/k'  # short: a console socket's path is limited
 _MAX_ERROR = 2000
+_MAX_LOG = 900  # of the kernel's limit for one record
+_PAUSE = 0.02  # seconds, instead of a loop that spins
 
 
 class Refused(Exception):
@@ -71,15 +73,32 @@ class Agent:
         self.send(protocol.READY, 0)
         while True:
             for fd, mask in self._poll.poll():
-                if fd == self._port:
-                    self._on_port(mask)
-                elif fd == self._wake:
-                    os.read(self._wake, 4096)
-                    self._reap()
-                elif fd in self._oom_watch:
-                    self._on_memory_event(fd)
-                elif fd in self._watched:
-                    self._watched[fd].ready(fd, mask)
+                self._guard(self._on_ready, fd, mask)
+
+    def _guard(self, handler: Callable[..., None], *arguments: Any) -> None:
+        """Log the error of a handler and go on: if PID 1 ends, the VM does.
+
+        A stream from the shim without its frames cannot be read any more, so
+        that error does end the VM, and the shim learns of it.
+        """
+        try:
+            handler(*arguments)
+        except protocol.ProtocolError:
+            raise
+        except Exception as e:
+            _log(f'{handler.__name__}: {type(e).__name__}: {e}')
+            select.select([], [], [], _PAUSE)  # the cause may last
+
+    def _on_ready(self, fd: int, mask: int) -> None:
+        if fd == self._port:
+            self._on_port(mask)
+        elif fd == self._wake:
+            os.read(self._wake, 4096)
+            self._reap()
+        elif fd in self._oom_watch:
+            self._on_memory_event(fd)
+        elif fd in self._watched:
+            self._watched[fd].ready(fd, mask)
 
     def _on_port(self, mask: int) -> None:
         if mask & select.POLLOUT:
@@ -90,10 +109,10 @@ class Agent:
             except BlockingIOError:
                 data = b''
             for kind, ident, payload in self._decoder.feed(data):
-                self._on_frame(kind, ident, payload)
+                self._guard(self._on_frame, kind, ident, payload)
         elif mask & select.POLLHUP:
             # no shim: the VM is being saved or about to end; do not spin
-            select.select([], [], [], 0.02)
+            select.select([], [], [], _PAUSE)
 
     def watch(self, fd: int, mask: int, owner: process.Process) -> None:
         self._watched[fd] = owner
@@ -272,7 +291,7 @@ class Agent:
                 return
             if not pid:
                 return
-            self._on_reaped(pid, status)
+            self._guard(self._on_reaped, pid, status)
 
     def _on_reaped(self, pid: int, status: int) -> None:
         if pid in self._commands:
@@ -291,11 +310,16 @@ class Agent:
 
     def _on_started(self, new: process.Process, status: int) -> None:
         call = self._starting.pop(new.ident)
-        if status:
-            self._reply(call, error=_log_text(new.folder, status))
+        try:
+            if status:
+                raise Refused(_log_text(new.folder, status))
+            new.started()
+        except Exception as e:  # without an answer, the shim ends the VM
+            self._reply(call, error=f'{e}' or type(e).__name__)
+            if new.pid:
+                os.kill(new.pid, signal.SIGKILL)
             self._remove(new)
         else:
-            new.started()
             self._reply(call, pid=new.pid)
             if new.first:
                 self._watch_memory_events(new.container)
@@ -356,6 +380,14 @@ class Agent:
         self._poll.unregister(fd)
         self._oom_seen.pop(self._oom_watch.pop(fd), None)
         os.close(fd)
+
+
+def _log(text: str) -> None:
+    """Write to the kernel's log, which is the agent's fd 2."""
+    try:
+        os.write(2, f'agent: {text}'.encode(errors='replace')[:_MAX_LOG])
+    except OSError:
+        pass  # nobody reads it, so nothing is lost
 
 
 def _log_text(folder: str, status: int) -> str:
