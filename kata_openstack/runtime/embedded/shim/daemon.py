@@ -27,6 +27,7 @@ from kata_openstack.runtime.embedded.shim import state
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
 from kata_openstack.runtime.embedded.vm import machine
 
+_FIRST_SECONDS = 60.0  # for containerd's first request
 _LAST_SECONDS = 5.0  # for the last answers and events
 
 
@@ -55,14 +56,34 @@ async def _serve(config: settings.Settings, record: state.State,
         os.environ.get('TTRPC_ADDRESS', ''), record.namespace)
     pod = sandbox.Sandbox(config, record, vm, own, publisher)
     tasks = service.TaskService(pod)
-    server = ttrpc.Server(tasks.handle)
+    called = asyncio.Event()
+
+    async def handle(name: str, method: str, payload: bytes) -> bytes:
+        called.set()
+        return await tasks.handle(name, method, payload)
+    server = ttrpc.Server(handle)
     listening = await asyncio.start_unix_server(server.serve, sock=listener)
-    await tasks.stopped.wait()
+    # containerd does not know of this daemon if "start" was killed
+    if await _in_time(called):
+        await tasks.stopped.wait()
+    else:
+        log.error('the VM ends: containerd made no request within '
+                  f'{_FIRST_SECONDS:g} s of the start')
     pod.stop_vm()
     listening.close()
     await server.finish(_LAST_SECONDS)
     await publisher.close(_LAST_SECONDS)
     log.debug('the shim ends')
+
+
+async def _in_time(called: asyncio.Event) -> bool:
+    """Wait for the first request; return whether it came in time."""
+    try:
+        async with asyncio.timeout(_FIRST_SECONDS):
+            await called.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _refuse(problem: str, listener: socket.socket) -> None:
@@ -74,11 +95,7 @@ async def _refuse(problem: str, listener: socket.socket) -> None:
         raise ttrpc.RpcError(ttrpc.UNKNOWN, problem)
     server = ttrpc.Server(handle)
     listening = await asyncio.start_unix_server(server.serve, sock=listener)
-    try:
-        async with asyncio.timeout(60):
-            await told.wait()
-    except TimeoutError:
-        pass
+    await _in_time(told)
     listening.close()
     await server.finish(_LAST_SECONDS)
     await asyncio.sleep(0.5)  # containerd may send Delete or Shutdown
