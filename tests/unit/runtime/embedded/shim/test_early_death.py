@@ -191,6 +191,13 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
         self.vm.monitor_end.close()
         await self.refused(starting, 'did not start')
 
+    async def test_programs_that_do_not_answer(self):
+        with mock.patch.object(sandbox, '_RESTORE_SECONDS', 0.05):
+            self.make(False)
+            await self.ask('Create')
+            await self.refused(self.ask('Start'), 'did not start')
+        self.assertIn('did not answer within 0.05 s', self.pod.lost)
+
     async def test_between_the_restore_and_the_answer_to_start(self):
         """The VM is ready, and ends before Start is told so."""
         self.make(True)

@@ -13,6 +13,7 @@
 """The task service, with a guest that misbehaves."""
 
 import asyncio
+import os
 import types
 import unittest
 from unittest import mock
@@ -76,9 +77,10 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
                       'stderr': ''}, lambda stopped: None)
         container = sandbox.Container('c', '/bundle', {})
         container.first = self.first
-        self.service = service.TaskService(types.SimpleNamespace(
+        self.pod = mock.Mock(
             agent=self.agent, pid=_QEMU, containers={'c': container}, lost='',
-            publisher=self.publisher))
+            publisher=self.publisher)
+        self.service = service.TaskService(self.pod)
         await self.first.start(self.agent, self.nothing, lambda: None)
 
     async def nothing(self, ident):
@@ -124,6 +126,33 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         await asyncio.sleep(0.05)
         self.assertEqual('', self.agent.closed)
         self.assertEqual(set(), self.service._tasks)
+
+    async def test_a_guest_that_does_not_answer_has_no_figures(self):
+        # containerd asks for all pods' figures one after the other
+        self.assertLessEqual(service._STATS_SECONDS, 5)
+        self.seconds('_STATS_SECONDS', 0.01)
+        self.agent.answers['stats'] = None
+        async with asyncio.timeout(5):
+            with self.assertRaisesRegex(ttrpc.RpcError, 'no answer') as caught:
+                await self.ask('Stats')
+        self.assertEqual(ttrpc.UNAVAILABLE, caught.exception.code)
+
+    async def test_an_exec_that_is_no_json(self):
+        before = os.listdir('/proc/self/fd')
+        with self.assertRaises(ttrpc.RpcError) as caught:
+            await self.ask('Exec', exec_id='e', stdin=os.devnull,
+                           spec={'type_url': '', 'value': b'no JSON'})
+        self.assertEqual(ttrpc.INVALID_ARGUMENT, caught.exception.code)
+        self.assertEqual(before, os.listdir('/proc/self/fd'))
+        self.assertEqual({}, self.pod.containers['c'].execs)
+
+    async def test_checkpoints_are_refused(self):
+        for field in ('checkpoint', 'parent_checkpoint'):
+            with self.assertRaisesRegex(ttrpc.RpcError,
+                                        'checkpoints') as caught:
+                await self.ask('Create', id='new', **{field: '/c'})
+            self.assertEqual(ttrpc.UNIMPLEMENTED, caught.exception.code)
+        self.pod.add.assert_not_called()
 
     async def test_other_signals_may_be_ignored(self):
         self.seconds('_KILL_SECONDS', 0.01)

@@ -77,6 +77,14 @@ class TestChannel(unittest.IsolatedAsyncioTestCase):
                          await self.answer(b'{"kernel": "6"}'))
         self.assertEqual({'kernel': '6'}, await call)
 
+    async def test_arguments_that_are_too_long_are_not_sent(self):
+        with self.assertRaisesRegex(agent_channel.AgentError,
+                                    'use shorter environment variables'):
+            await self.channel.call(
+                'run', seconds=5, config='x' * protocol.MAX_FROM_HOST)
+        self.assertRaises(BlockingIOError, self.guest.recv, 1)
+        self.assertEqual([], self.gone)  # the VM goes on
+
     async def test_an_error_is_made_printable_and_short(self):
         call = asyncio.create_task(self.channel.call('run'))
         await self.answer(json.dumps(
