@@ -46,6 +46,10 @@ def main() -> int:
         sys.stdout.write('containerd-shim-kata-embedded-v2\n')
         return 0
     ident = flags.get('id', '')
+    if ident in program.RESERVED:
+        sys.stderr.write(f'the ID {ident!r} is a name that kata-embedded '
+                         'itself uses; choose another\n')
+        return 1
     if not program.usable(ident):
         sys.stderr.write(f'invalid or missing -id {ident!r}; containerd '
                          'runs this program with -id, -namespace, and start '

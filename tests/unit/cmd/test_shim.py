@@ -10,8 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import contextlib
+import io
+import os
 import subprocess
 import sys
+from unittest import mock
 
 from kata_openstack.cmd import shim
 from tests.unit import base
@@ -32,6 +36,17 @@ class TestFlags(base.TestCase):
         self.assertEqual(
             ('delete', {'id': 'abc', 'bundle': '/b'}),
             shim._parse(['--id=abc', '--bundle=/b', 'delete']))
+
+    def test_an_id_that_the_runtime_uses_itself(self):
+        """Its clean-up would remove the sockets of all shims."""
+        for command in ('start', 'delete'):
+            with (mock.patch.object(sys, 'argv', ['s', '-id', 's', command]),
+                  mock.patch.object(shim.program, command) as called,
+                  mock.patch.object(os, '_exit'),
+                  contextlib.redirect_stderr(io.StringIO()) as told):
+                self.assertEqual(1, shim.main())
+            called.assert_not_called()
+            self.assertIn("the ID 's' is a name that", told.getvalue())
 
     def test_it_stays_quick_to_start(self):
         """Most runs need few modules; heavy imports would slow down all."""

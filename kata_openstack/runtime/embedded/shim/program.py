@@ -27,6 +27,10 @@ from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim import start_failed
 
 ADDRESS = 'address'  # file in the bundle; containerd reads it too
+# What the runtime has next to the sandboxes' folders, and the owner of the
+# memory for making a template. A sandbox of that name would remove them.
+RESERVED = frozenset(('lock', 'memory', 's', 'template', 'template.lock',
+                      'users'))
 
 
 def start(namespace: str, ident: str, debug: bool) -> None:
@@ -77,5 +81,6 @@ def delete(ident: str, bundle: str) -> None:
 
 
 def usable(ident: str) -> bool:
-    """Return whether an ID can be a file name, as which it is used."""
-    return bool(ident) and ident not in ('.', '..') and os.sep not in ident
+    """Return whether an ID can be the name of a sandbox's folder."""
+    return (bool(ident) and ident not in ('.', '..') and os.sep not in ident
+            and ident not in RESERVED)

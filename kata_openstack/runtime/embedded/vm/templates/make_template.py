@@ -30,6 +30,7 @@ from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import users
 from kata_openstack.runtime.embedded.vm import vm_memory
 
+LOCK = 'template.lock'  # held while one is made
 _BOOT_SECONDS = 300  # enough for nested KVM on a busy node
 # The guest reports memory 2 s after it became free (PAGE_REPORTING_DELAY in
 # the kernel's mm/page_reporting.c). QEMU then returns it to the host.
@@ -49,7 +50,7 @@ def ensure(wanted: template.Template) -> template.Files:
     :raises OSError:
     """
     config = wanted.config
-    with vm_memory.lock(config, 'template.lock'):
+    with vm_memory.lock(config, LOCK):
         found = wanted.open()
         if found:
             return found
@@ -62,7 +63,7 @@ def renew(old: template.Template) -> None:
 
     :raises template.NotMade, vm_memory.NoMemory, OSError: the old one stays.
     """
-    with vm_memory.lock(old.config, 'template.lock'):
+    with vm_memory.lock(old.config, LOCK):
         _make_within_budget(old).close()
 
 

@@ -10,11 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import os
+
+import fixtures
+
 from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim import program
 from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.vm.templates import make_template
+from kata_openstack.runtime.embedded.vm import users
+from kata_openstack.runtime.embedded.vm import vm_memory
 from tests.unit import base
+from tests.unit.runtime.embedded.vm import test_placing
 
 _TYPE = 'io.kubernetes.cri.container-type'
 _ID = 'io.kubernetes.cri.sandbox-id'
@@ -35,6 +43,19 @@ class TestGrouping(base.TestCase):
     def test_ids_that_are_paths_are_refused(self):
         self.assertTrue(program.usable('a' * 64))
         for ident in ('', '.', '..', 'a/b', '/etc'):
+            self.assertFalse(program.usable(ident), ident)
+
+    def test_ids_that_the_runtime_uses_itself_are_refused(self):
+        """The folders of sandboxes are next to its own files."""
+        conf = test_placing.config(
+            run_path=self.useFixture(fixtures.TempDir()).path)
+        users.take(conf, 'sandbox')
+        with vm_memory.lock(conf):
+            bootstrap._listen(conf, 'n', 'sandbox').close()
+        os.mkdir(conf.memory_path)
+        names = set(os.listdir(conf.run_path))
+        self.assertEqual({'lock', 'memory', 's', 'users'}, names)
+        for ident in (*names, vm_memory.TEMPLATE, make_template.LOCK):
             self.assertFalse(program.usable(ident), ident)
 
     def test_options_of_the_handler(self):
