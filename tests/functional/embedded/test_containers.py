@@ -304,6 +304,18 @@ class TestMounts(base.EmbeddedTestCase):
         self.assertEqual('longer than before\n',
                          pod.execute(third, 'cat', '/data/file'))
 
+    def test_special_files(self):
+        """Programs in a chroot need device nodes on the share, too.
+
+        So virtiofsd needs the capability to make them.
+        """
+        pod = self.pod()
+        container = pod.run()
+        self.assertEqual('pipe null\n', pod.execute(
+            container, 'sh', '-c', 'mkfifo /pipe && [ -p /pipe ] && '
+            'echo -n "pipe " && mknod /null c 1 3 && echo lost >/null && '
+            '[ -c /null ] && echo null'))
+
     def test_access_control_lists(self):
         """They open a file to a user, or close it."""
         folder = self.folder()
