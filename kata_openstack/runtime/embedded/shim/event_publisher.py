@@ -19,6 +19,7 @@ from typing import Any
 
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import protobuf
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
 
 _MAX_QUEUED = 2048
@@ -70,6 +71,8 @@ class Publisher:
                 continue
             except ttrpc.RpcError as e:
                 log.error(f'containerd refused event {topic}: {e}')
+            except protobuf.DecodeError as e:  # containerd has the event
+                log.error(f'the answer to event {topic} is damaged: {e}')
             if self._queue and self._queue[0][1] is payload:
                 self._queue.popleft()
             if not self._queue:

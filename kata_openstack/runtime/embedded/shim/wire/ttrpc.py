@@ -132,6 +132,7 @@ class Client:
         """Call a method and return the payload of the answer.
 
         :raises OSError, EOFError: the connection failed; try again.
+        :raises protobuf.DecodeError: the answer cannot be read.
         :raises RpcError: the server answered with an error.
         """
         try:
@@ -142,15 +143,18 @@ class Client:
             body = messages.REQUEST.encode({
                 'service': service, 'method': method, 'payload': payload,
                 'metadata': metadata})
-            writer.write(_HEAD.pack(len(body), self._stream, _REQUEST, 0)
-                         + body)
+            stream = self._stream
+            writer.write(_HEAD.pack(len(body), stream, _REQUEST, 0) + body)
             self._stream += 2  # a client's stream numbers are odd
             await writer.drain()
-            _, _, data = await _read(reader)
+            answered, _, data = await _read(reader)
+            if answered != stream:
+                raise ConnectionError(
+                    f'the answer is to request {answered}, not {stream}')
+            answer = messages.RESPONSE.decode(data)
         except BaseException:
             self.close()
             raise
-        answer = messages.RESPONSE.decode(data)
         status = answer['status']
         if status and status['code']:
             raise RpcError(status['code'], status['message'])

@@ -18,6 +18,7 @@ from unittest import mock
 
 from kata_openstack.runtime.embedded.shim import event_publisher
 from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack.runtime.embedded.shim.wire import protobuf
 from tests.unit.runtime.embedded.shim.wire import test_ttrpc
 
 
@@ -59,6 +60,23 @@ class TestPublisher(test_ttrpc.SocketTestCase):
         self.assertEqual(['/tasks/start', '/tasks/oom', '/tasks/exit'],
                          [topic for topic, _ in self.got])
         self.assertEqual(137, self.got[-1][1]['exit_status'])
+
+    async def test_an_answer_that_cannot_be_read(self):
+        with (mock.patch.object(event_publisher, 'log') as log,
+              mock.patch.object(messages, 'RESPONSE') as response):
+            response.decode.side_effect = [
+                protobuf.DecodeError('truncated'),
+                {'status': None, 'payload': b''}]
+            response.encode.return_value = b''
+            listening = await self.listen(self.take)
+            publisher = event_publisher.Publisher(self.path, 'ns')
+            publisher.publish('/tasks/oom', id='c')
+            publisher.publish('/tasks/oom', id='d')
+            await publisher.close(5)
+        listening.close()
+        self.assertEqual(['c', 'd'], [event['id'] for _, event in self.got])
+        log.error.assert_called_once_with(
+            'the answer to event /tasks/oom is damaged: truncated')
 
     async def test_settled_means_delivered(self):
         publisher = event_publisher.Publisher(self.path, 'ns')

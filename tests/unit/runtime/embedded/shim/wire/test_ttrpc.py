@@ -63,6 +63,23 @@ class TestTtrpc(SocketTestCase):
             with self.assertRaisesRegex(ttrpc.RpcError, 'ValueError: oh'):
                 await self.call(handler)
 
+    async def test_an_answer_to_another_request(self):
+        """As after a time-out, which leaves the late answer unread."""
+        async def serve(reader, writer):
+            head = await reader.readexactly(10)
+            await reader.readexactly(int.from_bytes(head[:4], 'big'))
+            body = messages.RESPONSE.encode({'payload': b'other'})
+            writer.write(ttrpc._HEAD.pack(len(body), 99, 2, 0) + body)
+            await reader.read()  # until the client closes
+            writer.close()
+        listening = await asyncio.start_unix_server(serve, self.path)
+        client = ttrpc.Client(self.path)
+        async with asyncio.timeout(10):
+            with self.assertRaisesRegex(ConnectionError, '99, not 1'):
+                await client.call('service', 'Method', b'x', [])
+        self.assertIsNone(client._streams)
+        listening.close()
+
     async def test_one_request_does_not_hold_up_another(self):
         gate = asyncio.Event()
 
