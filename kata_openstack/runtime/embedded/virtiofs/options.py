@@ -30,6 +30,9 @@ _WANTED = {
     # them: a file would be open to users that its list excludes.
     '--posix-acl': ('--posix-acl',),
     'posix_acl/no_posix_acl': ('-o', 'posix_acl'),
+    # A guest that resets its device again and again would fill the log.
+    '--log-level': ('--log-level', 'error'),
+    'log_level=<level>': ('-o', 'log_level=err'),
 }
 
 

@@ -20,6 +20,7 @@ from tests.unit import base
 DEBIAN_12 = """
     -o announce_submounts      Announce sub-mount points to the guest
     -o posix_acl/no_posix_acl  Enable/Disable posix_acl. (default: disabled)
+    -o log_level=<level>       log level, default to "info"
 """
 DEBIAN_13 = """
       --announce-submounts
@@ -30,6 +31,9 @@ DEBIAN_13 = """
 
       --posix-acl
           Enable support for posix ACLs (implies --xattr)
+
+      --log-level <LOG_LEVEL>
+          Log level (error, warn, info, debug, trace, off)
 """
 
 
@@ -43,9 +47,10 @@ class TestSupported(base.TestCase):
         return str(path)
 
     def test_both_programs(self):
-        self.assertEqual(['-o', 'posix_acl'],
+        self.assertEqual(['-o', 'posix_acl', '-o', 'log_level=err'],
                          options.supported(self.program(DEBIAN_12)))
-        self.assertEqual(['--no-announce-submounts', '--posix-acl'],
+        self.assertEqual(['--no-announce-submounts', '--posix-acl',
+                          '--log-level', 'error'],
                          options.supported(self.program(DEBIAN_13)))
         self.assertEqual([], options.supported(self.program('')))
 
