@@ -273,6 +273,7 @@ class Sandbox:
             else:
                 self.check_size((config.get('linux') or {}).get('resources')
                                 or {})
+                refusals.check_root(request['rootfs'])
                 self.vm.share.add_rootfs(
                     ident, request['rootfs'] or _plain_root(config, request))
                 guest = spec.for_guest(config, ident,

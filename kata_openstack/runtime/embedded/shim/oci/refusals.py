@@ -102,6 +102,21 @@ def check_resources(resources: dict[str, Any]) -> None:
         raise _refuse('huge pages')
 
 
+def check_root(mounts: Iterable[dict[str, Any]]) -> None:
+    """Check how a snapshotter wants a root file system to be mounted.
+
+    :param mounts: of the request, with type, source, target and options.
+    :raises Refused:
+    """
+    for item in mounts:
+        # containerd 2 mounts layers below others; nydus and erofs use
+        # programs, which have names such as fuse.nydus
+        if item['target'] or item['type'] and not item['type'].isalnum():
+            raise _refuse(f'root file systems of the type {item["type"]!r}, '
+                          f'mounted at {item["target"] or "/"!r}',
+                          'Use the snapshotter overlayfs')
+
+
 def check_size(resources: dict[str, Any], memory_mib: int, vcpus: int
                ) -> None:
     """Check that limits fit into the VM, which has a fixed size.

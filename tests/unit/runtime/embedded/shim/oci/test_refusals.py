@@ -169,3 +169,17 @@ class RefusalsTest(base.TestCase):
             {'cpu': {'quota': 75000, 'period': 50000}}, 256, 1)
         self.assertIn('1.5 CPUs is larger than the VM, which has 1',
                       str(error))
+
+
+class TestRoot(base.TestCase):
+    def test_what_a_snapshotter_may_ask_for(self):
+        root = {'type': 'overlay', 'source': 'overlay', 'target': '',
+                'options': []}
+        refusals.check_root([root, {**root, 'type': 'bind'},
+                             {**root, 'type': ''}])
+        for changed in ({'target': 'layer'}, {'type': 'fuse.nydus'},
+                        {'type': 'mkfs/ext4'}):
+            error = self.assertRaises(refusals.Refused, refusals.check_root,
+                                      [root, {**root, **changed}])
+            self.assertIn(*changed.values(), str(error))
+            self.assertIn('overlayfs', str(error))
