@@ -182,9 +182,15 @@ def _reporting(method: Callable[..., Any],
 
 
 def _log(operation: str, error: Exception) -> None:
-    """Log an error, with a traceback only if it is unexpected."""
+    """Log an error, with a traceback only if it is unexpected.
+
+    An operator need not act upon what a user has to correct.
+    """
     expected = isinstance(error, exception.KataError)
-    LOG.error('%s failed: %s', operation, text(error), exc_info=not expected)
+    users = isinstance(to_zun(error), (zun_exc.Invalid,
+                                       zun_exc.ImageNotFound))
+    LOG.log(logging.INFO if users else logging.ERROR, '%s failed: %s',
+            operation, text(error), exc_info=not expected)
 
 
 def refuse(operation: str, remedy: str) -> Callable[..., NoReturn]:

@@ -10,6 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import logging
+from unittest import mock
+
+import fixtures
 from oslo_messaging._drivers import common as messaging
 from oslo_serialization import jsonutils
 from zun.common import exception as zun_exc
@@ -83,6 +87,26 @@ class TestToZun(base.TestCase):
             jsonutils.dumps(error.kwargs)
             self.assertEqual(str(error), module.text(
                 over_rpc(error, exception.__name__)))
+
+
+class TestLog(base.TestCase):
+
+    def test_mistakes_of_users_are_no_errors(self) -> None:
+        for error, level in (
+                (exception.ImageNotFound(image='x'), 'INFO'),
+                (exception.Unsupported(operation='x', remedy='y'), 'INFO'),
+                (exception.NodeBusy(kind='x', whose='y', limit=1), 'ERROR'),
+                (exception.RuntimeFailed(operation='x', why='y'), 'ERROR'),
+                (ValueError('x'), 'ERROR')):
+            log = self.useFixture(fixtures.FakeLogger(
+                format='%(levelname)s %(message)s', level=logging.DEBUG))
+            failing = module.translated(mock.Mock(
+                side_effect=error, __name__='create'))
+            self.assertRaises(zun_exc.ZunException, failing)
+            self.assertTrue(log.output.startswith(
+                f'{level} create failed: '), log.output)
+            self.assertEqual('ValueError' in repr(error),
+                             'Traceback' in log.output)
 
 
 class TestReportedAsError(base.TestCase):
