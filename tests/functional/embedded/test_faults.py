@@ -17,6 +17,7 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 
@@ -143,12 +144,26 @@ class TestConfinement(base.EmbeddedTestCase):
             for kind in ('net', 'mnt', 'ipc', 'uts'):
                 self.assertNotEqual(os.readlink(f'/proc/self/ns/{kind}'),
                                     os.readlink(f'/proc/{pid}/ns/{kind}'))
+            # a copy of a mount would keep it busy on the host
+            self.assertLess(len(self.mounts_of(pid)), 8)
             root = pathlib.Path(f'/proc/{pid}/root')
             self.assertFalse((root / 'root').exists())
             self.assertFalse((root / 'proc').exists())
             self.assertIn(pod.state['cgroup'], pathlib.Path(
                 f'/proc/{pid}/cgroup').read_text())
         self.assertEqual(2, len(uids))
+
+    def mounts_of(self, pid):
+        """All mounts of the namespace of a process, also outside its root."""
+        with subprocess.Popen(['nsenter', f'--mount=/proc/{pid}/ns/mnt',
+                               '/usr/bin/sleep', '60']) as inside:
+            try:
+                process = pathlib.Path(f'/proc/{inside.pid}')
+                self.wait_for(lambda: (process / 'comm').read_text()
+                              == 'sleep\n', 'it is in the namespace')
+                return (process / 'mountinfo').read_text().splitlines()
+            finally:
+                inside.kill()
 
     def test_the_root_of_a_guest_writes_only_into_containers(self):
         """Where the host makes mount points, nothing can be planted."""

@@ -178,6 +178,12 @@ class TestCandidate(base.TestCase):
         self.newest = self.kernel('second')
         self.assertIsNone(self.candidate())
 
+    def test_only_root_enters_the_folder(self):
+        """Whoever can open the lock could hold it."""
+        self.state.chmod(0o755)
+        self.prepare()
+        self.assertEqual(0o700, self.state.stat().st_mode & 0o777)
+
     def test_former_guests_go_after_a_day(self):
         self.prepare()
         self.newest = self.kernel('second')
