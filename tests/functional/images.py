@@ -27,7 +27,8 @@ import tarfile
 BUSYBOX = 'registry.test/kata-openstack/busybox:1'
 PAUSE = 'registry.test/kata-openstack/pause:1'
 
-# name, content (bytes: file, str: symlink target, None: folder), mode
+# name, content (bytes: file, str: symlink target, None: folder, or a FIFO if
+# the mode says so), mode
 Entry = tuple[str, bytes | str | None, int]
 
 

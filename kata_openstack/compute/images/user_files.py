@@ -31,7 +31,7 @@ from kata_openstack.runtime.containerd.protos import types_pb2
 _FILES = ('/etc/passwd', '/etc/group')
 _MOST_LINKS = 40  # as in Linux
 _MOST_KNOWN = 10000
-_WHITEOUT = 0  # the device number of a file that an upper layer deletes
+_WHITEOUT = 0  # number of the device by which a layer deletes a lower file
 _OPAQUE = 'trusted.overlay.opaque'
 
 

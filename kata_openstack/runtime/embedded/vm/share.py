@@ -20,9 +20,9 @@ only if one of its containers needs it. ``mounts`` is a shared mount, so that
 later mounts in it reach virtiofsd's own mount namespace.
 
 The guest may be hostile, and virtiofsd runs as root. So virtiofsd serves
-``share``, a read-only bind mount of the folder ``mounts`` beside it. Only the file
-systems that are mounted in it are writable: the guest can plant no file or
-link where the shim creates and removes mount points.
+``share``, a read-only bind mount of the folder ``mounts`` beside it. Only the
+file systems that are mounted in it are writable: the guest can plant no file
+or link where the shim creates and removes mount points.
 """
 
 from collections.abc import Iterable

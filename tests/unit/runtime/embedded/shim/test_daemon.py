@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The daemon ends when nobody wants it."""
+"""A sandbox's daemon ends if containerd makes no request."""
 
 import asyncio
 import socket
