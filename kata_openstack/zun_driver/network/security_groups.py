@@ -98,15 +98,39 @@ class SecurityGroups:
         self._change(record, lambda groups: groups - {group})
 
     def _change(self, record: Any, change: Any) -> None:
+        """Change the groups of all ports, or of none.
+
+        :raises NetworkFailed: if Neutron refuses one of the changes
+        """
+        tried: list[dict[str, Any]] = []
         try:
             for port in self._admin.list_ports(
                     device_id=record.uuid,
                     fields=['id', 'security_groups'])['ports']:
-                groups = change(set(port['security_groups']))
-                self._admin.update_port(port['id'], {
-                    'port': {'security_groups': sorted(groups)}})
+                tried.append(port)
+                self._set(port['id'], change(set(port['security_groups'])))
         except neutron_exc.NeutronException as e:
+            self._undo(record, tried)
             raise errors.network(record.uuid, e) from e
+
+    def _undo(self, record: Any, tried: list[dict[str, Any]]) -> None:
+        """Give the ports their former groups again.
+
+        The last port is among them: Neutron may have changed it although its
+        answer was lost.
+        """
+        for port in tried:
+            try:
+                self._set(port['id'], port['security_groups'])
+            except neutron_exc.NeutronException as e:
+                LOG.error('Could not undo the change of the security groups '
+                          'of port %s of %s; it should have %s: %s',
+                          port['id'], record.uuid,
+                          ', '.join(port['security_groups']) or 'none', e)
+
+    def _set(self, port: str, groups: Iterable[str]) -> None:
+        self._admin.update_port(
+            port, {'port': {'security_groups': sorted(groups)}})
 
 
 def _exposed_ports(record: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import itertools
 import time
+from typing import Any
 
 import fixtures
 from neutronclient.common import exceptions as neutron_exc
@@ -337,3 +339,30 @@ class TestNetwork(base.DriverTestCase):
         self.network.groups.remove(record, 'dflt')
         (port,) = self.neutron.ports.values()
         self.assertEqual(['extra'], port['security_groups'])
+
+    def test_groups_change_on_all_ports_or_on_none(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested() + self.requested())
+        update = self.neutron.update_port
+
+        def groups() -> list[list[str]]:
+            return [p['security_groups']
+                    for p in self.neutron.ports.values()]
+
+        def fail(*failing: int) -> None:
+            calls = itertools.count(1)
+
+            def update_port(port: str, body: Any) -> Any:
+                update(port, body)  # made, but the answer may be lost
+                if next(calls) in failing:
+                    raise neutron_exc.InternalServerError()
+            self.neutron.update_port = update_port
+        for change, group in ((self.network.groups.add, 'extra'),
+                              (self.network.groups.remove, 'dflt')):
+            fail(2)
+            self.assertRaises(exception.NetworkFailed, change, record, group)
+            self.assertEqual([['dflt']] * 2, groups())
+        fail(2, 3)  # a failure to undo one costs no other
+        self.assertRaises(exception.NetworkFailed, self.network.groups.add,
+                          record, 'extra')
+        self.assertEqual([['dflt']] * 2, groups())
