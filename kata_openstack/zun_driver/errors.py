@@ -54,6 +54,7 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.ImagePullFailed, zun_exc.Conflict),
     (exception.ContainerdUnavailable, zun_exc.Conflict),
     (exception.NetworkFailed, zun_exc.Conflict),
+    (exception.RuntimeFailed, zun_exc.Conflict),
 )
 
 
