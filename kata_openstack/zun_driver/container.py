@@ -14,7 +14,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import time
 from typing import Any
 
 from oslo_log import log as logging
@@ -46,10 +45,6 @@ from kata_openstack.zun_driver import zun_faults
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-# No program survives these, so kill() waits up to 2 s for the exit.
-_KILLS = ('SIGKILL', 'KILL', '9')
-_KILL_LOOKS = 10
-_KILL_PAUSE = 0.2  # seconds
 
 
 class KataContainerDriver(refusals.Refusals, images.Images,
@@ -227,13 +222,9 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         api, ctxt = client.api(), client.context(context)
         api.kill_container(ctxt, client.host(container), container.uuid,
                            str(signal))
-        for _ in range(_KILL_LOOKS):
-            self._apply(container, api.show_pod(ctxt, client.host(container),
-                                                container.uuid))
-            if (container.status != consts.RUNNING
-                    or str(signal).upper() not in _KILLS):
-                break
-            time.sleep(_KILL_PAUSE)
+        # after SIGKILL, the node has waited for the end of the container
+        self._apply(container, api.show_pod(ctxt, client.host(container),
+                                            container.uuid))
         return container
 
     @errors.translated

@@ -504,6 +504,16 @@ class TestLife(ContainerTestCase):
         self.assertEqual('Stopped', record.status)
         self.assertIn('Exited(137)', record.status_detail)
 
+    def test_kill_does_not_wait_again(self) -> None:
+        """The node answers a SIGKILL only after it has waited."""
+        record = self.run_container()
+        self.api.kill_container = lambda *_: None
+        before = len(self.api.calls)
+        self.driver.kill(self.context, record, 'SIGKILL')
+        self.assertEqual(['show_pod'],
+                         [call[0] for call in self.api.calls[before:]])
+        self.assertEqual('Running', record.status)
+
     def test_background_errors_are_told_to_the_container(self) -> None:
         for name in ('stop', 'reboot'):
             record = self.run_container()
