@@ -46,6 +46,8 @@ class LogRotation:
         self._limit = conf.compute.max_log_file_mib * _MIB
         self._folder = folders.root(conf)
         self._client = client
+        # files to which no container writes: their size and time of change
+        self._ended: dict[pathlib.Path, tuple[int, int]] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name='logs',
                                         daemon=True)
@@ -75,7 +77,9 @@ class LogRotation:
             path = aside.with_suffix('')
             if not path.exists():
                 try:
-                    self._reopen(path)
+                    self._reopen(path, aside)
+                except FileNotFoundError:  # deleted since
+                    continue
                 except exception.KataError as e:
                     LOG.warning('Could not reopen log %s; its container '
                                 'writes to %s: %s', path, aside, e)
@@ -88,10 +92,12 @@ class LogRotation:
             except exception.KataError as e:
                 LOG.warning('Could not rotate log %s; it keeps growing: %s',
                             path, e)
+        for path in [p for p in self._ended if not p.exists()]:
+            del self._ended[path]
 
     def _rotate(self, path: pathlib.Path) -> None:
         """:raises KataError: if containerd does not reopen the log"""
-        if not self._writers(path):
+        if not self._writers(path, path):
             return
         aside = reader.older(path)
         # a process that died in _put_back() left two names of one file,
@@ -99,21 +105,36 @@ class LogRotation:
         aside.unlink(missing_ok=True)
         os.replace(path, aside)
         try:
-            self._reopen(path)
+            self._reopen(path, aside)
         except exception.KataError:
             # containerd still writes to it: the next round must find it
             _put_back(aside, path)
             raise
 
-    def _writers(self, path: pathlib.Path) -> list[pb.Container]:
-        """Return the running CRI containers that write to a log."""
-        return [c for c in self._client.list_containers(
+    def _writers(self, path: pathlib.Path,
+                 file: pathlib.Path) -> list[pb.Container]:
+        """Return the running CRI containers that write to a log.
+
+        The large log of a container that has ended stays, so that users can
+        read it. Until its file changes, containerd is not asked again.
+
+        :param file: the file to which they write: the log, or the one set
+            aside
+        """
+        state = file.stat()
+        mark = (state.st_size, state.st_mtime_ns)
+        if self._ended.get(file) == mark:
+            return []
+        found = [c for c in self._client.list_containers(
             {labels.CONTAINER: path.stem})
             if c.state == pb.CONTAINER_RUNNING]
+        if not found:
+            self._ended[file] = mark
+        return found
 
-    def _reopen(self, path: pathlib.Path) -> None:
+    def _reopen(self, path: pathlib.Path, aside: pathlib.Path) -> None:
         """:raises KataError: if containerd does not reopen the log"""
-        for container in self._writers(path):
+        for container in self._writers(path, aside):
             self._client.reopen_log(container.id, timeout=_REOPEN_SECONDS)
 
 

@@ -126,3 +126,27 @@ class RotationTest(base.TestCase):
         self.aside.write_text('the end')
         self.state.containers['c'].state = pb.CONTAINER_EXITED
         self.assertEqual([], self.rotate())
+
+    def test_containerd_is_asked_once_about_an_ended_container(self):
+        self.state.containers['c'].state = pb.CONTAINER_EXITED
+        for file in (self.aside, self.log):
+            file.write_bytes(b'x' * (1024 * 1024 + 1))
+            self.assertEqual([], self.rotate())
+            self.assertEqual(['ListContainers'],
+                             [name for name, _ in self.state.calls])
+            self.rotate()
+            self.assertEqual([], self.state.calls)
+        # it has been started again, and writes
+        self.state.containers['c'].state = pb.CONTAINER_RUNNING
+        with self.log.open('ab') as log:
+            log.write(b'y')
+        self.assertEqual(['c'], self.rotate())
+
+    def test_deleted_logs_are_forgotten(self):
+        self.state.containers['c'].state = pb.CONTAINER_EXITED
+        self.log.write_bytes(b'x' * (1024 * 1024 + 1))
+        self.rotate()
+        self.assertEqual({self.log}, set(self.rotation._ended))
+        self.log.unlink()
+        self.rotate()
+        self.assertEqual({}, self.rotation._ended)
