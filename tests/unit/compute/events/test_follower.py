@@ -238,8 +238,27 @@ class FollowerTest(base.TestCase):
         self.see(stream.CONNECTED)
         self.container()
         self.create('c')
+        self.told()
+        # missed: a new container, and the deletion of one
+        del self.state.containers['c']
+        self.container('d', 'c2')
         self.state.fail['ListContainers'] = (grpc.StatusCode.UNAVAILABLE, '')
-        self.follower._stream = iter(
-            [stream.Event(stream.CONNECTED, 1.0, None)])
+        connections = [[stream.Event(stream.CONNECTED, 1.0, None),
+                        stream.Event('/tasks/start', 2.0,
+                                     types.TaskStart(container_id='c'))], []]
+
+        class Stream:
+
+            def __iter__(self):
+                return iter(connections.pop(0))
+        self.follower._stream = Stream()
         self.follower._follow()
+        # what could not be compared is unknown, and the stream goes on
+        self.assertEqual([('container.start.end', 'c')], self.told())
         self.assertEqual({'c'}, set(self.follower._journal))
+        self.assertEqual([[]], connections)
+        self.state.fail.clear()
+        self.see(stream.CONNECTED)
+        self.assertEqual([('container.create.end', 'd'),
+                          ('container.exit', 'c'),
+                          ('container.delete.end', 'c')], self.told())

@@ -199,7 +199,14 @@ class NetworkTest(Case):
         self.assertEqual([('unplug', 'lo-port')], self.plugin.calls)
 
     def test_delete_of_the_unknown(self):
-        self.network.delete('pod', 'sandbox')
+        self.sandbox('one', 'pod', make_vif('a'))
+        self.sandbox('two', 'other', make_vif('b'))
+        for pod, sandbox in (('pod', 'gone'), ('gone', 'gone'),
+                             ('pod', 'two'), ('gone', 'one')):
+            self.network.delete(pod, sandbox)
+        self.assertEqual([], self.plugin.calls)
+        self.network.delete('pod', 'one')
+        self.assertEqual([('unplug', 'a')], self.plugin.calls)
 
     def aliases(self, **aliases):
         """Set the sandbox that owns each port's interface."""

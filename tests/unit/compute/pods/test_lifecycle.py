@@ -585,7 +585,14 @@ class StopDeleteTest(Case):
         self.assertEqual([], self.called('StopContainer'))
 
     def test_delete_of_the_unknown(self):
-        self.pods.delete(str(uuid.uuid4()), False)
+        pod = self.pod()
+        self.pods.create(pod)
+        self.state.calls.clear()
+        for force in (False, True):
+            self.pods.delete(str(uuid.uuid4()), force)
+        self.assertEqual([], [name for name, _ in self.state.calls
+                              if not name.startswith('List')])
+        self.assertEqual([pod.uuid], [p.uuid for p in self.pods.list()])
 
     def test_delete_by_force(self):
         pod = self.pod()
