@@ -179,6 +179,16 @@ class NodeUnavailable(KataError):
                   "configuration and in zun-compute's.")
 
 
+class VersionMismatch(KataError):
+    """kata-compute does not know a call of the driver. Nothing was done."""
+
+    msg_fmt = ('%(older)s on %(host)s is older than %(newer)s and does not '
+               'fit it: kata-compute refused %(operation)s; its RPC version '
+               'is %(node)s, and that of zun-compute %(driver)s.')
+    remedy_fmt = ('Upgrade kata-openstack for %(older)s on %(host)s to the '
+                  'release of %(newer)s, and restart %(older)s there.')
+
+
 class Expired(KataError):
     """A request waited too long before it was executed. Nothing was done."""
 

@@ -84,6 +84,18 @@ def _method(lane: str = '') -> Callable[..., Any]:
     return decorate
 
 
+class Versions:
+    """Tell callers of every version what this node has.
+
+    It must never change.
+    """
+
+    target = messaging.Target(namespace=rpcapi.VERSIONS, version='1.0')
+
+    def get_rpc_version(self, ctxt: Dict) -> str:
+        return rpcapi.VERSION
+
+
 class ComputeManager:
     """See :class:`kata_openstack.compute.rpcapi.ComputeAPI`."""
 

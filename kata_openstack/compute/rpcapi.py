@@ -30,7 +30,12 @@ TOPIC = 'kata-compute'
 # Set on both sides, because zun-compute's own control_exchange is 'zun'.
 EXCHANGE = 'kata-openstack'
 VERSION = '1.0'
+# Of an endpoint that never changes, so that callers of each version can ask
+# which version a node has.
+VERSIONS = 'versions'
 
+# oslo.messaging's, of a node that lacks the version or the method of a call
+_MISMATCH = ('UnsupportedVersion', 'NoSuchMethod')
 # Seconds within which a node that works on a long call must send a heartbeat.
 # The caller then notices a dead node long before the call's limit, and before
 # zun-api gives up (rpc_response_timeout) and answers with an error 500.
@@ -48,8 +53,8 @@ class ComputeAPI:
 
     They raise the classes of :mod:`kata_openstack.exception`, so create the
     transport with ``allowed_remote_exmods=[exception.__name__]``: among them
-    NodeUnavailable if the node does not answer, and RuntimeFailed for an
-    error of any foreign class.
+    NodeUnavailable if the node does not answer, VersionMismatch if it does
+    not know a call, and RuntimeFailed for an error of any foreign class.
 
     :param timeout: seconds for calls that only read or send a signal
     :param long_timeout: seconds for calls that start or stop VMs, or pull
@@ -87,11 +92,31 @@ class ComputeAPI:
                 messaging.MessageUndeliverable) as e:
             raise exception.NodeUnavailable(host=host, why=str(e)) from e
         except messaging.RemoteError as e:
+            if e.exc_type in _MISMATCH:
+                raise self._mismatch(ctxt, host, method) from e
             raise exception.RuntimeFailed(
                 operation=method,
                 why=f'{e.exc_type} in kata-compute: {e.value}') from e
         except exception.KataError as e:
             raise _local(e) from None
+
+    def _mismatch(self, ctxt: Dict, host: str,
+                  method: str) -> exception.VersionMismatch:
+        """Return the error for a call that the node does not know."""
+        client = self._client.prepare(server=host, timeout=self._timeout,
+                                      namespace=VERSIONS, version='1.0')
+        try:
+            told = str(client.call(ctxt, 'get_rpc_version'))
+            newer = _number(told) > _number(VERSION)
+        except (messaging.MessagingException, ValueError):
+            # the first releases cannot tell it
+            told, newer = 'unknown', False
+        names = ['kata-compute', 'zun-compute']
+        if newer:
+            names.reverse()
+        return exception.VersionMismatch(
+            operation=method, host=host, older=names[0], newer=names[1],
+            node=told, driver=VERSION)
 
     # The node
 
@@ -175,6 +200,11 @@ class ComputeAPI:
 
     def stats(self, ctxt: Dict, host: str, container_uuid: str) -> Dict:
         return self._call(ctxt, host, 'stats', container_uuid=container_uuid)
+
+
+def _number(version: str) -> list[int]:
+    """:raises ValueError: if it is no version"""
+    return [int(part) for part in version.split('.')]
 
 
 def _local(error: exception.KataError) -> exception.KataError:

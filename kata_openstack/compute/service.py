@@ -83,7 +83,7 @@ class Service:
             messaging.Target(exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC,
                              server=conf.host),
             [manager.ComputeManager(self.pods, self.containers, self.images,
-                                    self.inventory)],
+                                    self.inventory), manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
 

@@ -48,6 +48,7 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.Conflict, zun_exc.Conflict),
     (exception.NoHandler, zun_exc.Conflict),
     (exception.NodeUnavailable, zun_exc.Conflict),
+    (exception.VersionMismatch, zun_exc.Conflict),
     (exception.Expired, zun_exc.Conflict),
     (exception.NodeBusy, zun_exc.Conflict),
     (exception.NodeFull, zun_exc.Conflict),
@@ -155,7 +156,8 @@ def reported_as_error(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_failure(error: Exception) -> bool:
     if isinstance(error, (*UNREACHABLE, exception.Conflict,
-                          exception.Expired, exception.NodeBusy)):
+                          exception.VersionMismatch, exception.Expired,
+                          exception.NodeBusy)):
         return False
     return not isinstance(to_zun(error), zun_exc.Invalid)
 

@@ -53,7 +53,8 @@ class RpcTest(base.TestCase):
     def setUp(self):
         super().setUp()
         self.parts = Parts()
-        transport = rpc_server.serve(self, 'kombu+memory://', self.parts)
+        transport = self.transport = rpc_server.serve(
+            self, 'kombu+memory://', self.parts)
         self.log = self.useFixture(fixtures.FakeLogger())
         self.api = rpcapi.ComputeAPI(transport, timeout=1, long_timeout=20)
 
@@ -174,6 +175,38 @@ class RpcTest(base.TestCase):
         valid = ctxt[rpcapi.VALID_UNTIL] - begun
         self.assertLess(10, valid)
         self.assertLess(valid + 15, 30)
+
+    def test_a_node_of_another_release(self):
+        for ours, older, newer in (('1.7', 'kata-compute', 'zun-compute'),
+                                   ('2.0', 'kata-compute', 'zun-compute'),
+                                   ('0.9', 'zun-compute', 'kata-compute')):
+            with fixtures.MonkeyPatch(
+                    'kata_openstack.compute.rpcapi.VERSION', ours):
+                api = rpcapi.ComputeAPI(self.transport, timeout=1)
+                # of the node; the test has both in one process
+                self.useFixture(fixtures.MonkeyPatch(
+                    'kata_openstack.compute.manager.Versions.get_rpc_version',
+                    lambda *_: '1.0'))
+                error = self.assertRaises(exception.VersionMismatch,
+                                          api.show_pod, CTXT, 'n1', UUID)
+            self.assertIn(f'{older} on n1 is older than {newer}', str(error))
+            self.assertIn(f'RPC version is 1.0, and that of zun-compute '
+                          f'{ours}', str(error))
+            self.assertIn(f'restart {older}', str(error))
+        self.assertEqual([], self.parts.calls)
+
+    def test_a_node_without_the_method(self):
+        error = self.assertRaises(exception.VersionMismatch, self.api._call,
+                                  CTXT, 'n1', 'freeze_pod', pod_uuid=UUID)
+        self.assertIn('kata-compute on n1 is older', str(error))
+
+    def test_a_node_that_cannot_tell_its_version(self):
+        """As the first releases."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.rpcapi.VERSIONS', 'unheard-of'))
+        error = self.assertRaises(exception.VersionMismatch, self.api._call,
+                                  CTXT, 'n1', 'freeze_pod', pod_uuid=UUID)
+        self.assertIn('RPC version is unknown', str(error))
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,

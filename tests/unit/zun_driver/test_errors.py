@@ -115,6 +115,7 @@ class TestReportedAsError(base.TestCase):
         for error, failed in (
                 (exception.NodeBusy(kind='x', whose='y', limit=1), False),
                 (exception.Expired(operation='x', late=1), False),
+                (exception.VersionMismatch('kata-compute is older'), False),
                 (exception.NodeUnavailable(host='x', why='y'), False),
                 (exception.NotFound(kind='Pod', id='x'), True),
                 (exception.RuntimeFailed(operation='x', why='y'), True)):
