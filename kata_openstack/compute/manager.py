@@ -33,6 +33,7 @@ from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack import request_context
 from kata_openstack import schema
 
 LOG = logging.getLogger(__name__)
@@ -56,12 +57,12 @@ def _method(lane: str = '') -> Callable[..., Any]:
 
         @functools.wraps(function)
         def wrapper(self: Any, ctxt: Dict, **kwargs: Any) -> Any:
+            request_context.enter(ctxt)
             try:
                 late = time.time() - ctxt.get(rpcapi.VALID_UNTIL, math.inf)
                 if late > 0:
-                    LOG.warning('%s for request %s was dropped: it expired '
-                                '%.0f s ago', function.__name__,
-                                ctxt.get('request_id'), late)
+                    LOG.warning('%s was dropped: the request expired %.0f s '
+                                'ago', function.__name__, late)
                     # the caller may still wait: a long call expires before
                     # that, see ComputeAPI
                     raise exception.Expired(operation=function.__name__,
@@ -71,12 +72,10 @@ def _method(lane: str = '') -> Callable[..., Any]:
                                             given.get('container_uuid')):
                     return function(self, ctxt, **given)
             except exception.KataError as e:
-                LOG.info('%s for request %s: %s', function.__name__,
-                         ctxt.get('request_id'), e)
+                LOG.info('%s: %s', function.__name__, e)
                 raise messaging.ExpectedException from e
             except Exception as e:
-                LOG.exception('%s failed for request %s', function.__name__,
-                              ctxt.get('request_id'))
+                LOG.exception('%s failed', function.__name__)
                 raise exception.RuntimeFailed(
                     operation=function.__name__,
                     why=f'{type(e).__name__} in kata-compute') from None

@@ -26,6 +26,7 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from kata_openstack.notifications import objects
+from kata_openstack import request_context
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ EVENTS = (
 
 _MAX_QUEUED = 10000
 _LAST_SECONDS = 5.0  # stop() waits this long for the queued notifications
+
+# The context of the request, the event type, and the payload
+_Item = tuple[dict[str, Any], str, Any]
 
 
 class Emitter:
@@ -54,8 +58,7 @@ class Emitter:
         """:param transport: default: [oslo_messaging_notifications]"""
         self.host: str = conf.host
         self._notifier: messaging.Notifier | None = None
-        self._queue: queue.SimpleQueue[tuple[str, Any] | None] = (
-            queue.SimpleQueue())
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name='notify',
                                         daemon=True)
         transport = transport or messaging.get_notification_transport(conf)
@@ -114,16 +117,17 @@ class Emitter:
             LOG.error('Lost notification %s: the queue is full (%d wait for '
                       'the message broker)', event, _MAX_QUEUED)
         else:
-            self._queue.put((event, payload.obj_to_primitive()))
+            self._queue.put((request_context.current(), event,
+                             payload.obj_to_primitive()))
 
     def _run(self) -> None:
         assert self._notifier is not None
         while (item := self._queue.get()) is not None:
-            event, payload = item
+            context, event, payload = item
             send = (self._notifier.error if event.endswith('.error')
                     else self._notifier.info)
             try:
-                send({}, event, payload)
+                send(context, event, payload)
             except Exception:
                 LOG.exception('Lost notification %s', event)
 

@@ -39,6 +39,7 @@ from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
+from kata_openstack import request_context
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -236,8 +237,8 @@ class Pods:
             if timeout > 0 and running:
                 # in parallel: the timeout is the whole pod's
                 with futures.ThreadPoolExecutor(len(running)) as pool:
-                    list(pool.map(
-                        lambda c: self._stop_container(c, timeout), running))
+                    list(pool.map(request_context.carried(
+                        lambda c: self._stop_container(c, timeout)), running))
             for sandbox in found.sandboxes:
                 self._client.stop_pod_sandbox(sandbox.id)
             return view.pod_status(self._client, self._read(pod_uuid))

@@ -37,6 +37,7 @@ from kata_openstack.compute.pods import volumes
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
+from kata_openstack import request_context
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
@@ -72,7 +73,8 @@ class Maker:
         self._disks.check(pod)
         # the VM boots meanwhile
         with futures.ThreadPoolExecutor(1) as pool:
-            disks_made = pool.submit(self._disks.make, pod)
+            disks_made = pool.submit(
+                request_context.carried(self._disks.make), pod)
             sandbox_id, config = self.run_sandbox(pod, choice, attempt=0)
         disks_made.result()
         for container in pod.containers:

@@ -12,10 +12,15 @@
 
 """Client and endpoint, through oslo.messaging's in-memory broker."""
 
+import io
+import logging as python_logging
 import time
 import types
 
 import fixtures
+from oslo_config import cfg
+from oslo_log import formatters
+from oslo_log import log as logging
 from tests.unit import base
 from tests.unit.compute import rpc_server
 
@@ -155,8 +160,7 @@ class RpcTest(base.TestCase):
                 UUID, ['true'])
         self.assertIn('exec_sync was not executed', str(error))
         self.assertEqual([], self.parts.calls)
-        self.assertIn('exec_sync for request req-1 was dropped',
-                      self.log.output)
+        self.assertIn('exec_sync was dropped', self.log.output)
 
     def test_a_long_call_expires_before_its_caller_gives_up(self):
         """The caller gives up unless a heartbeat comes within 30 s.
@@ -175,6 +179,29 @@ class RpcTest(base.TestCase):
         valid = ctxt[rpcapi.VALID_UNTIL] - begun
         self.assertLess(10, valid)
         self.assertLess(valid + 15, 30)
+
+    def test_lines_of_the_log_show_the_request(self):
+        conf = cfg.ConfigOpts()
+        logging.register_options(conf)
+        conf([], default_config_files=[], default_config_dirs=[])
+        stream = io.StringIO()
+        handler = python_logging.StreamHandler(stream)
+        handler.setFormatter(formatters.ContextFormatter(
+            config=conf, version='1', project='kata-openstack'))
+        logger = python_logging.getLogger('kata_openstack')
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        self.parts.error = exception.NotFound(kind='Pod', id=UUID)
+        for number in (1, 2):
+            self.assertRaises(
+                exception.NotFound, self.api.show_pod,
+                {'request_id': f'req-{number}', 'user_id': 'the-user',
+                 'project_id': f'project-{number}'}, 'n1', UUID)
+        lines = stream.getvalue().splitlines()
+        for number in (1, 2):
+            found = [line for line in lines if f' req-{number} ' in line]
+            self.assertIn(f'the-user project-{number}', found[0])
+            self.assertIn('show_pod: Pod', found[0])
 
     def test_a_node_of_another_release(self):
         for ours, older, newer in (('1.7', 'kata-compute', 'zun-compute'),

@@ -23,6 +23,7 @@ import threading
 
 import fixtures
 from oslo_config import cfg
+from oslo_context import fixture as context_fixture
 from oslo_messaging import conffixture
 from oslo_messaging.notify import notifier
 from oslo_versionedobjects import fixture
@@ -32,6 +33,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack.notifications import objects
+from kata_openstack import request_context
 
 SAMPLES = (pathlib.Path(__file__).parents[3] / 'doc'
            / 'notification_samples')
@@ -68,7 +70,7 @@ class SamplesTest(base.TestCase):
         conf.set_override('driver', ['messagingv2'],
                           'oslo_messaging_notifications')
         self.conf = conf
-        self.sent = []
+        self.sent, self.contexts = [], []
         self.fake = emitter.Emitter(conf)
         self.notifier = self.fake._notifier
         self.fake._notifier = self
@@ -77,6 +79,7 @@ class SamplesTest(base.TestCase):
 
     def info(self, ctxt, event_type, payload):
         self.sent.append(('INFO', event_type, payload))
+        self.contexts.append(ctxt)
 
     def error(self, ctxt, event_type, payload):
         self.sent.append(('ERROR', event_type, payload))
@@ -120,6 +123,16 @@ class SamplesTest(base.TestCase):
         quiet.sandbox('sandbox.exit', 1.0, **SANDBOX)
         self.assertEqual(0, quiet._queue.qsize())
         quiet.stop()
+
+    def test_the_context_is_that_of_the_request(self):
+        """Events of containerd belong to no request."""
+        self.useFixture(context_fixture.ClearRequestContext())
+        self.fake.sandbox('sandbox.exit', 1.0, **SANDBOX)
+        ctxt = {'request_id': 'req-1', 'project_id': 'p', 'user_id': 'u'}
+        request_context.enter(ctxt)
+        self.fake.sandbox('sandbox.exit', 1.0, **SANDBOX)
+        self.fake.stop()
+        self.assertEqual([{}, ctxt], self.contexts)
 
     def test_a_broken_bus_stops_nothing(self):
         def fail(*args):
