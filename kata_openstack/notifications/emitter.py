@@ -14,8 +14,11 @@
 
 Operations neither wait for notifications nor fail with them. oslo.messaging
 retries forever while the message broker is down, hence the thread.
+doc/source/admin/notifications.rst tells which notifications can get lost.
 """
 
+from collections.abc import Callable
+import contextlib
 import datetime
 import queue
 import threading
@@ -42,7 +45,7 @@ _MAX_QUEUED = 10000
 _LAST_SECONDS = 5.0  # stop() waits this long for the queued notifications
 
 # The context of the request, the event type, and the payload
-_Item = tuple[dict[str, Any], str, Any]
+_Notification = tuple[dict[str, Any], str, Any]
 
 
 class Emitter:
@@ -58,7 +61,8 @@ class Emitter:
         """:param transport: default: [oslo_messaging_notifications]"""
         self.host: str = conf.host
         self._notifier: messaging.Notifier | None = None
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[
+            _Notification | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name='notify',
                                         daemon=True)
         transport = transport or messaging.get_notification_transport(conf)
@@ -78,8 +82,32 @@ class Emitter:
         if self._thread.ident:
             self._thread.join(_LAST_SECONDS)
             if self._thread.is_alive():
-                LOG.error('Lost %d notifications: the message broker did not '
-                          'accept them', self._queue.qsize())
+                LOG.error('%d notifications were not sent: the message broker '
+                          'does not accept them. Those of events in containerd '
+                          'are sent after the next start, if it still has the '
+                          'pod; the others are lost', self._unsent())
+
+    def _unsent(self) -> int:
+        """Empty the queue, and return the number of notifications in it."""
+        found = 0
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found += isinstance(self._queue.get_nowait(), tuple)
+        self._queue.put(None)  # the thread ends after what it is sending
+        return found
+
+    def after_sent(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once all notifications so far have been sent.
+
+        That is at once if there is no driver, and never if stop() gives up
+        before.
+
+        :param action: must not raise
+        """
+        if self._notifier is None:
+            action()
+        else:
+            self._queue.put(action)
 
     def sandbox(self, event: str, occurred_at: float, **fields: Any) -> None:
         """Queue a notification about a sandbox.
@@ -123,6 +151,9 @@ class Emitter:
     def _run(self) -> None:
         assert self._notifier is not None
         while (item := self._queue.get()) is not None:
+            if callable(item):
+                item()
+                continue
             context, event, payload = item
             send = (self._notifier.error if event.endswith('.error')
                     else self._notifier.info)

@@ -15,8 +15,10 @@
 Every sandbox and container goes through created, started, exited, deleted.
 The journal holds the last phase that was reported for each, so an event is
 reported once, whether it comes from the stream or from a comparison with
-containerd after the stream was broken. A comparison cannot report the exit
-code of a container that is gone, or an event that was repeated in between.
+containerd after the stream was broken. It is reported again if kata-compute
+ended between the sending and the saving of the journal. A comparison cannot
+report the exit code of a container that is gone, or an event that was
+repeated in between.
 """
 
 from collections.abc import Callable
@@ -69,7 +71,8 @@ class EventFollower:
         self._interval = conf.compute.resync_interval
         self._stream = events.EventStream(conf, client.channel)
         self._journal = journal.Journal(
-            pathlib.Path(conf.state_path) / 'events.json')
+            pathlib.Path(conf.state_path) / 'events.json',
+            emitter_.after_sent)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._threads = [

@@ -14,11 +14,17 @@
 
 It is not the state of the containers. Losing it only loses notifications,
 of events while kata-compute was down.
+
+The file never has a phase whose notification waits for the message broker.
+If kata-compute ends before it is sent, the next process finds it missing, and
+reports it.
 """
 
+from collections.abc import Callable
 import dataclasses
 import json
 import pathlib
+import threading
 from typing import Any
 
 from oslo_log import log as logging
@@ -64,14 +70,22 @@ class Entry:
 class Journal(dict[str, Entry]):
     """Entries by the ids of containerd's containers.
 
-    ``fresh``: nothing could be read, and nothing was written since.
+    ``fresh``: nothing could be read, and nothing was saved since.
+
+    :param after_sent: calls its argument once all notifications so far have
+        been sent, perhaps in another thread
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path,
+                 after_sent: Callable[[Callable[[], None]], None]
+                 = lambda action: action()) -> None:
         super().__init__()
         self._path = path
+        self._after_sent = after_sent
         self.fresh = True
-        self._saved: dict[str, Any] | None = None  # the file's content
+        self._lock = threading.Lock()  # for the rest
+        self._latest: dict[str, Any] | None = None  # what is to be written
+        self._waiting = False  # for notifications
         try:
             content = json.loads(path.read_text())
             if not isinstance(content, dict):
@@ -93,18 +107,34 @@ class Journal(dict[str, Entry]):
     def save(self) -> None:
         """Write the file if something has changed; only log a failure.
 
-        Most events change nothing: those of execs and of other clients.
+        Most events change nothing: those of execs and of other clients. The
+        file is written when the notifications of the changes have been sent.
         """
         content = {ident: dataclasses.asdict(entry)
                    for ident, entry in self.items()}
-        if content == self._saved:
-            return
+        with self._lock:
+            if content == self._latest:
+                return
+            self._latest = content
+            self.fresh = False
+            if self._waiting:  # _write() goes on with it
+                return
+            self._waiting = True
+        self._after_sent(lambda: self._write(content))
+
+    def _write(self, content: dict[str, Any]) -> None:
+        written = True
         try:
             # Not durable: losing it only loses notifications, and a tenant who
             # writes much to the same disk would delay all events.
             json_file.replace(self._path, content)
         except OSError as e:
             LOG.warning('Could not write %s: %s', self._path, e)
-        else:
-            self._saved = content
-            self.fresh = False
+            written = False
+        with self._lock:
+            latest = self._latest
+            self._waiting = latest is not None and latest is not content
+            if not written and not self._waiting:
+                self._latest = None  # the next save() tries again
+        if latest is not None and latest is not content:
+            self._after_sent(lambda: self._write(latest))

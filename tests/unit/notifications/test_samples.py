@@ -144,6 +144,38 @@ class SamplesTest(base.TestCase):
         self.fake.stop()
         self.assertEqual(['sandbox.exit'], [s[1] for s in self.sent])
 
+    def test_actions_wait_for_what_is_sent_before(self):
+        done = []
+        quiet = emitter.Emitter(self.conf)
+        quiet._notifier = None  # as without a driver
+        quiet.after_sent(lambda: done.append('at once'))
+        self.fake.sandbox('sandbox.exit', 1.0, **SANDBOX)
+        self.fake.after_sent(lambda: done.append(len(self.sent)))
+        self.fake.sandbox('sandbox.exit', 1.0, **SANDBOX)
+        self.fake.stop()
+        self.assertEqual(['at once', 1], done)
+
+    def test_what_a_stop_gives_up_was_not_sent(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.notifications.emitter._LAST_SECONDS', 0.1))
+        back, done, sending = threading.Event(), [], threading.Event()
+
+        def wait(*args):
+            sending.set()
+            back.wait()
+        self.info = wait
+        for _ in range(3):
+            self.fake.sandbox('sandbox.exit', 1.0, **SANDBOX)
+            self.fake.after_sent(lambda: done.append(1))
+        sending.wait(10)
+        self.fake.stop()
+        self.assertIn('2 notifications were not sent', log.output)
+        back.set()
+        self.fake._thread.join(10)
+        self.assertFalse(self.fake._thread.is_alive())
+        self.assertEqual([], done)
+
     def test_nobody_waits_for_a_bus_that_is_away(self):
         back = threading.Event()
         self.addCleanup(back.set)

@@ -35,6 +35,13 @@ class Recorder:
 
     def __init__(self):
         self.told = []
+        self.held = None  # actions that wait for the message broker
+
+    def after_sent(self, action):
+        if self.held is None:
+            action()
+        else:
+            self.held.append(action)
 
     def sandbox(self, event, occurred_at, **fields):
         self.told.append((event, fields['sandbox_id'], fields))
@@ -202,6 +209,21 @@ class FollowerTest(base.TestCase):
             ('container.exit', 'gone'), ('container.delete.end', 'gone'),
             ('container.create.end', 'new'), ('container.start.end', 'new'),
         }, set(self.told()))
+        self.see(stream.CONNECTED)
+        self.assertEqual([], self.told())
+
+    def test_what_was_not_sent_is_told_by_the_next_process(self):
+        self.see(stream.CONNECTED)
+        self.container()
+        self.create('c')
+        self.recorder.held = []
+        self.start('c')
+        self.exit('c', 3)
+        self.restart()
+        self.state.containers['c'].state = pb.CONTAINER_EXITED
+        self.see(stream.CONNECTED)
+        self.assertIn(('container.exit', 'c'), self.told())
+        self.restart()
         self.see(stream.CONNECTED)
         self.assertEqual([], self.told())
 

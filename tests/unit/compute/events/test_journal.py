@@ -58,6 +58,28 @@ class JournalTest(base.TestCase):
             one.save()  # a failure is no success
             self.assertEqual(5, replace.call_count)
 
+    def test_written_only_after_the_notifications(self):
+        path = pathlib.Path(self.useFixture(fixtures.TempDir()).path) / 'j'
+        waiting = []
+        one = journal.Journal(path, waiting.append)
+
+        def phases():
+            return [entry.phase for entry in journal.Journal(path).values()]
+        one['c'] = journal.Entry(sandbox=False, labels=LABELS)
+        one.save()
+        self.assertFalse(one.fresh)  # what follows is news
+        for phase in (journal.STARTED, journal.EXITED):
+            one['c'].phase = phase
+            one.save()
+        self.assertFalse(path.exists())
+        self.assertEqual(1, len(waiting))  # however long the broker is away
+        waiting.pop()()
+        self.assertEqual([journal.CREATED], phases())
+        # the others were told after this one was asked for
+        waiting.pop()()
+        self.assertEqual([journal.EXITED], phases())
+        self.assertEqual([], waiting)
+
     def test_unreadable(self):
         for text in ('{', '[]', '{"c": {"nonsense": 1}}', '{"c": 1}'):
             path = pathlib.Path(self.create_tempfiles(
