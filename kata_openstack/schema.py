@@ -33,6 +33,8 @@ from kata_openstack import exception
 MAX_STRING = 128 * 1024  # Linux refuses a longer argument (MAX_ARG_STRLEN)
 MAX_ITEMS = 4096
 MAX_DETAILS = 16 * 1024  # characters
+# of a whole request; its parts must fit into a message of gRPC, of 16 MiB
+MAX_REQUEST = 8 * 1024 * 1024  # bytes
 MAX_NUMBER = 2 ** 53  # JSON carries larger integers differently
 
 # Ends of the names of fields that errors do not quote
@@ -110,8 +112,16 @@ def arguments(method: str, given: Mapping[str, Any],
               hints: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of an RPC method in the types of ``hints``.
 
-    :raises InvalidInput: for an unknown, missing or invalid argument.
+    :raises InvalidInput: for an unknown, missing or invalid argument, or if
+        all of them together are too large.
     """
+    size = _size(given)
+    if size > MAX_REQUEST:
+        raise exception.InvalidInput(
+            field=method, value=f'{size} bytes',
+            why=f'a request can have at most {MAX_REQUEST} bytes',
+            remedy='Shorten commands and environments. Put large data into '
+                   'the image, or let the container download it.')
     for why, names in (('unknown', set(given) - set(hints)),
                        ('missing', set(hints) - set(given))):
         if names:
@@ -120,6 +130,20 @@ def arguments(method: str, given: Mapping[str, Any],
                 why=f'the argument is {why}', remedy=_SAME_RELEASE)
     return {name: _check(name, given[name], hint)
             for name, hint in hints.items()}
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of all texts in ``value``, and some for the rest."""
+    size, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        size += (len(item.encode(errors='surrogatepass'))
+                 if isinstance(item, str) else 8)
+        if isinstance(item, Mapping):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+    return size
 
 
 def _check(field: str, value: Any, hint: Any) -> Any:

@@ -12,6 +12,7 @@
 
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack.runtime.containerd import grpc_channel
 from kata_openstack import schema
 from tests.unit import base
 
@@ -134,3 +135,34 @@ class TestPod(base.TestCase):
             {'username': 'u', 'password': 'hunter2\0'})
         self.assertIn('Credentials.password', str(error))
         self.assertNotIn('hunter2', str(error))
+
+
+class TestSizeOfRequests(base.TestCase):
+
+    def call(self, **given):
+        return schema.arguments('create_pod', given, {'pod': objects.Pod})
+
+    def pod(self, size):
+        """A pod whose texts have some more than ``size`` bytes."""
+        text = 'ä' * (schema.MAX_STRING // 2)  # two bytes each
+        return pod(containers=[{
+            'uuid': UUID, 'name': 'web', 'image': 'r/i:t',
+            'command': [text] * (size // schema.MAX_STRING)}])
+
+    def test_sum(self):
+        self.call(pod=self.pod(schema.MAX_REQUEST - schema.MAX_STRING))
+        error = self.assertRaises(exception.InvalidInput, self.call,
+                                  pod=self.pod(schema.MAX_REQUEST))
+        self.assertRegex(str(error), r"Invalid create_pod '83\d{5} bytes'")
+        self.assertIn(f'at most {schema.MAX_REQUEST} bytes', str(error))
+
+    def test_all_parts_count(self):
+        half = 'x' * (schema.MAX_REQUEST // 2)
+        for large in ([half, half], (half, [half]), {half: 1, 'a': half},
+                      half + half + '\udc80', [0] * (schema.MAX_REQUEST // 8)):
+            error = self.assertRaises(exception.InvalidInput, self.call,
+                                      pod=large)
+            self.assertIn('bytes', str(error))
+
+    def test_it_fits_into_a_message(self):
+        self.assertLess(schema.MAX_REQUEST, grpc_channel._MAX_MESSAGE)
