@@ -16,7 +16,6 @@ import argparse
 from collections.abc import Iterator
 import contextlib
 import json
-import sys
 import time
 from typing import Any
 import uuid
@@ -25,6 +24,7 @@ from cliff import command
 import kombu
 from oslo_config import cfg
 
+from kata_openstack.cli import shell
 from kata_openstack.conf import opts
 from kata_openstack import threads
 
@@ -117,14 +117,16 @@ def describe(message: dict[str, Any]) -> str:
 class Watch(command.Command):
     """Show the lifecycle events of pods as they happen."""
 
+    app: shell.KataOpenstack
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('--pod', metavar='UUID',
                             help='Show only the events of this pod.')
         parser.add_argument(
-            '-f', '--format', choices=['text', 'json'], default='text',
-            help='text: a summary of each event; json: the whole '
-                 'notification. One per line. Default: text')
+            '--json', action='store_true',
+            help='Show each whole notification, as JSON in one line, instead '
+                 'of a summary.')
         parser.add_argument('--count', type=int, metavar='N',
                             help='Exit after N events.')
         parser.add_argument('--timeout', type=float, metavar='SECONDS',
@@ -132,7 +134,7 @@ class Watch(command.Command):
         return parser
 
     def take_action(self, args: argparse.Namespace) -> int:
-        conf: cfg.ConfigOpts = self.app.conf  # type: ignore[attr-defined]
+        conf = self.app.conf
         url, ssl = _broker(conf)
         shown = 0
         try:
@@ -143,18 +145,21 @@ class Watch(command.Command):
                 if data is None or (args.pod
                                     and data.get('pod_uuid') != args.pod):
                     continue
-                print(json.dumps(message) if args.format == 'json'
-                      else describe(message), flush=True)
+                self.app.stdout.write(
+                    (json.dumps(message) if args.json else describe(message))
+                    + '\n')
+                self.app.stdout.flush()
                 shown += 1
                 if args.count and shown >= args.count:
                     break
         except kombu.exceptions.OperationalError as e:
-            print(f'Cannot reach the message broker: {e}. Check '
-                  'transport_url.', file=sys.stderr)
+            self.app.LOG.error('Cannot reach the message broker: %s. Check '
+                               'transport_url.', e)
             return 1
         except NoExchange:
-            print('No kata-compute has used this message broker. Start '
-                  'kata-compute and check transport_url.', file=sys.stderr)
+            self.app.LOG.error(
+                'No kata-compute has used this message broker. Start '
+                'kata-compute and check transport_url.')
             return 1
         except KeyboardInterrupt:
             pass

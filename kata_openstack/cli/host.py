@@ -15,6 +15,7 @@
 import argparse
 from collections.abc import Sequence
 import dataclasses
+import textwrap
 from typing import Any
 
 from cliff import columns as cliff_columns
@@ -29,6 +30,9 @@ from kata_openstack.runtime.canary import records
 from kata_openstack.runtime.canary import runner
 from kata_openstack.runtime import node
 from kata_openstack.runtime import selection
+
+_TABLE_WIDTH = 100
+_TEXT_WIDTH = 80
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,19 @@ class _Handlers(cliff_columns.FormattableColumn):
             f'{h["reason"]}' for h in self._value)
 
 
+def _explained(handler: dict[str, Any]) -> str:
+    """Return the reason and, indented, the remedy for a handler."""
+    # Commands and paths stay in one piece, so that they can be copied.
+    wrap = textwrap.TextWrapper(_TEXT_WIDTH, break_long_words=False,
+                                break_on_hyphens=False,
+                                subsequent_indent=' ' * 4)
+    lines = wrap.wrap(f'{handler["name"]}: {handler["reason"]}')
+    if handler['remedy']:
+        wrap.initial_indent = wrap.subsequent_indent
+        lines += wrap.wrap(f'Remedy: {handler["remedy"]}')
+    return '\n'.join(lines) + '\n'
+
+
 def _canary(told: dict[str, Any] | None) -> str:
     if told is None:
         return '-'
@@ -157,17 +174,21 @@ class Check(show.ShowOne):
             return super().produce_output(parsed_args, column_names, data)
         answer = dict(zip(column_names, data, strict=True))
         handlers = answer.pop('handlers').machine_readable()
+        parsed_args.max_width = parsed_args.max_width or _TABLE_WIDTH
         super().produce_output(parsed_args, tuple(answer),
                                tuple(answer.values()))
         words = {True: 'yes', False: 'no', None: '-'}
         rows = [(h['name'], words[h['usable']], words[h['configured']],
-                 h['accelerator'] or '-', _canary(h['canary']), h['reason'],
-                 h['remedy']) for h in handlers]
+                 h['accelerator'] or '-', _canary(h['canary']))
+                for h in handlers]
         # the table formatter also prints lists; its base class does not
         self.formatter.emit_list(  # type: ignore[attr-defined]
-            ('handler', 'usable', 'in containerd', 'accelerator', 'canary',
-             'reason', 'remedy'), rows, self.app.stdout, parsed_args)
+            ('handler', 'usable', 'in containerd', 'accelerator', 'canary'),
+            rows, self.app.stdout, parsed_args)
+        # as columns, the sentences would make the table too wide
         self.app.stdout.write('\n')
+        for handler in handlers:
+            self.app.stdout.write(_explained(handler))
         return 0
 
 

@@ -136,7 +136,7 @@ def _events(stack: settings.Stack) -> Iterator[list[dict[str, Any]]]:
         watch = subprocess.Popen(
             [stack.program('kata-openstack'), '--config-file',
              str(stack.etc / 'kata-openstack/kata.conf'), 'events', 'watch',
-             '-f', 'json'], stdout=out, stderr=subprocess.DEVNULL,
+             '--json'], stdout=out, stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL, env=stack.environment())
     try:
         yield found

@@ -10,14 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import io
 import json
 
+import fixtures
 from oslo_config import cfg
 import oslo_messaging
 from oslo_messaging import conffixture
 from tests.unit import base
 
 from kata_openstack.cli import events
+from kata_openstack.cli import shell
 
 MESSAGE = {
     'event_type': 'container.exit', 'publisher_id': 'kata-compute:n1',
@@ -48,6 +51,46 @@ class EventsTest(base.TestCase):
             'message': 'It broke.'}}}
         self.assertIn('It broke.', events.describe({
             **MESSAGE, 'payload': {'kata_openstack_object.data': data}}))
+
+    def watch(self, *argv, messages=(MESSAGE,)):
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.cli.events._broker', lambda conf: ('url', False)))
+
+        def notifications(*args):
+            for message in messages:
+                if isinstance(message, Exception):
+                    raise message
+                yield message
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.cli.events.notifications', notifications))
+        file = self.create_tempfiles([('node', '')], ext='.conf')[0]
+        app = shell.KataOpenstack()
+        app.stdout, app.stderr = io.StringIO(), io.StringIO()
+        code = app.run(['--config-file', file, 'events', 'watch', *argv])
+        return code, app.stdout.getvalue()
+
+    def test_watch(self):
+        other = {**MESSAGE, 'payload': {'kata_openstack_object.data': {
+            'pod_uuid': 'other'}}}
+        messages = [MESSAGE, other, {'payload': {'of': 'Nova'}}]
+        code, out = self.watch(messages=messages)
+        self.assertEqual(0, code)
+        self.assertEqual(''.join(
+            f'{events.describe(m)}\n' for m in (MESSAGE, other)), out)
+        _, out = self.watch('--json', '--pod', 'p', messages=messages)
+        self.assertEqual(MESSAGE, json.loads(out))
+        _, out = self.watch('--count', '1', messages=messages)
+        self.assertEqual(1, out.count('\n'))
+
+    def test_watch_has_none_of_cliffs_formats(self):
+        e = self.assertRaises(SystemExit, self.watch, '-f', 'json')
+        self.assertEqual(2, e.code)
+
+    def test_watch_without_a_node(self):
+        with self.assertLogs('run', 'ERROR') as logs:
+            code, out = self.watch(messages=[events.NoExchange()])
+        self.assertEqual((1, ''), (code, out))
+        self.assertIn('Start kata-compute', logs.output[0])
 
     def test_kombu_url(self):
         def url(text):

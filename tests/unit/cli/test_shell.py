@@ -69,7 +69,8 @@ class TestCli(base.TestCase):
         self.assertEqual(1, code)
         self.assertIn('interpreted', out)
         self.assertIn('kata-clh', out)
-        self.assertIn('remedy', out)
+        self.assertIn('    Remedy: ', out)
+        self.assertLessEqual(max(map(len, out.splitlines())), 100)
 
     def test_host_check_other_formats(self):
         for name in ('value', 'shell', 'yaml'):
