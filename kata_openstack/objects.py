@@ -23,6 +23,14 @@ from typing import Any
 from kata_openstack import needs as needs_module
 from kata_openstack import schema
 
+# The trait of a node that runs pods; those of its hypervisors begin with it
+# and an underscore.
+TRAIT = 'CUSTOM_KATA'
+
+
+def is_our_trait(name: str) -> bool:
+    return name == TRAIT or name.startswith(f'{TRAIT}_')
+
 
 @dataclasses.dataclass(kw_only=True)
 class Route(schema.Data):

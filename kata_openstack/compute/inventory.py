@@ -23,6 +23,7 @@ from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import disks
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
+from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
@@ -106,14 +107,14 @@ class Inventory:
 def traits(states: list[node.HandlerState]) -> dict[str, bool]:
     """Return the custom traits; none if no handler is usable.
 
-    They are CUSTOM_KATA, and one per usable hypervisor and accelerator.
+    They are objects.TRAIT, and one per usable hypervisor and accelerator.
     """
     usable = [s for s in states if s.usable]
     names = {s.hypervisor for s in usable}
     names |= {s.accelerator for s in usable if s.accelerator}
-    found = {f'CUSTOM_KATA_{n.upper().replace("-", "_")}': True
+    found = {f'{objects.TRAIT}_{n.upper().replace("-", "_")}': True
              for n in names}
-    return {'CUSTOM_KATA': True, **found} if usable else {}
+    return {objects.TRAIT: True, **found} if usable else {}
 
 
 def _memory() -> dict[str, int]:

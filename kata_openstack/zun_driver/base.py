@@ -22,6 +22,7 @@ from zun.container import driver
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
+from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import host
@@ -33,7 +34,6 @@ from kata_openstack.zun_driver.records import kept
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
-TRAIT_PREFIX = 'CUSTOM_KATA_'
 
 
 class KataBaseDriver(driver.BaseDriver):
@@ -198,7 +198,7 @@ class KataBaseDriver(driver.BaseDriver):
         info = self._node.get()
         self._hold_back_memory(provider_tree, before, info)
         self._hold_back_disk(provider_tree, before.name)
-        old = {t for t in before.traits if t.startswith(TRAIT_PREFIX)}
+        old = set(filter(objects.is_our_trait, before.traits))
         new = old if info is None else {
             trait for trait, held in info.get('traits', {}).items()
             if held}

@@ -30,7 +30,7 @@ IMAGE = {'id': 'sha256:1', 'reference': 'registry.example/app:1',
          'size': 100, 'entrypoint': ['/entry'], 'command': ['serve'],
          'exposed_ports': ['80/tcp'], 'labels': {}}
 INFO = {'runtimes': ['kata', 'kata-embedded'], 'handlers': [],
-        'traits': {'CUSTOM_KATA_EMBEDDED': True},
+        'traits': {'CUSTOM_KATA': True, 'CUSTOM_KATA_EMBEDDED': True},
         'architecture': 'x86_64', 'os_type': 'linux', 'os': 'Debian',
         'kernel_version': '6.1', 'cpus': 4, 'mem_total': 4096,
         'mem_available': 2048, 'mem_free': 1024, 'mem_used': 2048,

@@ -89,7 +89,7 @@ class TestResources(base.DriverTestCase):
         tree, uuid = self.tree()
         self.generation = 5
         self.driver.update_provider_tree(tree, uuid)
-        self.assertEqual({'CUSTOM_KATA_EMBEDDED': True,
+        self.assertEqual({'CUSTOM_KATA': True, 'CUSTOM_KATA_EMBEDDED': True,
                           'CUSTOM_KATA_OLD': False},
                          self.driver.capabilities_as_traits())
         self.assertEqual(4096, tree.data(uuid).inventory[
@@ -155,10 +155,20 @@ class TestResources(base.DriverTestCase):
         tree, uuid = self.tree()
         self.generation = 5
         self.driver.update_provider_tree(tree, uuid)
-        tree.update_traits(uuid, ['CUSTOM_KATA_EMBEDDED'])
+        tree.update_traits(uuid, ['CUSTOM_KATA', 'CUSTOM_KATA_EMBEDDED',
+                                  'CUSTOM_KATAMARAN'])
         self._replace(self, 'get', None)
         self.driver.update_provider_tree(tree, uuid)
-        self.assertEqual({'CUSTOM_KATA_EMBEDDED': True},
+        self.assertEqual({'CUSTOM_KATA': True, 'CUSTOM_KATA_EMBEDDED': True},
+                         self.driver.capabilities_as_traits())
+
+    def test_a_node_that_runs_no_pods_loses_all_traits(self) -> None:
+        tree, uuid = self.tree()
+        self.generation = 5
+        tree.update_traits(uuid, ['CUSTOM_KATA', 'CUSTOM_KATA_EMBEDDED'])
+        self.api.node_info['traits'] = {}
+        self.driver.update_provider_tree(tree, uuid)
+        self.assertEqual({'CUSTOM_KATA': False, 'CUSTOM_KATA_EMBEDDED': False},
                          self.driver.capabilities_as_traits())
 
     def test_no_devices(self) -> None:
