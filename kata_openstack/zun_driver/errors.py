@@ -60,13 +60,11 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
 
 
 def text(error: BaseException) -> str:
-    """Return the message of an error, without a remote traceback.
+    """Return the message of an error, or its class if it has none.
 
-    oslo.messaging's ``_Remote`` classes append the traceback to ``str()`` of
-    an error that came over RPC.
+    Errors of kata-compute arrive without a remote traceback, see
+    :class:`kata_openstack.compute.rpcapi.ComputeAPI`.
     """
-    if type(error).__name__.endswith('_Remote') and error.args:
-        return str(error.args[0])
     return str(error) or type(error).__name__
 
 

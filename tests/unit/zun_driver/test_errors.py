@@ -18,6 +18,7 @@ from oslo_messaging._drivers import common as messaging
 from oslo_serialization import jsonutils
 from zun.common import exception as zun_exc
 
+from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack.zun_driver import errors as module
 from tests.unit import base
@@ -73,7 +74,7 @@ class TestToZun(base.TestCase):
         error = exception.CommandNotFound(command='x', image='y')
         remote = over_rpc(error, exception.__name__)
         self.assertIn('Traceback', str(remote))
-        found = module.to_zun(remote)
+        found = module.to_zun(rpcapi._local(remote))
         self.assertIsInstance(found, zun_exc.Invalid)
         self.assertEqual(str(error), str(found))
 
@@ -85,8 +86,8 @@ class TestToZun(base.TestCase):
         for error in (exception.NetworkFailed(id='x', why='y', remedy='z'),
                       exception.NotEnoughMemory(asked_mib=2, limit_mib=1)):
             jsonutils.dumps(error.kwargs)
-            self.assertEqual(str(error), module.text(
-                over_rpc(error, exception.__name__)))
+            self.assertEqual(str(error), module.text(rpcapi._local(
+                over_rpc(error, exception.__name__))))
 
 
 class TestLog(base.TestCase):
