@@ -60,8 +60,8 @@ class ComputeAPI:
     :param long_timeout: seconds for calls that start or stop VMs, or pull
     """
 
-    def __init__(self, transport: Any, timeout: int = 60,
-                 long_timeout: int = 1800) -> None:
+    def __init__(self, transport: Any, *, timeout: int,
+                 long_timeout: int) -> None:
         self._timeout = timeout
         self._long_timeout = long_timeout
         self._client = messaging.get_rpc_client(

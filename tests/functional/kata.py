@@ -132,7 +132,8 @@ class Node(fixtures.Fixture):
         self.addCleanup(self.transport.cleanup)
         self.start()
         self.addCleanup(self._stop)
-        self.api = rpcapi.ComputeAPI(self.transport)
+        self.api = rpcapi.ComputeAPI(self.transport, timeout=60,
+                                     long_timeout=1800)
 
     def start(self) -> None:
         self.service = service.Service(

@@ -35,7 +35,8 @@ def api(stack: settings.Stack) -> rpcapi.ComputeAPI:
     conf([], project='kata-openstack', default_config_files=[
         str(stack.etc / 'kata-openstack/kata.conf')])
     return rpcapi.ComputeAPI(oslo_messaging.get_rpc_transport(
-        conf, allowed_remote_exmods=[exception.__name__]))
+        conf, allowed_remote_exmods=[exception.__name__]),
+        timeout=60, long_timeout=1800)
 
 
 def show_pod(stack: settings.Stack, uuid: str) -> dict[str, Any]:

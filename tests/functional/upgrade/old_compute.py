@@ -42,7 +42,7 @@ def main() -> None:
         conf, allowed_remote_exmods=[exception.__name__])
     node = service.Service(conf, transport=transport)
     node.start()
-    api = rpcapi.ComputeAPI(transport)
+    api = rpcapi.ComputeAPI(transport, timeout=60, long_timeout=1800)
     states = []
     for pod in request['pods']:
         api.create_pod(CONTEXT, conf.host, pod)

@@ -209,7 +209,8 @@ class RpcTest(base.TestCase):
                                    ('0.9', 'zun-compute', 'kata-compute')):
             with fixtures.MonkeyPatch(
                     'kata_openstack.compute.rpcapi.VERSION', ours):
-                api = rpcapi.ComputeAPI(self.transport, timeout=1)
+                api = rpcapi.ComputeAPI(self.transport, timeout=1,
+                                        long_timeout=1)
                 # of the node; the test has both in one process
                 self.useFixture(fixtures.MonkeyPatch(
                     'kata_openstack.compute.manager.Versions.get_rpc_version',
