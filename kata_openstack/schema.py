@@ -28,13 +28,15 @@ from typing import Annotated
 from typing import Any
 from typing import Self
 
+from oslo_utils import units
+
 from kata_openstack import exception
 
 MAX_STRING = 128 * 1024  # Linux refuses a longer argument (MAX_ARG_STRLEN)
 MAX_ITEMS = 4096
 MAX_DETAILS = 16 * 1024  # characters
 # of a whole request; its parts must fit into a message of gRPC, of 16 MiB
-MAX_REQUEST = 8 * 1024 * 1024  # bytes
+MAX_REQUEST = 8 * units.Mi  # bytes
 MAX_NUMBER = 2 ** 53  # JSON carries larger integers differently
 
 # Ends of the names of fields that errors do not quote
@@ -105,7 +107,9 @@ Domain = Annotated[str, matches(
 Seconds = Annotated[int, between(0, 24 * 3600, ' seconds')]
 Lines = Annotated[int, between(0, 2 ** 31)]
 Moment = Annotated[float, between(0, 2 ** 40, ' Unix seconds')]
-Policy = Annotated[str, one_of('always', 'ifnotpresent', 'never')]
+# of pulling an image
+POLICIES = ('always', 'ifnotpresent', 'never')
+Policy = Annotated[str, one_of(*POLICIES)]
 
 
 def arguments(method: str, given: Mapping[str, Any],

@@ -17,6 +17,7 @@ import pathlib
 import re
 from typing import Any
 
+from oslo_utils import units
 from zun import objects
 
 _NODES = pathlib.Path('/sys/devices/system/node')
@@ -52,7 +53,7 @@ def numa_topology(root: pathlib.Path = _NODES) -> Any:
             continue
     if not nodes:
         pages = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        mib = pages // 2 ** 20
+        mib = pages // units.Mi
         nodes.append(objects.NUMANode(
             id=0, cpuset=set(range(os.cpu_count() or 1)), pinned_cpus=set(),
             mem_total=mib, mem_available=mib))

@@ -39,8 +39,6 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
 
-POLICIES = ('always', 'ifnotpresent', 'never')
-
 
 class Images:
     """The images of this node. Thread-safe."""
@@ -76,6 +74,7 @@ class Images:
 
         :param auth: see :meth:`ComputeAPI.pull_image
             <kata_openstack.compute.rpcapi.ComputeAPI.pull_image>`
+        :param policy: one of :data:`kata_openstack.schema.POLICIES`
         :param project: the project that asks
         :returns: see :meth:`inspect`
         :raises InvalidInput: not a name, or its registry is not allowed
@@ -87,11 +86,6 @@ class Images:
         :raises ImagePullFailed: anything else
         """
         name = self._parse(reference)
-        if policy not in POLICIES:
-            raise exception.InvalidInput(
-                field='image_pull_policy', value=policy,
-                why='not a pull policy',
-                remedy=f'Use one of: {", ".join(POLICIES)}.')
         if policy != 'always':
             try:
                 return _details(self._use(name, project), name)

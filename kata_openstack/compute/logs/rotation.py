@@ -23,6 +23,7 @@ import threading
 
 from oslo_config import cfg
 from oslo_log import log as logging
+from oslo_utils import units
 
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.logs import reader
@@ -36,14 +37,13 @@ LOG = logging.getLogger(__name__)
 _INTERVAL = 3.0  # seconds
 # Seconds for containerd to reopen a log; all other logs wait for it
 _REOPEN_SECONDS = 5.0
-_MIB = 1024 * 1024
 
 
 class LogRotation:
     """Rotates the logs in a thread, from start() to stop()."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient) -> None:
-        self._limit = conf.compute.max_log_file_mib * _MIB
+        self._limit = conf.compute.max_log_file_mib * units.Mi
         self._folder = folders.root(conf)
         self._client = client
         # files to which no container writes: their size and time of change

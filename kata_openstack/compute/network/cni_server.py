@@ -26,6 +26,7 @@ import threading
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import units
 
 from kata_openstack.compute.network import plugging
 from kata_openstack import exception
@@ -35,7 +36,7 @@ LOG = logging.getLogger(__name__)
 # Error codes of the CNI specification; a plugin defines those from 100 on.
 _TRY_AGAIN = 11
 _FAILED = 100
-_MAX_REQUEST = 1024 * 1024
+_MAX_REQUEST = units.Mi
 _READ_TIMEOUT = 10  # seconds
 
 

@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from oslo_config import cfg
+from oslo_utils import units
 
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.logs import reader
@@ -33,7 +34,6 @@ from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import pod_memory
 
-_MIB = 1024 * 1024
 _KILL_WAIT = 10  # seconds, as in Docker
 # The exit code of shells and Docker for a command that does not exist.
 _NOT_FOUND = 127
@@ -117,7 +117,7 @@ class Containers:
         return reader.read(
             folder / cri_config.log_name(container_uuid), stdout=stdout,
             stderr=stderr, timestamps=timestamps, tail=tail, since=since,
-            limit=self._conf.compute.max_log_size_mib * _MIB)
+            limit=self._conf.compute.max_log_size_mib * units.Mi)
 
     def exec_sync(self, container_uuid: str, command: list[str],
                   timeout: int) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Containers:
             name = missing or (command or [''])[0]
             return {'output': f'{name}: command not found\n',
                     'exit_code': _NOT_FOUND}
-        limit = self._conf.compute.max_exec_output_mib * _MIB
+        limit = self._conf.compute.max_exec_output_mib * units.Mi
         output = (done.stdout + done.stderr)[:limit]
         return {'output': output.decode('utf-8', 'replace'),
                 'exit_code': done.exit_code}
@@ -153,7 +153,7 @@ class Containers:
         rx, tx = self._network.traffic(
             view.vifs(sandbox[0]).readable if sandbox else [])
         memory = (figures.memory.usage_bytes.value
-                  or figures.memory.working_set_bytes.value) / _MIB
+                  or figures.memory.working_set_bytes.value) / units.Mi
         limit = (labels.number(container.annotations, labels.MEMORY_MIB)
                  or (labels.number(sandbox[0].annotations, labels.VM_MIB)
                      if sandbox else 0)

@@ -20,6 +20,8 @@ import ipaddress
 import json
 import re
 
+from oslo_utils import units
+
 from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack import objects
@@ -95,7 +97,7 @@ def _resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
     return pb.LinuxContainerResources(
         cpu_period=CPU_PERIOD if cpus else 0,
         cpu_quota=round(cpus * CPU_PERIOD),
-        memory_limit_in_bytes=memory * 1024 * 1024)
+        memory_limit_in_bytes=memory * units.Mi)
 
 
 def _namespaces() -> pb.NamespaceOption:
