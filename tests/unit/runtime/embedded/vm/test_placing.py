@@ -194,6 +194,12 @@ class TestQemu(base.TestCase):
         # the programs of tenants keep their random addresses
         self.assertNotIn('norandmaps', qemu.boot('tcg', 'k', 'i')[-1])
 
+    def test_a_guest_keeps_no_files_for_tracing(self) -> None:
+        for accelerator in ('kvm', 'tcg'):
+            words = qemu.boot(accelerator, 'k', 'i')[-1].split()
+            self.assertIn('initcall_blacklist=tracer_init_tracefs', words)
+            self.assertIn('lsm=landlock,yama', words)
+
     def test_an_emulated_guest_overwrites_a_page_before_virtiofsd_does(self):
         words = qemu.boot('tcg', 'k', 'i')[-1].split()
         self.assertEqual(['init_on_alloc=1'],
