@@ -225,11 +225,19 @@ class TaskService:
                 self._pod.stop_vm()
         elif not wanted.ident:
             wanted.on_exit(128 + request['signal'], False)
+        elif request['signal'] == signal.SIGKILL:
+            task = asyncio.create_task(self._see_it_end(wanted, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            try:
+                await self._signal(wanted, request)
+            except ttrpc.RpcError as e:
+                if e.code == ttrpc.NOT_FOUND:
+                    raise
+                # With an error, containerd would not stop the sandbox, as if
+                # a guest could refuse this signal.
+                await asyncio.shield(task)
         else:
-            if request['signal'] == signal.SIGKILL:
-                task = asyncio.create_task(self._see_it_end(wanted, request))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
             await self._signal(wanted, request)
 
     async def _signal(self, wanted: guest_process.Process,

@@ -13,6 +13,7 @@
 """The task service, with a guest that misbehaves."""
 
 import asyncio
+import contextlib
 import os
 import types
 import unittest
@@ -39,6 +40,7 @@ class Agent:
         self.calls = []
         self.receivers = {}
         self.closed = ''
+        self.gone = asyncio.Event()
 
     def new_id(self):
         return len(self.receivers) + 1
@@ -56,7 +58,9 @@ class Agent:
         self.calls.append((method, arguments))
         answer = self.answers.get(method, {})
         if answer is None:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.gone.wait()
             raise agent_channel.AgentGone('no answer')
         if isinstance(answer, Exception):
             raise answer
@@ -64,6 +68,7 @@ class Agent:
 
     def close(self, reason):
         self.closed = reason
+        self.gone.set()
         for receiver in self.receivers.values():
             receiver.on_exit(137, False)
 
@@ -172,8 +177,11 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(137, ended['exit_status'])
                 self.assertIn('did not end a process within 0.01 s',
                               self.agent.closed)
-                asking.cancel()
-                await asyncio.wait([asking])
+                try:
+                    async with asyncio.timeout(5):
+                        self.assertEqual({}, await asking)
+                except ttrpc.RpcError as e:  # as for one that has ended
+                    self.assertEqual(ttrpc.NOT_FOUND, e.code)
 
     async def test_a_kill_during_the_start_is_not_lost(self):
         self.seconds('_KILL_SECONDS', 5)
