@@ -15,13 +15,13 @@
 from tests.e2e import base
 
 
-def template(name):
+def template(name, image=base.IMAGE):
     return {
         'capsuleVersion': 'beta',
         'kind': 'capsule',
         'metadata': {'name': name},
         'spec': {'containers': [
-            {'image': base.IMAGE, 'command': ['sh'],
+            {'image': image, 'command': ['sh'],
              'args': ['-c', 'echo $$; cat /proc/sys/kernel/random/boot_id;'
                             f' echo {member}; sleep 3600']}
             for member in ('one', 'two')]},
@@ -30,9 +30,9 @@ def template(name):
 
 class CapsuleAloneTest(base.AloneTestCase):
 
-    def create_capsule(self):
+    def create_capsule(self, status='Running', **arguments):
         capsules = base.zun().capsules
-        capsule = capsules.create(template=template(self.name()))
+        capsule = capsules.create(template=template(self.name(), **arguments))
         self.addCleanup(self.remove_capsule, capsule.uuid)
 
         def ended():
@@ -40,7 +40,7 @@ class CapsuleAloneTest(base.AloneTestCase):
             return found.status in ('Running', 'Error') and found
 
         found = base.wait_until('the capsule has started', ended)
-        self.assertEqual('Running', found.status,
+        self.assertEqual(status, found.status,
                          getattr(found, 'status_reason', None))
         return found
 
@@ -70,5 +70,13 @@ class CapsuleAloneTest(base.AloneTestCase):
         self.assertEqual(1, len(boot_ids), logs)
         self.assertEqual({'one', 'two'}, {log[2] for log in logs})
 
+        self.remove_capsule(capsule.uuid)
+        self.assert_nothing_left(before)
+
+    def test_an_image_that_does_not_exist(self):
+        before = self.look()
+        image = f'{base.stack().registry}/no-such-image:1'
+        capsule = self.create_capsule('Error', image=image)
+        self.assertIn(image, capsule.status_reason)
         self.remove_capsule(capsule.uuid)
         self.assert_nothing_left(before)
