@@ -56,7 +56,8 @@ def main() -> int:
                          'or delete\n')
         return 1
     if command == 'delete':
-        program.delete(ident, flags.get('bundle') or os.getcwd())
+        program.delete(flags.get('namespace', ''), ident,
+                       flags.get('bundle') or os.getcwd())
     elif command != 'start':
         sys.stderr.write(f'unknown command {command!r}\n')
         return 1

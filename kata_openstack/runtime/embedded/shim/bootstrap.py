@@ -89,6 +89,7 @@ def start(namespace: str, ident: str, debug: bool,
         raise start_failed.StartFailed(
             'another release of kata-openstack built the guest image. Run '
             '"kata-openstack embedded prepare"')
+    _check_unique(conf, namespace, ident)
     with open(_CONFIG, 'w') as file:
         file.write(path)
     conf.save(_SETTINGS, durable=False)
@@ -112,6 +113,23 @@ def start(namespace: str, ident: str, debug: bool,
         _daemon(conf, namespace, ident, debug, config, group, size, origin,
                 listener)
     return f'unix://{address}'
+
+
+def _check_unique(conf: settings.Settings, namespace: str,
+                  ident: str) -> None:
+    """Check that no other namespace of containerd has a VM of this ID.
+
+    Both would have the same files. containerd itself makes sure that an ID is
+    unique in its namespace.
+
+    :raises start_failed.StartFailed:
+    """
+    note = state.State.load(conf, ident)
+    if note and note.namespace != namespace and cleanup.shim_lives(note):
+        raise start_failed.StartFailed(
+            f'the ID {ident} is in use in the containerd namespace '
+            f'{note.namespace}, and kata-embedded needs IDs that are unique '
+            'on the node; choose another')
 
 
 def _asked(config: dict[str, Any]) -> dict[str, str]:
@@ -174,7 +192,7 @@ def _daemon(conf: settings.Settings, namespace: str, ident: str,
         daemon.run(conf, record, vm, problem,
                    {'hostname': config.get('hostname') or '',
                     'sysctls': sysctls}, listener)
-        cleanup.clean_up(conf, ident, group)
+        cleanup.clean_up(conf, ident, group, namespace)
     except BaseException:
         log.exception('the shim failed')
     finally:
@@ -212,9 +230,9 @@ def _launch(conf: settings.Settings, record: state.State,
             config: dict[str, Any], size: sizes.Size,
             origin: template.Files) -> machine.Machine:
     os.makedirs(record.folder, mode=0o700)
+    record.save()  # at once: it says to which namespace the folder belongs
     vm_memory.reserve(conf, record.sandbox, size.memory_mib)
     group = pod_cgroup.Cgroup(record.cgroup)
-    record.save()
     group.create((size.memory_mib + sizes.HOST_OVERHEAD_MIB) * sizes.MIB)
     group.add(os.getpid())
     record.uid = users.take(conf, record.sandbox)
@@ -227,11 +245,12 @@ def _launch(conf: settings.Settings, record: state.State,
     return vm
 
 
-def delete(ident: str, bundle: str, config: dict[str, Any]) -> None:
+def delete(namespace: str, ident: str, bundle: str,
+           config: dict[str, Any]) -> None:
     """Remove everything of a sandbox whose shim is gone."""
     try:
         cleanup.clean_up(_settings_of(bundle), ident,
-                         pod_cgroup.path_of(config, ident))
+                         pod_cgroup.path_of(config, ident), namespace)
     except (OSError, ValueError) as e:
         sys.stderr.write(f'could not clean up after sandbox {ident}: {e}\n')
 

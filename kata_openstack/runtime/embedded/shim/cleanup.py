@@ -29,15 +29,19 @@ _ATTEMPTS = 30
 
 
 def clean_up(config: settings.Settings, sandbox: str,
-             cgroup_path: str) -> None:
+             cgroup_path: str, namespace: str = '') -> None:
     """Remove a sandbox's processes, mounts, files, user ID and cgroup.
 
     Idempotent. The caller itself may be in the cgroup.
 
     :param cgroup_path: used if the sandbox left no state file.
+    :param namespace: containerd's, to which the sandbox must belong: another
+        one may have a sandbox with the same ID. '' for any.
     """
     folder = config.sandbox_path(sandbox)
     note = state.State.load(config, sandbox)
+    if note and namespace not in ('', note.namespace):
+        return
     group = pod_cgroup.Cgroup(note.cgroup if note else cgroup_path)
     steps = [
         lambda: group.kill(spare=os.getpid()),
@@ -98,18 +102,27 @@ def _end_recorded(note: state.State) -> None:
                               (note.qemu, 'qemu', note.uid),
                               (note.virtiofsd, 'virtiofsd', me),
                               (note.virtiofsd_live, 'virtiofsd', me)):
-        if not pid or pid == os.getpid():
-            continue
-        try:
-            with open(f'/proc/{pid}/cmdline') as file:
-                words = file.read()
-            found = _uid(pid)
-        except OSError:
-            continue
-        # only QEMU's command line does not name the sandbox
-        if program in words and found == uid and (
-                program == 'qemu' or note.sandbox in words):
+        if pid != os.getpid() and _lives(note, pid, program, uid):
             machine.end_process(pid)
+
+
+def shim_lives(note: state.State) -> bool:
+    """Return whether the shim of a sandbox runs."""
+    return _lives(note, note.shim, 'shim', os.geteuid())
+
+
+def _lives(note: state.State, pid: int, program: str, uid: int) -> bool:
+    if not pid:
+        return False
+    try:
+        with open(f'/proc/{pid}/cmdline') as file:
+            words = file.read()
+        found = _uid(pid)
+    except OSError:
+        return False
+    # only QEMU's command line does not name the sandbox
+    return program in words and found == uid and (
+        program == 'qemu' or note.sandbox in words)
 
 
 def _uid(pid: int) -> int:

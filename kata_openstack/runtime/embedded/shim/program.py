@@ -60,7 +60,7 @@ def start(namespace: str, ident: str, debug: bool) -> None:
     sys.stdout.write(address)
 
 
-def delete(ident: str, bundle: str) -> None:
+def delete(namespace: str, ident: str, bundle: str) -> None:
     """Clean up after a lost shim, and print the exit status of the task.
 
     A container of a pod needs no clean-up: its sandbox's removes all.
@@ -72,7 +72,7 @@ def delete(ident: str, bundle: str) -> None:
         config = {}
     if grouping.sandbox_of(config, ident) == ident:
         from kata_openstack.runtime.embedded.shim import bootstrap
-        bootstrap.delete(ident, bundle, config)
+        bootstrap.delete(namespace, ident, bundle, config)
     import time
 
     from kata_openstack.runtime.embedded.shim.wire import messages

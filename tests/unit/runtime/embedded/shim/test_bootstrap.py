@@ -89,7 +89,7 @@ class DeleteTest(base.TestCase):
         """Return the settings that were used, and the error output."""
         with (mock.patch.object(cleanup, 'clean_up') as clean_up,
               contextlib.redirect_stderr(io.StringIO()) as errors):
-            bootstrap.delete('s', str(self.bundle), {})
+            bootstrap.delete('n', 's', str(self.bundle), {})
         return [call.args[0] for call in clean_up.call_args_list
                 ], errors.getvalue()
 

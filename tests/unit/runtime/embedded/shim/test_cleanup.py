@@ -17,9 +17,22 @@ import pathlib
 import subprocess
 import time
 
+import fixtures
+
+from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import cleanup
+from kata_openstack.runtime.embedded.shim import start_failed
 from kata_openstack.runtime.embedded.shim import state
 from tests.unit import base
+from tests.unit.runtime.embedded.vm import test_placing
+
+
+def note(**values):
+    return state.State(**{
+        'sandbox': 'abc', 'namespace': 'n', 'folder': '/f',
+        'socket': '/none/s', 'cgroup': '/kata-none/g', 'ram': '/none/r',
+        'memory_mib': 256, 'accelerator': 'tcg', 'vcpus': 1,
+        'uid': os.getuid(), **values})
 
 
 class TestEndRecorded(base.TestCase):
@@ -32,11 +45,7 @@ class TestEndRecorded(base.TestCase):
         told = pathlib.Path(f'/proc/{process.pid}/cmdline')
         while not told.read_bytes():  # the kernel is still starting it
             time.sleep(0.001)
-        cleanup._end_recorded(state.State(**{
-            'sandbox': 'abc', 'namespace': 'n', 'folder': '/f',
-            'socket': '/s', 'cgroup': '/g', 'ram': '/r', 'memory_mib': 256,
-            'accelerator': 'tcg', 'vcpus': 1, 'uid': os.getuid(),
-            role: process.pid, **values}))
+        cleanup._end_recorded(note(**{role: process.pid, **values}))
         return not os.path.exists(f'/proc/{process.pid}')
 
     def test_its_own(self):
@@ -53,3 +62,51 @@ class TestEndRecorded(base.TestCase):
         self.assertFalse(self.ends('qemu', ['vim']))
         self.assertFalse(self.ends('shim', ['shim -id xyz']))
         self.assertFalse(self.ends('virtiofsd', ['vim /f/abc']))
+
+
+class TestNamespaces(base.TestCase):
+    """Two containerd namespaces may have a container of one ID."""
+
+    def setUp(self):
+        super().setUp()
+        root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        self.conf = test_placing.config(run_path=str(root))
+        self.folder = root / 'abc'
+        self.folder.mkdir()
+
+    def save(self, **values):
+        note(folder=str(self.folder), **values).save()
+
+    def shim(self):
+        process = subprocess.Popen(['shim -id abc', '1000'],
+                                   executable='/bin/sleep')
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        told = pathlib.Path(f'/proc/{process.pid}/cmdline')
+        while not told.read_bytes():  # the kernel is still starting it
+            time.sleep(0.001)
+        return process.pid
+
+    def test_a_second_sandbox_is_refused_while_the_first_runs(self):
+        self.save(shim=self.shim())
+        bootstrap._check_unique(self.conf, 'n', 'abc')
+        bootstrap._check_unique(self.conf, 'other', 'xyz')
+        error = self.assertRaises(
+            start_failed.StartFailed, bootstrap._check_unique, self.conf,
+            'other', 'abc')
+        self.assertIn('in use in the containerd namespace n,', str(error))
+
+    def test_what_a_dead_shim_left_does_not_block_the_id(self):
+        for pid in (0, 1 << 22):
+            self.save(shim=pid)
+            bootstrap._check_unique(self.conf, 'other', 'abc')
+
+    def test_a_clean_up_spares_the_sandbox_of_another_namespace(self):
+        self.save()
+        cleanup.clean_up(self.conf, 'abc', '/kata-none/x', 'other')
+        self.assertTrue((self.folder / 'state.json').exists())
+        for namespace in ('n', ''):
+            self.folder.mkdir(exist_ok=True)
+            self.save()
+            cleanup.clean_up(self.conf, 'abc', '/kata-none/x', namespace)
+            self.assertFalse(self.folder.exists(), namespace)
