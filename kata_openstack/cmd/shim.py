@@ -45,6 +45,9 @@ def main() -> int:
     if 'v' in flags:
         sys.stdout.write('containerd-shim-kata-embedded-v2\n')
         return 0
+    if 'info' in flags:
+        program.info()
+        return 0
     ident = flags.get('id', '')
     if ident in program.RESERVED:
         sys.stderr.write(f'the ID {ident!r} is a name that kata-embedded '

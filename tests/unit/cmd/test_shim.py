@@ -12,12 +12,15 @@
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 from unittest import mock
 
 from kata_openstack.cmd import shim
+from kata_openstack.runtime.embedded.shim.wire import messages
+from kata_openstack import version
 from tests.unit import base
 
 
@@ -47,6 +50,33 @@ class TestFlags(base.TestCase):
                 self.assertEqual(1, shim.main())
             called.assert_not_called()
             self.assertIn("the ID 's' is a name that", told.getvalue())
+
+    def info(self, options):
+        answer = subprocess.run(
+            [sys.executable, '-c', 'import sys\n'
+             'from kata_openstack.cmd import shim\nsys.exit(shim.main())',
+             '-info'], input=options, capture_output=True, check=True).stdout
+        return messages.INFO.decode(answer)
+
+    def test_info(self):
+        """containerd 2 asks each handler for its features."""
+        options = {'type_url': 'runtimeoptions.v1.Options', 'value': b'abc'}
+        found = self.info(messages.ANY.encode(options))
+        self.assertEqual('io.containerd.kata-embedded.v2', found['name'])
+        self.assertEqual({'version': version.version()}, found['version'])
+        self.assertEqual(options, found['options'])
+        self.assertEqual(
+            'types.containerd.io/opencontainers/runtime-spec/1/features/'
+            'Features', found['features']['type_url'])
+        features = json.loads(found['features']['value'])
+        self.assertIn('rro', features['mountOptions'])
+        # what the runtime refuses
+        self.assertNotIn('user', features['linux']['namespaces'])
+        self.assertNotIn('rshared', features['mountOptions'])
+
+    def test_info_without_options(self):
+        for options in (b'', b'\xff'):
+            self.assertIsNone(self.info(options)['options'])
 
     def test_it_stays_quick_to_start(self):
         """Most runs need few modules; heavy imports would slow down all."""

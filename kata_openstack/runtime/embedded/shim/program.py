@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The commands of the shim's program: ``start`` and ``delete``.
+"""The commands of the shim's program: ``start``, ``delete`` and ``-info``.
 
 containerd runs it in the bundle folder, with ``-namespace``, ``-address``,
 ``-id`` and the command (runtime/v2/README.md of containerd). ``start``
@@ -26,6 +26,7 @@ import sys
 from kata_openstack.runtime.embedded.shim.oci import grouping
 from kata_openstack.runtime.embedded.shim import start_failed
 
+NAME = 'io.containerd.kata-embedded.v2'
 ADDRESS = 'address'  # file in the bundle; containerd reads it too
 # What the runtime has next to the sandboxes' folders, and the owner of the
 # memory for making a template. A sandbox of that name would remove them.
@@ -78,6 +79,38 @@ def delete(namespace: str, ident: str, bundle: str) -> None:
     from kata_openstack.runtime.embedded.shim.wire import messages
     sys.stdout.buffer.write(messages.DELETED.encode({
         'exit_status': 137, 'exited_at': messages.timestamp(time.time())}))
+
+
+def info() -> None:
+    """Print what containerd 2 and its clients ask: who this runtime is.
+
+    The features are what an OCI config may use, see OCI's features.md. They
+    list only what others decide by: containerd takes recursive read-only
+    mounts and user namespaces as unsupported if they are not in the list.
+    """
+    from kata_openstack.runtime.embedded.shim.wire import messages
+    from kata_openstack.runtime.embedded.shim.wire import protobuf
+    from kata_openstack import version
+    try:
+        options = messages.ANY.decode(
+            b'' if sys.stdin.isatty() else sys.stdin.buffer.read())
+    except protobuf.DecodeError:
+        options = {}
+    features = {
+        'ociVersionMin': '1.0.0', 'ociVersionMax': '1.2.0',
+        'mountOptions': ['bind', 'noexec', 'nodev', 'nosuid', 'private',
+                         'rbind', 'ro', 'rprivate', 'rro', 'rw'],
+        'linux': {'namespaces': ['cgroup', 'ipc', 'mount', 'network', 'pid',
+                                 'uts'],
+                  'apparmor': {'enabled': False},
+                  'selinux': {'enabled': False},
+                  'intelRdt': {'enabled': False},
+                  'mountExtensions': {'idmap': {'enabled': False}}}}
+    sys.stdout.buffer.write(messages.INFO.encode({
+        'name': NAME, 'version': {'version': version.version()},
+        'options': options if options.get('type_url') else None,
+        'features': {'type_url': messages.FEATURES_TYPE,
+                     'value': json.dumps(features).encode()}}))
 
 
 def usable(ident: str) -> bool:

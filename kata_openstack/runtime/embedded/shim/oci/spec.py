@@ -28,6 +28,8 @@ _CPU = ('shares', 'quota', 'period')
 # containerd's or the caller's own files on the host, which a container may
 # change: it gets a copy with little room, or it could fill the host's disk.
 _POD_FILES = ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf')
+# rro: what is mounted below is read-only too, as it always is here
+_READ_ONLY = frozenset(('ro', 'rro'))
 # What containerd itself makes for one container (the volumes that its image
 # declares) or one pod (its files). Nothing on the host changes these later;
 # all else may be changed by others.
@@ -122,7 +124,8 @@ def _mount(item: dict[str, Any], number: int, container: str,
         return {'destination': destination, 'type': 'bind',
                 'source': system.POD_SHM, 'options': ['rbind']}
     if refusals.is_bind(item):
-        source, readonly = item['source'], 'ro' in options
+        source = item['source']
+        readonly = not _READ_ONLY.isdisjoint(options)
         if (destination in _POD_FILES and not readonly
                 and os.path.isfile(source)):
             path = shared.add_copy(container, number, source)

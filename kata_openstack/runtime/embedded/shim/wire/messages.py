@@ -14,7 +14,8 @@
 
 Sources, in containerd's repository: api/runtime/task/v2/shim.proto,
 api/events/task.proto, api/types/mount.proto,
-api/services/ttrpc/events/v1/events.proto, api/types/runtimeoptions/v1;
+api/services/ttrpc/events/v1/events.proto, api/types/runtimeoptions/v1,
+api/types/introspection.proto;
 in the cgroups repository: cgroup2/stats/metrics.proto; in the ttrpc
 repository: proto/request.proto. Fields that the shim does not use are left
 out.
@@ -43,6 +44,14 @@ RESPONSE = Message(Field(1, 'status', STATUS), Field(2, 'payload', BYTES))
 OPTIONS_TYPE = 'runtimeoptions.v1.Options'
 OPTIONS = Message(Field(1, 'type_url', STRING),
                   Field(2, 'config_path', STRING))
+
+# Answer to -info
+FEATURES_TYPE = ('types.containerd.io/opencontainers/runtime-spec/1/features/'
+                 'Features')
+INFO = Message(
+    Field(1, 'name', STRING),
+    Field(2, 'version', Message(Field(1, 'version', STRING))),
+    Field(3, 'options', ANY), Field(4, 'features', ANY))
 
 # Tasks
 MOUNT = Message(

@@ -142,13 +142,14 @@ class TestSpec(base.TestCase):
             self.share.copies.clear()
             # these are shared: a file that cannot be written, and a volume
             for destination, option in (('/etc/hosts', 'ro'),
+                                        ('/data/hosts', 'rro'),
                                         ('/data/hosts', 'rw')):
                 self.config['mounts'][4].update(
                     destination=destination, options=['rbind', option])
                 source = self.guest()['mounts'][4]['source']
                 self.assertTrue(source.startswith('/live/.volumes/'))
-                self.assertIn(('c', file.name, option == 'ro'),
-                              self.live.binds)
+                self.assertEqual(('c', file.name, option != 'rw'),
+                                 self.live.binds[-1])
             self.assertEqual([], self.share.copies)
 
     def test_a_volume_at_dev_shm_is_not_the_pods(self):
