@@ -284,7 +284,9 @@ class TaskService:
                 guest_process.STOPPED, guest_process.CREATED):
             raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION,
                                  'the process must be stopped first')
-        wanted.fail(0)
+        # as with runc, which kills the container's process, and has none yet
+        # for an exec
+        wanted.fail(0 if wanted.exec_id else 128 + signal.SIGKILL)
         answer = {'pid': self._pid, **wanted.ended()}
         if wanted.exec_id:
             del container.execs[wanted.exec_id]

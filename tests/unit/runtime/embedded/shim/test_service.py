@@ -107,6 +107,20 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         self.assertEqual([_QEMU],
                          [found['pid'] for found in answer['processes']])
 
+    async def test_deleted_before_the_start(self):
+        """The first process counts as killed; an exec never existed."""
+        request = {'terminal': 0, 'stdin': '', 'stdout': '', 'stderr': ''}
+        container = self.pod.containers['c']
+        container.execs['e'] = guest_process.Process(
+            'c', 'e', request, lambda stopped: None)
+        self.assertEqual(0, (await self.ask('Delete', exec_id='e'))[
+            'exit_status'])
+        container.first = guest_process.Process(
+            'c', '', request, lambda stopped: None)
+        self.assertEqual(137, (await self.ask('Delete'))['exit_status'])
+        self.assertEqual(137, self.publisher.publish.call_args.kwargs[
+            'exit_status'])
+
     async def test_an_exit_waits_for_the_event_of_its_cause(self):
         delivered = asyncio.Event()
         self.publisher.settle = lambda seconds: delivered.wait()
