@@ -22,7 +22,6 @@ from kata_openstack.runtime.embedded.agent import system
 CRUN = '/usr/bin/crun'
 SEALS = (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
          | fcntl.F_SEAL_WRITE)
-_CGROUPS = '/sys/fs/cgroup'
 _OPTIONS = ['--cgroup-manager=cgroupfs', '--root=/run/crun']
 _STAT_FILES = ('memory.current', 'memory.max', 'memory.swap.current',
                'memory.swap.max', 'pids.current', 'pids.max')
@@ -90,8 +89,8 @@ def delete_command(container: str) -> list[str]:
 
 
 def cgroup(container: str) -> str:
-    """Return the cgroup's folder: the shim sets cgroupsPath to the ID."""
-    return f'{_CGROUPS}/{container}'
+    """Return the folder of the cgroup in which the shim puts a container."""
+    return f'{system.CGROUPS}{system.CONTAINERS}/{container}'
 
 
 def kill_all(container: str, number: int) -> None:

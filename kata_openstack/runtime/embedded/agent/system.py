@@ -34,6 +34,11 @@ _RNDRESEEDCRNG = 0x5207
 # what container engines give to containers
 _OPEN_FILES = 1 << 20
 _NO_LIMIT = (1 << 63) - 1
+CGROUPS = '/sys/fs/cgroup'
+CONTAINERS = '/containers'  # the cgroup of them all
+# Memory that is free at first and that containers never get: for NICs and
+# shares, growth of the agent, and a crun that starts
+_RESERVED_KIB = 10 * 1024
 _CONTROLLERS = '+cpu +memory +pids +io +cpuset'
 # For file systems that hold no programs and no device nodes
 _DATA_ONLY = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -51,11 +56,11 @@ def bring_up() -> None:
             ('tmpfs', '/run', syscalls.MS_NOSUID | syscalls.MS_NODEV,
              'mode=755'),
             ('tmpfs', POD_SHM, _DATA_ONLY, 'mode=1777'),
-            ('cgroup2', '/sys/fs/cgroup', _DATA_ONLY, '')):
+            ('cgroup2', CGROUPS, _DATA_ONLY, '')):
         os.makedirs(target, exist_ok=True)
         syscalls.mount(source, target, source, flags, data)
     _redirect_output()
-    write('/sys/fs/cgroup/cgroup.subtree_control', _CONTROLLERS)
+    write(f'{CGROUPS}/cgroup.subtree_control', _CONTROLLERS)
     _raise_limits()
     if 'nokaslr' in read('/proc/cmdline').split():
         fix_addresses()
@@ -71,6 +76,26 @@ def bring_up() -> None:
             if link['flags'] & netlink.IFF_LOOPBACK:
                 net.set_link(link['index'], up=True)
     _take_addresses_only_from_host()
+    limit_containers()
+
+
+def limit_containers() -> None:
+    """Make the cgroup of all containers, and keep some memory from it.
+
+    Without a limit, containers can take all memory of the VM, also with files
+    on a tmpfs, which no killed process gives back. Then the agent could start
+    nothing any more, and the kernel panics if it finds no process to kill.
+
+    What the agent and the kernel use already is not free now, so it needs no
+    reserve.
+    """
+    folder = f'{CGROUPS}{CONTAINERS}'
+    os.makedirs(folder, exist_ok=True)
+    write(f'{folder}/cgroup.subtree_control', _CONTROLLERS)
+    free = next(int(line.split()[1])
+                for line in read('/proc/meminfo').splitlines()
+                if line.startswith('MemFree:'))
+    write(f'{folder}/memory.max', str((free - _RESERVED_KIB) * 1024))
 
 
 def _take_addresses_only_from_host() -> None:

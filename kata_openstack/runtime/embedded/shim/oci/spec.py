@@ -57,7 +57,7 @@ def for_guest(config: dict[str, Any], container: str, terminal: bool,
         'mounts': [_mount(item, number, container, shared, live)
                    for number, item in enumerate(config.get('mounts') or ())],
         'linux': {
-            'cgroupsPath': f'/{container}',
+            'cgroupsPath': f'{system.CONTAINERS}/{container}',
             'namespaces': [
                 {'type': item['type']}
                 for item in linux.get('namespaces') or ()

@@ -80,7 +80,7 @@ class TestSpec(base.TestCase):
                          guest['root'])
         self.assertEqual({'args': ['sh'], 'cwd': '/', 'terminal': False,
                           'noNewPrivileges': True}, guest['process'])
-        self.assertEqual('/c', guest['linux']['cgroupsPath'])
+        self.assertEqual('/containers/c', guest['linux']['cgroupsPath'])
         self.assertNotIn('sysctl', guest['linux'])
         self.assertEqual({'memory': {'limit': 5},
                           'cpu': {'shares': 2, 'quota': -1},
