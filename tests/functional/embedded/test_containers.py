@@ -12,6 +12,7 @@
 
 """What can be done with containers in a VM."""
 
+import json
 import os
 import pathlib
 import pty
@@ -186,6 +187,15 @@ class TestResources(base.EmbeddedTestCase):
         self.assertGreater(stats.cpu.usage_core_nano_seconds.value, 0)
         self.assertGreater(stats.memory.working_set_bytes.value, 0)
         self.assertLess(stats.memory.working_set_bytes.value, 64 * MIB)
+
+    def test_figures_of_a_pod_on_the_node(self):
+        pod = self.pod()
+        pod.run()
+        done = self.ctr('tasks', 'metrics', '--format', 'json', pod.id)
+        figures = json.loads(done.stdout)
+        self.assertGreater(int(figures['memory']['usage']), 30 * MIB)
+        self.assertGreater(int(figures['cpu']['usage_usec']), 0)
+        self.assertGreater(int(figures['pids']['current']), 2)
 
     def test_open_files(self):
         pod = self.pod()

@@ -18,14 +18,12 @@ import signal
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.common import figures
 
 CRUN = '/usr/bin/crun'
 SEALS = (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
          | fcntl.F_SEAL_WRITE)
 _OPTIONS = ['--cgroup-manager=cgroupfs', '--root=/run/crun']
-_STAT_FILES = ('memory.current', 'memory.max', 'memory.swap.current',
-               'memory.swap.max', 'pids.current', 'pids.max')
-_STAT_TABLES = ('cpu.stat', 'memory.stat', 'memory.events')
 
 _program = CRUN
 
@@ -111,26 +109,12 @@ def freeze(container: str, frozen: bool) -> None:
 
 def oom_kills(container: str) -> int:
     try:
-        return _table(f'{cgroup(container)}/memory.events')['oom_kill']
+        return figures.table(system.read(
+            f'{cgroup(container)}/memory.events'))['oom_kill']
     except (OSError, KeyError):
         return 0
 
 
 def stats(container: str) -> dict[str, Any]:
     """Return cgroup v2's raw figures by file; -1 stands for ``max``."""
-    folder = cgroup(container)
-    found: dict[str, Any] = {}
-    for name in _STAT_FILES:
-        try:
-            text = system.read(f'{folder}/{name}').strip()
-        except OSError:
-            continue  # the kernel lacks it, for example swap accounting
-        found[name] = -1 if text == 'max' else int(text)
-    for name in _STAT_TABLES:
-        found[name] = _table(f'{folder}/{name}')
-    return found
-
-
-def _table(path: str) -> dict[str, int]:
-    pairs = (line.split() for line in system.read(path).splitlines())
-    return {key: int(value) for key, value in pairs}
+    return figures.read(cgroup(container))

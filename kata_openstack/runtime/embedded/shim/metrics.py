@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A container's metrics: from the guest's answer to containerd's message."""
+"""Metrics: from the figures of a cgroup to containerd's message."""
 
 from typing import Any
 
@@ -22,17 +22,21 @@ _MAX = (1 << 64) - 1
 def encode(raw: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to containerd's Stats.
 
-    :param raw: the agent's answer to ``stats``, which is not trusted.
+    :param raw: the figures of the guest, which is not trusted, or of the
+        pod on the host.
     """
     values = {
         'pids': {'current': _number(raw.get('pids.current')),
                  'limit': _number(raw.get('pids.max'), limit=True)},
-        'cpu': _table(raw.get('cpu.stat'), messages.METRICS, 'cpu'),
+        'cpu': _table(raw.get('cpu.stat'), messages.METRICS, 'cpu')
+        | {'psi': _pressure(raw.get('cpu.pressure'))},
         'memory': _table(raw.get('memory.stat'), messages.METRICS, 'memory')
         | {'usage': _number(raw.get('memory.current')),
            'usage_limit': _number(raw.get('memory.max')),
            'swap_usage': _number(raw.get('memory.swap.current')),
-           'swap_limit': _number(raw.get('memory.swap.max'))},
+           'swap_limit': _number(raw.get('memory.swap.max')),
+           'psi': _pressure(raw.get('memory.pressure'))},
+        'io': {'psi': _pressure(raw.get('io.pressure'))},
         'memory_events': _table(raw.get('memory.events'), messages.METRICS,
                                 'memory_events')}
     return {'stats': {'type_url': messages.METRICS_TYPE,
@@ -46,6 +50,23 @@ def _table(raw: Any, message: Any, name: str) -> dict[str, int]:
     table = next(f.kind for f in message.fields if f.name == name)
     return {field.name: _number(raw[field.name])
             for field in table.fields if field.name in raw}
+
+
+def _pressure(raw: Any) -> dict[str, Any] | None:
+    """Return the shares of time with pressure; None if it is not measured."""
+    if not isinstance(raw, dict):
+        return None
+    return {kind: {name: _number(value) if name == 'total' else _share(value)
+                   for name, value in raw[kind].items()
+                   if name in ('avg10', 'avg60', 'avg300', 'total')}
+            for kind in ('some', 'full') if isinstance(raw.get(kind), dict)}
+
+
+def _share(value: Any) -> float:
+    """Return a percentage; 0 for anything else."""
+    if isinstance(value, (int, float)) and 0 <= value <= 100:
+        return float(value)
+    return 0.0
 
 
 def _number(value: Any, limit: bool = False) -> int:

@@ -188,6 +188,14 @@ class Sandbox:
         except OSError as e:
             log.error(f'could not limit the CPU time of the pod: {e}')
 
+    def figures(self) -> dict[str, Any]:
+        """Return what the pod uses on the host; {} if that is unknown."""
+        try:
+            return pod_cgroup.Cgroup(self._record.cgroup).figures()
+        except (OSError, KeyError, ValueError) as e:
+            log.error(f'cannot read what the pod uses: {e}')
+            return {}
+
     def _step(self, what: str) -> None:
         log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
 

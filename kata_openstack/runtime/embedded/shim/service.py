@@ -330,7 +330,7 @@ class TaskService:
     async def _stats(self, request: dict[str, Any]) -> dict[str, Any]:
         container = self._container(request)
         if container.guest is None:
-            return metrics.encode({})
+            return metrics.encode(self._pod.figures())
         return metrics.encode(await self._ask(
             'stats', seconds=_STATS_SECONDS,
             container=self._guest(request).id))

@@ -22,6 +22,8 @@ import signal
 import time
 from typing import Any
 
+from kata_openstack.runtime.embedded.common import figures
+
 _ROOT = '/sys/fs/cgroup'
 _V1 = ('memory', 'cpu', 'cpuacct', 'pids')
 _V2 = '+memory +cpu +pids'
@@ -77,6 +79,17 @@ class Cgroup:
             elif os.path.exists(f'{folder}/cpu.cfs_quota_us'):
                 _write(f'{folder}/cpu.cfs_period_us', _PERIOD)
                 _write(f'{folder}/cpu.cfs_quota_us', quota)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what all processes together use, by the files of cgroup v2.
+
+        :raises OSError: there is no such cgroup.
+        """
+        if self._v2:
+            return figures.read(self.folders[0])
+        return _figures_v1({
+            os.path.relpath(folder, _ROOT).split('/')[0]: folder
+            for folder in self.folders})
 
     def _delegate(self, folder: str) -> None:
         """Enable the controllers in all parents, as v2 requires."""
@@ -153,6 +166,50 @@ def _in_use(folder: str) -> bool:
                 entry.is_dir() for entry in os.scandir(folder))
     except FileNotFoundError:
         return False
+
+
+def _figures_v1(folders: dict[str, str]) -> dict[str, Any]:
+    """Return cgroup v1's figures under the names of cgroup v2.
+
+    :param folders: by controller.
+    """
+    memory = _table(f'{folders["memory"]}/memory.stat')
+    cpu = _table(f'{folders["cpu"]}/cpu.stat')
+    ticks = _table(f'{folders["cpuacct"]}/cpuacct.stat')
+    tick = 1_000_000 // os.sysconf('SC_CLK_TCK')
+    usage, limit = (_number(f'{folders["memory"]}/memory.{name}_in_bytes')
+                    for name in ('usage', 'limit'))
+    return {
+        'memory.current': usage, 'memory.max': limit,
+        'memory.stat': {
+            name: memory[f'total_{old}'] for name, old in (
+                ('anon', 'rss'), ('file', 'cache'), ('shmem', 'shmem'),
+                ('file_mapped', 'mapped_file'),
+                ('inactive_anon', 'inactive_anon'),
+                ('active_anon', 'active_anon'),
+                ('inactive_file', 'inactive_file'),
+                ('active_file', 'active_file'), ('pgfault', 'pgfault'),
+                ('pgmajfault', 'pgmajfault')) if f'total_{old}' in memory},
+        'pids.current': _number(f'{folders["pids"]}/pids.current'),
+        'pids.max': _number(f'{folders["pids"]}/pids.max'),
+        'cpu.stat': {
+            'usage_usec': _number(
+                f'{folders["cpuacct"]}/cpuacct.usage') // 1000,
+            'user_usec': ticks['user'] * tick,
+            'system_usec': ticks['system'] * tick,
+            'nr_periods': cpu['nr_periods'],
+            'nr_throttled': cpu['nr_throttled'],
+            'throttled_usec': cpu['throttled_time'] // 1000}}
+
+
+def _number(path: str) -> int:
+    with open(path) as file:
+        return figures.number(file.read())
+
+
+def _table(path: str) -> dict[str, int]:
+    with open(path) as file:
+        return figures.table(file.read())
 
 
 def path_of(config: dict[str, Any], sandbox: str) -> str:

@@ -22,6 +22,7 @@ out.
 """
 
 from kata_openstack.runtime.embedded.shim.wire.protobuf import BYTES
+from kata_openstack.runtime.embedded.shim.wire.protobuf import DOUBLE
 from kata_openstack.runtime.embedded.shim.wire.protobuf import Field
 from kata_openstack.runtime.embedded.shim.wire.protobuf import Message
 from kata_openstack.runtime.embedded.shim.wire.protobuf import STRING
@@ -150,6 +151,10 @@ EVENTS = {  # topic: (type, message)
 }
 
 # Metrics of cgroup v2
+_PRESSURE = Message(
+    Field(1, 'avg10', DOUBLE), Field(2, 'avg60', DOUBLE),
+    Field(3, 'avg300', DOUBLE), Field(4, 'total', UINT))
+_PSI = Message(Field(1, 'some', _PRESSURE), Field(2, 'full', _PRESSURE))
 METRICS_TYPE = 'io.containerd.cgroups.v2.Metrics'
 METRICS = Message(
     Field(1, 'pids', Message(Field(1, 'current', UINT),
@@ -157,7 +162,8 @@ METRICS = Message(
     Field(2, 'cpu', Message(
         Field(1, 'usage_usec', UINT), Field(2, 'user_usec', UINT),
         Field(3, 'system_usec', UINT), Field(4, 'nr_periods', UINT),
-        Field(5, 'nr_throttled', UINT), Field(6, 'throttled_usec', UINT))),
+        Field(5, 'nr_throttled', UINT), Field(6, 'throttled_usec', UINT),
+        Field(7, 'psi', _PSI))),
     Field(4, 'memory', Message(
         Field(1, 'anon', UINT), Field(2, 'file', UINT),
         Field(3, 'kernel_stack', UINT), Field(4, 'slab', UINT),
@@ -168,7 +174,8 @@ METRICS = Message(
         Field(14, 'active_file', UINT), Field(18, 'pgfault', UINT),
         Field(19, 'pgmajfault', UINT), Field(32, 'usage', UINT),
         Field(33, 'usage_limit', UINT), Field(34, 'swap_usage', UINT),
-        Field(35, 'swap_limit', UINT))),
+        Field(35, 'swap_limit', UINT), Field(38, 'psi', _PSI))),
+    Field(6, 'io', Message(Field(2, 'psi', _PSI))),
     Field(8, 'memory_events', Message(
         Field(1, 'low', UINT), Field(2, 'high', UINT), Field(3, 'max', UINT),
         Field(4, 'oom', UINT), Field(5, 'oom_kill', UINT))))

@@ -26,6 +26,7 @@ from typing import Final
 UINT: Final = 'uint'  # also bool, and int32, int64 and enums >= 0
 STRING: Final = 'string'
 BYTES: Final = 'bytes'
+DOUBLE: Final = 'double'
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MASK = (1 << 64) - 1
 
@@ -35,7 +36,7 @@ class DecodeError(Exception):
 
 
 class Field:
-    """``kind``: UINT, STRING, BYTES or a Message."""
+    """``kind``: UINT, STRING, BYTES, DOUBLE or a Message."""
 
     def __init__(self, number: int, name: str, kind: 'str | Message',
                  repeated: bool = False) -> None:
@@ -50,7 +51,7 @@ class Field:
             return []
         if isinstance(self.kind, Message):
             return None
-        return {UINT: 0, STRING: '', BYTES: b''}[self.kind]
+        return {UINT: 0, STRING: '', BYTES: b'', DOUBLE: 0.0}[self.kind]
 
 
 class Message:
@@ -108,6 +109,11 @@ def _encode_field(out: bytearray, field: Field, item: Any) -> None:
             _put_varint(out, field.number << 3 | _VARINT)
             _put_varint(out, int(item) & _MASK)
         return
+    if field.kind == DOUBLE:
+        if item or field.repeated:
+            _put_varint(out, field.number << 3 | _FIXED64)
+            out += struct.pack('<d', item)
+        return
     if isinstance(field.kind, Message):
         data = field.kind.encode(item)
     else:
@@ -156,4 +162,6 @@ def _decode_item(field: Field, value: Any) -> Any:
         raise DecodeError(f'field {field.name} has the wrong wire type')
     if isinstance(field.kind, Message):
         return field.kind.decode(value)
+    if field.kind == DOUBLE:
+        return struct.unpack('<d', value)[0]
     return value.decode() if field.kind == STRING else value

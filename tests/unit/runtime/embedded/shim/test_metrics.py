@@ -43,3 +43,22 @@ class TestMetrics(base.TestCase):
             'memory.events': {'oom_kill': {}}})
         self.assertEqual(0, found['memory']['usage'])
         self.assertEqual((1 << 64) - 1, found['memory']['usage_limit'])
+        found = self.decode({
+            'cpu.stat': {'psi': 1}, 'cpu.pressure': {
+                'some': {'avg10': float('nan'), 'avg60': -1, 'avg300': 'x',
+                         'total': -1, 'more': 1}, 'full': 5},
+            'memory.pressure': 7})
+        self.assertEqual(
+            {'avg10': 0.0, 'avg60': 0.0, 'avg300': 0.0,
+             'total': (1 << 64) - 1}, found['cpu']['psi']['some'])
+        self.assertIsNone(found['cpu']['psi']['full'])
+        self.assertIsNone(found['memory']['psi'])
+
+    def test_pressure(self):
+        some = {'avg10': 0.5, 'avg60': 12.25, 'avg300': 0.0, 'total': 1234}
+        full = dict.fromkeys(some, 0)
+        raw = {'some': some, 'full': full}
+        found = self.decode({f'{name}.pressure': raw
+                             for name in ('cpu', 'memory', 'io')})
+        for name in ('cpu', 'memory', 'io'):
+            self.assertEqual(raw, found[name]['psi'])

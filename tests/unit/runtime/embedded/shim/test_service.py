@@ -107,6 +107,15 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         self.assertEqual([_QEMU],
                          [found['pid'] for found in answer['processes']])
 
+    async def test_the_figures_of_a_sandbox_are_those_of_its_pod(self):
+        container = self.pod.containers['c']
+        container.guest = None
+        self.pod.figures.return_value = {'memory.current': 4096}
+        answer = await self.ask('Stats')
+        found = messages.METRICS.decode(answer['stats']['value'])
+        self.assertEqual(4096, found['memory']['usage'])
+        self.assertEqual([], self.agent.calls)
+
     async def test_deleted_before_the_start(self):
         """The first process counts as killed; an exec never existed."""
         request = {'terminal': 0, 'stdin': '', 'stdout': '', 'stderr': ''}
