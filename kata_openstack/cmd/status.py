@@ -24,6 +24,7 @@ from kata_openstack.conf import opts
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import config as containerd_config
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import kata_config
 from kata_openstack.runtime.hypervisors import loader
 
 CRI_VERSION = 'v1'
@@ -86,6 +87,16 @@ class Checks(upgradecheck.UpgradeCommands):
             _FAILURE, 'No handler is usable. ' + ' '.join(
                 f'{s.name}: {s.reason}. {s.remedy}' for s in states))
 
+    def _kata_files(self) -> upgradecheck.Result:
+        """Check that the handlers use what Kata's packages have now."""
+        found = ', '.join(map(str, kata_config.changed(self._conf)))
+        if not found:
+            return upgradecheck.Result(_OK)
+        return upgradecheck.Result(
+            _WARNING, f'The configuration of Kata has changed since it was '
+            f'copied for the handlers: {found}. Run "kata-openstack '
+            'containerd configure".')
+
     def _options(self) -> upgradecheck.Result:
         """Check the configuration files for deprecated, unknown options."""
         found = [line for file in self._conf.config_file
@@ -98,6 +109,7 @@ class Checks(upgradecheck.UpgradeCommands):
         ('containerd', _containerd),
         ('Hypervisor order', _order),
         ('Handlers', _handlers),
+        ('Configuration of Kata', _kata_files),
         ('Options', _options),
     )
 

@@ -15,12 +15,17 @@ Upstream reads the folder ``config.d`` beside the file in ConfigPath. In its
 release many handlers share one folder, where a drop-in for one handler would
 give all others a second hypervisor. So each handler gets a folder of ours,
 with copies of upstream's file and the operator's drop-ins, and our drop-in.
+The first line of a copy tells of which file and content it is one: a new
+release of Kata changes its own file, and only that.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+import hashlib
 import logging
 import pathlib
+import re
 import tomllib
 from typing import Any
 
@@ -34,6 +39,7 @@ LOG = logging.getLogger(__name__)
 # Drop-ins are read in the order of their names. Those of the operator with a
 # later name override ours.
 _DROP_IN = '50-kata-openstack.toml'
+_HEAD = re.compile('# kata-openstack copied (.+), sha256 ([0-9a-f]{64})\n')
 
 
 def folder(conf: cfg.ConfigOpts) -> pathlib.Path:
@@ -106,9 +112,52 @@ def _copies(handler: base.Handler, path: pathlib.Path,
             (drop_in, own / 'config.d' / drop_in.name)
             for drop_in in drop_ins)):
         try:
-            copies[copy] = file.read_text()
+            text = file.read_text()
         except (OSError, UnicodeDecodeError) as e:
             LOG.error('Handler %s is not configured, because %s cannot be '
                       'read: %s', handler.name, file, e)
             return None
+        copies[copy] = (f'# kata-openstack copied {file}, sha256 '
+                        f'{_digest(text)}\n{text}')
     return copies
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changed(conf: cfg.ConfigOpts) -> Iterator[pathlib.Path]:
+    """Yield the files that have changed since they were copied.
+
+    A file that is gone has changed. A drop-in that was added has, too.
+    """
+    for copy in sorted(folder(conf).glob('*/*.toml')):
+        origin = _origin(copy)
+        if origin is None:  # of a release that did not note it
+            continue
+        source, _ = origin
+        added = {path.name for path in source.parent.glob('config.d/*.toml')}
+        for drop_in in [copy, *sorted(copy.parent.glob('config.d/*.toml'))]:
+            added.discard(drop_in.name)
+            origin = _origin(drop_in)
+            if origin is not None and origin[1] != _digest_of(origin[0]):
+                yield origin[0]
+        for name in sorted(added):
+            yield source.parent / 'config.d' / name
+
+
+def _origin(copy: pathlib.Path) -> tuple[pathlib.Path, str] | None:
+    """Return of which file, and of which content, this is a copy."""
+    try:
+        with copy.open() as file:
+            found = _HEAD.fullmatch(file.readline())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return (pathlib.Path(found[1]), found[2]) if found else None
+
+
+def _digest_of(path: pathlib.Path) -> str:
+    try:
+        return _digest(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        return ''

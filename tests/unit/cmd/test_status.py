@@ -103,6 +103,15 @@ class TestStatus(base.TestCase):
         self.assertEqual(FAILURE, result['Hypervisor order'].code)
         self.assertEqual(FAILURE, result['Handlers'].code)
 
+    def test_a_new_release_of_kata(self):
+        self.useFixture(fixtures.MockPatch(
+            'kata_openstack.cmd.status.kata_config.changed',
+            return_value=['/opt/kata/configuration-clh.toml']))
+        result = self.results()['Configuration of Kata']
+        self.assertEqual(WARNING, result.code)
+        self.assertIn('/opt/kata/configuration-clh.toml', result.details)
+        self.assertIn('containerd configure', result.details)
+
     def test_options(self):
         old = cfg.StrOpt('new_name', deprecated_name='old_name')
         gone = cfg.StrOpt('gone', deprecated_for_removal=True,

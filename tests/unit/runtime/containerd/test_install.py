@@ -173,7 +173,8 @@ class TestContainerd2(_Configured):
         runtimes = self.own()['plugins'][RUNTIME]['containerd']['runtimes']
         self.assertEqual(str(copy),
                          runtimes['kata-clh']['options']['ConfigPath'])
-        self.assertEqual('[hypervisor.clh]\n', copy.read_text())
+        self.assertEqual('[hypervisor.clh]\n',
+                         copy.read_text().partition('\n')[2])
         drop_in = tomllib.loads(
             (copy.parent / 'config.d/50-kata-openstack.toml').read_text())
         self.assertEqual(self.tunings[CLH], drop_in)

@@ -59,9 +59,11 @@ class TestFiles(base.TestCase):
         own = self.root / 'lib/kata/clh'
         self.assertEqual(own / 'configuration-clh.toml',
                          named[CLH].config_path)
-        self.assertEqual('[hypervisor.clh]\n',
-                         written[own / 'configuration-clh.toml'])
-        self.assertEqual('a = 1\n', written[own / 'config.d/10-site.toml'])
+        for name, text in (('configuration-clh.toml', '[hypervisor.clh]\n'),
+                           ('config.d/10-site.toml', 'a = 1\n')):
+            head, _, rest = written[own / name].partition('\n')
+            self.assertEqual(text, rest)
+            self.assertIn(str(self.root / 'clh' / name), head)
         self.assertEqual(self.tunings[CLH], tomllib.loads(
             written[own / 'config.d/50-kata-openstack.toml']))
         # without tuning, upstream's own file is used
@@ -82,6 +84,35 @@ class TestFiles(base.TestCase):
             found = tomllib.loads(self.files()[1][own])
             self.assertEqual({'agent': {'kata': {'dial_timeout': expected}}},
                              found)
+
+    def changed(self):
+        return [str(path.relative_to(self.root))
+                for path in kata_config.changed(self.conf)]
+
+    def configure(self):
+        for path, text in self.files()[1].items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def test_files_that_have_changed_since_they_were_copied(self):
+        self.assertEqual([], self.changed())  # none was copied yet
+        self.configure()
+        self.assertEqual([], self.changed())
+        self.handlers[CLH].config_path.write_text('b = 2\n')
+        (self.root / 'fc/configuration-fc.toml').write_text('b = 2\n')
+        self.handlers[QEMU].config_path.unlink()
+        (self.root / 'qemu/config.d/10-site.toml').write_bytes(b'\xff')
+        (self.root / 'qemu/config.d/30-new.toml').touch()
+        self.assertEqual([
+            'clh/configuration-clh.toml', 'qemu/configuration-qemu.toml',
+            'qemu/config.d/10-site.toml', 'qemu/config.d/30-new.toml'],
+            self.changed())
+
+    def test_copies_of_a_release_that_noted_no_origin(self):
+        self.configure()
+        (self.root / 'lib/kata/clh/configuration-clh.toml').write_text('')
+        self.handlers[CLH].config_path.write_text('b = 2\n')
+        self.assertEqual([], self.changed())
 
     def check_left_out(self, path, cause):
         """Assert that one log line names it and clh gets no files."""
