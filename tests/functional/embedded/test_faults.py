@@ -23,9 +23,9 @@ import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import pod_cgroup
-from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import size
 from kata_openstack.runtime.embedded.vm.templates import template
 from kata_openstack.runtime.embedded.vm import vm_memory
@@ -50,7 +50,7 @@ class TestFaults(base.EmbeddedTestCase):
             self.wait_for(
                 lambda name=name: not alive(state[name], state['sandbox']),
                 f'{name} has ended')
-        self.assertEqual([], share.mounts_below(state['folder']))
+        self.assertEqual([], mounts.below(state['folder']))
         for path in (state['socket'], state['ram'],
                      f'{self.settings.run_path}/users/{state["uid"]}'):
             self.assertFalse(os.path.lexists(path), path)

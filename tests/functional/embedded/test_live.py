@@ -20,10 +20,10 @@ import time
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.virtiofs import open_files
 from kata_openstack.runtime.embedded.vm import pod_cgroup
-from kata_openstack.runtime.embedded.vm import share
 from tests.functional.embedded import base
 from tests.functional import images
 
@@ -232,5 +232,5 @@ class TestNotPlugged(LiveTestCase):
             pod.remove()
             self.assertIsInstance(start.exception(60), exception.KataError)
         self.assertFalse(os.path.exists(state['folder']))
-        self.assertEqual([], share.mounts_below(state['folder']))
+        self.assertEqual([], mounts.below(state['folder']))
         self.assertFalse(os.path.exists(f'/proc/{state["virtiofsd_live"]}'))

@@ -35,8 +35,8 @@ from testtools import content
 
 from kata_openstack.conf import opts
 from kata_openstack import exception
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.vm import pod_cgroup
-from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime import node
 
 COMMIT = 'd6320ff'
@@ -281,7 +281,7 @@ class UpgradeTest(base.TestCase):
         """Nothing is left on the host of the VM of a state file."""
         self.wait_for(lambda: not os.path.exists(state['folder']),
                       f'{state["folder"]} is removed')
-        self.assertEqual([], share.mounts_below(state['folder']))
+        self.assertEqual([], mounts.below(state['folder']))
         for path in (state['socket'], state['ram'],
                      f'{self.settings["run_path"]}/users/{state["uid"]}',
                      *pod_cgroup.Cgroup(state['cgroup']).folders):

@@ -15,6 +15,7 @@
 import os
 import shutil
 
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import state
@@ -87,7 +88,7 @@ def _remove_group(group: pod_cgroup.Cgroup) -> None:
 
 def _remove_folder(folder: str) -> None:
     """Remove a folder, unless mounts are left in it: never touch those."""
-    if not share.mounts_below(folder):
+    if not mounts.below(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -30,12 +30,12 @@ from collections.abc import Mapping
 import contextlib
 import errno
 import os
-import re
 import socket
 from typing import Any
 from typing import NamedTuple
 
 from kata_openstack.runtime.embedded.agent import system
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.virtiofs import server
 
@@ -131,15 +131,15 @@ class Share:
                             log)
 
     def add_rootfs(self, container: str,
-                   mounts: Iterable[Mapping[str, Any]]) -> None:
+                   wanted: Iterable[Mapping[str, Any]]) -> None:
         """Mount a container's root file system.
 
-        :param mounts: containerd's mounts, with type, source, options.
+        :param wanted: containerd's mounts, with type, source, options.
         :raises OSError: a mount failed.
         """
         target = f'{self._mounts}/{container}/rootfs'
         os.makedirs(target)
-        for item in mounts:
+        for item in wanted:
             self._mount(item['type'], item['source'], target,
                         item['options'])
 
@@ -227,8 +227,10 @@ class Share:
             syscalls.restrict_mounts(
                 stage, _GUARDS | flags & syscalls.MS_RDONLY)
             syscalls.mount(stage, target, flags=syscalls.MS_MOVE)
+        except OSError:
+            mounts.detach(stage)
+            raise
         finally:
-            _unmount_below(stage)
             _remove(stage)
 
     def remove_container(self, container: str) -> None:
@@ -240,18 +242,15 @@ class Share:
             if not volume.users:
                 del self._volumes[key]
                 path = f'{self._mounts}/{volume.path}'
-                _unmount_below(path)
+                mounts.detach(path)
                 with contextlib.suppress(OSError):  # something is mounted
                     _remove(path)
-        folder = f'{self._mounts}/{container}'
-        _unmount_below(folder)
-        _remove_tree(folder)
+        _remove_tree(f'{self._mounts}/{container}')
 
     def remove(self) -> None:
         """Unmount everything. The empty folders stay."""
-        for folder in (self._stage, self._mounts, self.path):
-            if os.path.exists(folder):  # else spare the search
-                _unmount_below(folder)
+        if os.path.exists(self._mounts):  # else spare the search
+            mounts.unmount_below(self._stage, self._mounts, self.path)
 
 
 def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
@@ -307,29 +306,8 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def mounts_below(folder: str) -> list[str]:
-    """Return the mount points at or below ``folder``, innermost first."""
-    found = []
-    # mount points of other programs need not be UTF-8
-    with open('/proc/self/mountinfo', errors='surrogateescape') as file:
-        for line in file:
-            point = re.sub(r'\\([0-7]{3})', lambda m: chr(int(m[1], 8)),
-                           line.split(' ')[4])
-            if point == folder or point.startswith(folder + '/'):
-                found.append(point)
-    return found[::-1]
-
-
-def _unmount_below(folder: str) -> None:
-    for point in mounts_below(folder):
-        try:
-            syscalls.umount(point, syscalls.MNT_DETACH)
-        except OSError:
-            pass  # already unmounted with another one
-
-
 def _remove_tree(folder: str) -> None:
-    """Remove the mount points in a folder, then the folder.
+    """Unmount and remove the mount points in a folder, then the folder.
 
     Never follows a link and never enters a mount. A mount point is an empty
     folder or an empty file. Anything else means that something is still
@@ -338,6 +316,7 @@ def _remove_tree(folder: str) -> None:
     if not os.path.isdir(folder):
         return
     for entry in os.scandir(folder):
+        mounts.detach(entry.path)
         try:
             if entry.is_dir(follow_symlinks=False):
                 os.rmdir(entry.path)

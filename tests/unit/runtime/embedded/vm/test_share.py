@@ -17,6 +17,7 @@ from unittest import mock
 
 import fixtures
 
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import share
 from tests.unit import base
@@ -54,7 +55,16 @@ class TestMountsBelow(base.TestCase):
         with mock.patch('builtins.open', mock.mock_open(
                 read_data=''.join(lines))):
             self.assertEqual(['/s/c', '/s/a b', '/s'],
-                             share.mounts_below('/s'))
+                             mounts.below('/s'))
+            self.assertEqual(['/s2', '/s/a b', '/s'],
+                             mounts.below('/s/a b', '/s2', '/s')[1:])
+
+    def test_several_at_one_place(self):
+        """A root file system may be made of mounts on top of each other."""
+        with mock.patch.object(mounts.syscalls, 'umount', side_effect=[
+                None, None, OSError(errno.EINVAL, 'none')]) as umount:
+            mounts.detach('/s')
+        self.assertEqual(3, umount.call_count)
 
 
 class TestFolders(base.TestCase):
@@ -87,6 +97,30 @@ class TestFolders(base.TestCase):
         self.live.remove_container('c1')
         self.assertEqual((True, False), tuple(
             map(self.live.has, ('c0', 'c1'))))
+
+    def test_the_table_of_mounts_is_read_only_by_a_clean_up(self):
+        """It takes long to read on a node with many pods."""
+        with mock.patch.object(mounts, 'below', return_value=[]) as below:
+            self.live.add_bind('c', '/etc/passwd', True)
+            self.live.add_bind('c', '/etc', True)
+            self.live.add_rootfs('c', [{
+                'type': 'tmpfs', 'source': 't', 'options': []}])
+            self.live.remove_container('c')
+            self.assertEqual(0, below.call_count)
+            self.assertEqual([], os.listdir(
+                f'{self.folder}/live/mounts/.volumes'))
+            self.assertEqual(['.volumes'], os.listdir(
+                f'{self.folder}/live/mounts'))
+            self.live.remove()
+            self.assertEqual(1, below.call_count)
+
+    def test_a_mount_that_cannot_be_restricted_is_undone(self):
+        with (mock.patch.object(mounts, 'detach') as detach,
+              mock.patch.object(share.syscalls, 'restrict_mounts',
+                                side_effect=OSError(errno.EPERM, 'no'))):
+            self.assertRaises(OSError, self.live.add_bind, 'c', '/etc', True)
+        detach.assert_called_once_with(f'{self.folder}/live/stage/1')
+        self.assertEqual([], os.listdir(f'{self.folder}/live/stage'))
 
     def test_what_cannot_be_mounted_is_no_volume(self):
         self.assertRaises(OSError, self.live.add_bind, 'c', '/no/such', True)
