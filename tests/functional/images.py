@@ -97,7 +97,8 @@ def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
           env: Sequence[str] = ('PATH=/bin:/usr/bin',),
           labels: Mapping[str, str] | None = None,
           more: Iterable[Iterable[Entry]] = (), volumes: Iterable[str] = (),
-          user: str = '', owners: Mapping[str, int] | None = None) -> None:
+          user: str = '', owners: Mapping[str, int] | None = None,
+          stop_signal: str = '') -> None:
     """Write a docker-archive.
 
     :param more: entries of further layers.
@@ -110,7 +111,7 @@ def write(path: pathlib.Path, reference: str, entries: Iterable[Entry],
         'created': '1970-01-01T00:00:00Z',
         'config': {'Env': list(env), 'Cmd': list(command),
                    'Entrypoint': list(entrypoint),
-                   'User': user,
+                   'User': user, 'StopSignal': stop_signal,
                    'Volumes': dict.fromkeys(volumes, {}),
                    'Labels': dict(labels or {})},
         'rootfs': {'type': 'layers',

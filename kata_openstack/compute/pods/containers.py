@@ -42,12 +42,19 @@ _NOT_FOUND = 127
 def signal_number(name: str) -> int:
     """Return a signal's number: 9 for '9', 'KILL', 'SIGKILL', 'sigkill'.
 
+    Real-time signals are named as in Docker, for example SIGRTMIN+3, which
+    stops systemd.
+
     :raises InvalidInput: for an unknown signal
     """
     text = name.strip().upper()
     if re.fullmatch(r'[0-9]{1,3}', text) and 1 <= int(text) <= 64:
         return int(text)
     full = text if text.startswith('SIG') else f'SIG{text}'
+    found = re.fullmatch(r'SIGRT(MIN\+|MAX-)([0-9]{1,2})', full)
+    if found and int(found[2]) <= signals.SIGRTMAX - signals.SIGRTMIN:
+        return (signals.SIGRTMIN + int(found[2]) if found[1] == 'MIN+'
+                else signals.SIGRTMAX - int(found[2]))
     try:
         return int(signals.Signals[full])
     except KeyError:

@@ -20,6 +20,31 @@ LAYERS = 100
 
 
 class TestImages(base.EmbeddedTestCase):
+    def run_image(self, pod, image, *command):
+        container = self.client.create_container(pod.id, pb.ContainerConfig(
+            metadata=pb.ContainerMetadata(name='own'),
+            image=pb.ImageSpec(image=image), command=command,
+            log_path=f'{image.rpartition(":")[2]}.log', linux=pb.LinuxContainerConfig()), pod.config)
+        self.client.start_container(container)
+        return container
+
+    def test_a_stop_signal_of_the_image(self):
+        """systemd's, in both forms that images have."""
+        pod = self.pod()
+        for number, stop in enumerate(('SIGRTMIN+3', '37')):
+            image = f'registry.test/stop:{number}'
+            archive = self.containerd.root / f'stop-{number}.tar'
+            images.write(archive, image, images.busybox_entries(), ['sh'],
+                         stop_signal=stop)
+            self.containerd.import_image(image, archive)
+            container = self.run_image(
+                pod, image, 'sh', '-c',
+                'trap "exit 9" 37; echo up; while :; do sleep 0.1; done')
+            self.wait_for(lambda c=container: pod.log(c), 'the trap')
+            self.client.stop_container(container, 30)
+            self.assertEqual(9, pod.status(container).exit_code)
+            self.client.remove_container(container)
+
     def test_many_layers(self):
         """Their names are more than a page, which is what mount takes."""
         archive = self.containerd.root / 'many.tar'
@@ -29,12 +54,8 @@ class TestImages(base.EmbeddedTestCase):
                   for number in range(LAYERS)])
         self.containerd.import_image('registry.test/many:1', archive)
         pod = self.pod()
-        container = self.client.create_container(pod.id, pb.ContainerConfig(
-            metadata=pb.ContainerMetadata(name='many'),
-            image=pb.ImageSpec(image='registry.test/many:1'),
-            command=['sleep', '1000'], log_path='many.log',
-            linux=pb.LinuxContainerConfig()), pod.config)
-        self.client.start_container(container)
+        container = self.run_image(pod, 'registry.test/many:1', 'sleep',
+                                   '1000')
         self.assertEqual(f'{LAYERS}\n', pod.execute(
             container, 'sh', '-c', 'ls -d /layer-* | wc -l'))
         self.assertEqual('0', pod.execute(container, 'cat', '/layer-0'))

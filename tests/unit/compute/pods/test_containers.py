@@ -31,11 +31,15 @@ class SignalTest(base.TestCase):
     def test_names_and_numbers(self):
         for name, number in [('9', 9), ('SIGKILL', 9), ('kill', 9),
                              ('term', 15), ('SIGTERM', 15), ('64', 64),
-                             ('sigusr1', 10)]:
+                             ('sigusr1', 10), ('37', 37),
+                             ('SIGRTMIN+3', 37), ('rtmin+3', 37),
+                             ('SIGRTMAX-1', 63), ('RTMIN', 34)]:
             self.assertEqual(number, containers.signal_number(name))
 
     def test_refused(self):
-        for name in ('', '0', '65', '-9', 'SIGNONE', '9; true', 'None'):
+        for name in ('', '0', '65', '-9', 'SIGNONE', '9; true', 'None',
+                     'SIGRTMIN+31', 'SIGRTMAX-31', 'SIGRTMIN-1', 'SIGTERM+1',
+                     'RTMIN+'):
             self.assertRaises(exception.InvalidInput,
                               containers.signal_number, name)
 
