@@ -21,6 +21,9 @@ import os
 import time
 import traceback
 
+# Of the output of QEMU or virtiofsd: more is cut to its end
+_MOST, _KEPT = 1024 * 1024, 64 * 1024  # bytes
+
 _fd = 2
 _debug = False
 _id = ''
@@ -50,6 +53,29 @@ def error(message: str) -> None:
 def exception(message: str) -> None:
     """Log a message and the traceback of the current exception."""
     _write('error', f'{message}: {traceback.format_exc()}')
+
+
+def cut(path: str) -> None:
+    """Keep only the end of a program's output if it is long.
+
+    A guest can cause error messages without end. The program appends to the
+    file, so it goes on at the new end; a line that it writes meanwhile may be
+    lost.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        size = os.fstat(fd).st_size
+        if size > _MOST:
+            kept = os.pread(fd, _KEPT, size - _KEPT)
+            os.ftruncate(fd, 0)
+            os.write(fd, kept)
+    except OSError as e:  # the disk is full; the next time may succeed
+        error(f'could not shorten {path}: {e}')
+    finally:
+        os.close(fd)
 
 
 def _write(level: str, message: str) -> None:

@@ -37,6 +37,7 @@ from kata_openstack.runtime.embedded.vm import qmp
 from kata_openstack.runtime.embedded.vm import restore
 
 _OOM_SECONDS = 1.0
+_CUT_SECONDS = 10.0
 _RESTORE_SECONDS = 150  # takes 0.5 s, but far more on an overloaded node
 # why QEMU says that it ends, for people
 _SHUTDOWNS = {
@@ -95,6 +96,7 @@ class Sandbox:
         self._programs: dict[str, int] = {}  # pidfds by the log's name
         self._expect('qemu', vm.qemu_pid, 'QEMU')
         self._expect('virtiofsd', vm.virtiofsd_pid, 'virtiofsd')
+        self._watches.append(asyncio.create_task(self._cut_logs()))
         self._files: open_files.Watch | None = None
         self.ready = asyncio.create_task(self._restore(own))
         # requests see the exception; without any, asyncio would warn
@@ -212,6 +214,13 @@ class Sandbox:
                 words.append(agent_channel.last_words(
                     f'{self._record.folder}/{name}.log'))
         return [text for text in words if text]
+
+    async def _cut_logs(self) -> None:
+        """Keep the output of the VM's programs small until the VM ends."""
+        while True:
+            await asyncio.sleep(_CUT_SECONDS)
+            for name in self._programs:
+                log.cut(f'{self._record.folder}/{name}.log')
 
     # Unexpected ends
 

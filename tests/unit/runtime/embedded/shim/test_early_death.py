@@ -156,6 +156,17 @@ class TestEarlyDeath(unittest.IsolatedAsyncioTestCase):
                 await self.pod.until_ready()
             yield sign
 
+    async def test_the_output_of_the_programs_is_cut(self):
+        cut = []
+        with (mock.patch.object(sandbox, '_CUT_SECONDS', 0.001),
+              mock.patch.object(log, 'cut', cut.append)):
+            self.make(True)
+            async with asyncio.timeout(30):
+                while len(cut) < 4:
+                    await asyncio.sleep(0.001)
+        self.assertEqual({f'{self.folder}/qemu.log',
+                          f'{self.folder}/virtiofsd.log'}, set(cut))
+
     async def test_before_the_sandbox_is_created(self):
         async for sign in self.each(EARLY_SIGNS, False):
             await self.end(sign, EARLY_SIGNS)
