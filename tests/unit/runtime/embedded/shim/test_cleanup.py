@@ -12,13 +12,16 @@
 
 """The clean-up ends the processes of its sandbox, and no others."""
 
+import errno
 import os
 import pathlib
 import subprocess
 import time
+from unittest import mock
 
 import fixtures
 
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import start_failed
@@ -110,3 +113,58 @@ class TestNamespaces(base.TestCase):
             self.save()
             cleanup.clean_up(self.conf, 'abc', '/kata-none/x', namespace)
             self.assertFalse(self.folder.exists(), namespace)
+
+
+class TestHalfMadeContainer(base.TestCase):
+    """The shim, or its clean-up, was killed during a Create."""
+
+    def test_staged_mounts_and_their_folders_are_removed(self):
+        root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        conf = test_placing.config(run_path=str(root))
+        folder = root / 'abc'
+        for name in ('mounts/.volumes', 'mounts/c/rootfs', 'mounts/c/m3',
+                     'stage/rootfs', 'live/mounts/.volumes', 'live/stage'):
+            (folder / name).mkdir(parents=True)
+        for name in ('mounts/.volumes/1', 'live/stage/2'):
+            (folder / name).touch()
+        note(folder=str(folder)).save()
+        mounted = [f'{folder}/{name}' for name in (
+            'mounts', 'mounts/c/rootfs', 'mounts/c/m3', 'stage',
+            'stage/rootfs', 'live/mounts', 'live/stage', 'live/stage/2')]
+        other = f'{root}/abcd/mounts'
+
+        def read_table(*folders):
+            return [point for point in [*mounted, other][::-1] if any(
+                point == name or point.startswith(f'{name}/')
+                for name in folders)]
+
+        def umount(point, flags):
+            # as the kernel: what is mounted below goes too
+            if point not in mounted:
+                raise OSError(errno.EINVAL, 'not mounted')
+            mounted[:] = [found for found in mounted if found != point
+                          and not found.startswith(f'{point}/')]
+        with (mock.patch.object(mounts, 'below', read_table),
+              mock.patch.object(mounts.syscalls, 'umount', umount)):
+            with mock.patch.object(cleanup.shutil, 'rmtree',
+                                   side_effect=KeyboardInterrupt):
+                # killed late: the next one must still find the state
+                self.assertRaises(KeyboardInterrupt, cleanup.clean_up, conf,
+                                  'abc', '/kata-none/x')
+            self.assertTrue((folder / 'state.json').exists())
+            cleanup.clean_up(conf, 'abc', '/kata-none/x', 'n')
+        self.assertEqual([], mounted)
+        self.assertFalse(folder.exists())
+
+    def test_what_cannot_be_unmounted_is_never_removed(self):
+        root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        conf = test_placing.config(run_path=str(root))
+        volume = root / 'abc/stage/1'
+        volume.mkdir(parents=True)
+        (volume / 'data').write_text('of a tenant')
+        note(folder=str(root / 'abc')).save()
+        with (mock.patch.object(mounts, 'below', return_value=[str(volume)]),
+              mock.patch.object(mounts.syscalls, 'umount',
+                                side_effect=OSError(errno.EBUSY, 'busy'))):
+            cleanup.clean_up(conf, 'abc', '/kata-none/x', 'n')
+        self.assertEqual('of a tenant', (volume / 'data').read_text())
