@@ -49,14 +49,9 @@ def main() -> int:
         program.info()
         return 0
     ident = flags.get('id', '')
-    if ident in program.RESERVED:
-        sys.stderr.write(f'the ID {ident!r} is a name that kata-embedded '
-                         'itself uses; choose another\n')
-        return 1
-    if not program.usable(ident):
-        sys.stderr.write(f'invalid or missing -id {ident!r}; containerd '
-                         'runs this program with -id, -namespace, and start '
-                         'or delete\n')
+    problem = program.problem(ident)
+    if problem:
+        sys.stderr.write(f'{problem}\n')
         return 1
     if command == 'delete':
         program.delete(flags.get('namespace', ''), ident,

@@ -30,8 +30,8 @@ NAME = 'io.containerd.kata-embedded.v2'
 ADDRESS = 'address'  # file in the bundle; containerd reads it too
 # What the runtime has next to the sandboxes' folders, and the owner of the
 # memory for making a template. A sandbox of that name would remove them.
-RESERVED = frozenset(('lock', 'memory', 's', 'template', 'template.lock',
-                      'users'))
+_RESERVED = frozenset(('lock', 'memory', 's', 'template', 'template.lock',
+                       'users'))
 
 
 def start(namespace: str, ident: str, debug: bool) -> None:
@@ -113,7 +113,12 @@ def info() -> None:
                      'value': json.dumps(features).encode()}}))
 
 
-def usable(ident: str) -> bool:
-    """Return whether an ID can be the name of a sandbox's folder."""
-    return (bool(ident) and ident not in ('.', '..') and os.sep not in ident
-            and ident not in RESERVED)
+def problem(ident: str) -> str:
+    """Return why an ID cannot be the name of a sandbox's folder; '' if not."""
+    if ident in _RESERVED:
+        return (f'the ID {ident!r} is a name that kata-embedded itself uses; '
+                'choose another')
+    if not ident or ident in ('.', '..') or os.sep in ident:
+        return (f'invalid or missing -id {ident!r}; containerd runs this '
+                'program with -id, -namespace, and start or delete')
+    return ''

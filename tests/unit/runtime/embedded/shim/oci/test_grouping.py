@@ -41,9 +41,9 @@ class TestGrouping(base.TestCase):
         self.assertEqual('c', grouping.sandbox_of({'annotations': None}, 'c'))
 
     def test_ids_that_are_paths_are_refused(self):
-        self.assertTrue(program.usable('a' * 64))
+        self.assertEqual('', program.problem('a' * 64))
         for ident in ('', '.', '..', 'a/b', '/etc'):
-            self.assertFalse(program.usable(ident), ident)
+            self.assertIn('invalid or missing -id', program.problem(ident))
 
     def test_ids_that_the_runtime_uses_itself_are_refused(self):
         """The folders of sandboxes are next to its own files."""
@@ -56,7 +56,7 @@ class TestGrouping(base.TestCase):
         names = set(os.listdir(conf.run_path))
         self.assertEqual({'lock', 'memory', 's', 'users'}, names)
         for ident in (*names, vm_memory.TEMPLATE, make_template.LOCK):
-            self.assertFalse(program.usable(ident), ident)
+            self.assertIn('itself uses', program.problem(ident))
 
     def test_options_of_the_handler(self):
         def any_of(kind):
