@@ -76,7 +76,8 @@ class Show(show.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
         for found, pod in _read(self):
             if pod.uuid == parsed_args.uuid:
-                return zip(*_rows(found, pod), strict=True)
+                titles, values = zip(*_rows(found, pod), strict=True)
+                return titles, values
         raise exception.NotFound(kind='Pod', id=parsed_args.uuid)
 
 
