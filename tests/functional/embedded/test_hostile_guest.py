@@ -19,9 +19,9 @@ import re
 import tempfile
 
 from kata_openstack import exception
+from kata_openstack.runtime.embedded.common import mounts
 from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.common import syscalls
-from kata_openstack.runtime.embedded.vm import share
 from kata_openstack.runtime.embedded.vm import vm_memory
 from tests.functional.embedded import base
 from tests.functional.embedded import hostile
@@ -80,7 +80,7 @@ class TestHostileGuest(base.EmbeddedTestCase):
         pod.remove()
         self.wait_for(lambda: not os.path.exists(state['folder']),
                       'its folder is removed')
-        self.assertEqual([], share.mounts_below(state['folder']))
+        self.assertEqual([], mounts.below(state['folder']))
         for name in ('shim', 'qemu', 'virtiofsd'):
             self.wait_for(lambda name=name: not os.path.exists(
                 f'/proc/{state[name]}/exe'), f'{name} has ended')
