@@ -47,7 +47,8 @@ OPTS = [
              'time. Further starts wait. One project gets at most half of '
              'this number.'),
     cfg.IntOpt(
-        'max_log_size_mib',
+        'max_log_response_mib',
+        deprecated_name='max_log_size_mib',
         default=4, min=1, max=64,
         help='Maximum size, in MiB, of the answer to one request for the '
              'logs of a container. Longer logs lose their beginning. The '

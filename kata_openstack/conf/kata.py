@@ -59,7 +59,8 @@ OPTS = [
              'isolation level "none", and run slower by a factor of ten or '
              'more.'),
     cfg.BoolOpt(
-        'ask_metadata_service',
+        'use_metadata_service',
+        deprecated_name='ask_metadata_service',
         default=False,
         help="Ask Nova's metadata service whether this node is a Nova "
              'instance, if neither the firmware nor a config drive shows it. '

@@ -78,7 +78,8 @@ OPTS = [
              'as soon as the ports are set up. 0 means that it starts at '
              'once, although it may have no network for some time.'),
     cfg.StrOpt(
-        'forgotten_pods',
+        'orphaned_pod_action',
+        deprecated_name='forgotten_pods',
         default='log',
         choices=[('log', 'Log each such pod, every minute.'),
                  ('delete', 'Log each such pod and delete it, at most ten in '

@@ -119,7 +119,7 @@ class Node:
             cache=pathlib.Path(self._conf.run_path) / 'kvm.json',
             refresh=measure, containerd_client=self._containerd,
             metadata=(instance.ask_metadata
-                      if self._conf.kata.ask_metadata_service else None))
+                      if self._conf.kata.use_metadata_service else None))
 
     def _capabilities(self) -> dict[str, caps.Capability]:
         return caps.capabilities(

@@ -124,7 +124,7 @@ class Containers:
         return reader.read(
             folder / cri_config.log_name(container_uuid), stdout=stdout,
             stderr=stderr, timestamps=timestamps, tail=tail, since=since,
-            limit=self._conf.compute.max_log_size_mib * units.Mi)
+            limit=self._conf.compute.max_log_response_mib * units.Mi)
 
     def exec_sync(self, container_uuid: str, command: list[str],
                   timeout: int) -> dict[str, Any]:

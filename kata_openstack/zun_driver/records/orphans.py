@@ -43,7 +43,7 @@ def handle(context: Any, pods: Iterable[objects.PodStatus], *,
            beside_others: bool) -> None:
     """Log or delete those of ``pods`` that are unknown to Zun. Never raises.
 
-    [kata_driver] forgotten_pods decides. It skips pods younger than ten
+    [kata_driver] orphaned_pod_action decides. It skips pods younger than ten
     minutes, and all pods if it cannot ask Zun's database. It deletes nothing
     if Zun knows no pod of this node: then the database is probably a wrong or
     an old one.
@@ -66,7 +66,7 @@ def handle(context: Any, pods: Iterable[objects.PodStatus], *,
     for pod in forgotten:
         LOG.warning('Found %s %s on this node, but Zun has no record of it',
                     pod.kind or 'pod', pod.uuid)
-    if not forgotten or CONF.kata_driver.forgotten_pods != 'delete':
+    if not forgotten or CONF.kata_driver.orphaned_pod_action != 'delete':
         return
     if not beside_others and not kept:
         LOG.error('Zun has a record of no pod of this node, so none is '

@@ -10,6 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import pathlib
+
+import fixtures
 from oslo_config import cfg
 
 from kata_openstack.conf import opts
@@ -40,6 +43,18 @@ class TestOpts(base.TestCase):
             conf([], default_config_files=[])
         one.set_override('allow_emulation', True, 'kata')
         self.assertFalse(other.kata.allow_emulation)
+
+    def test_former_names(self):
+        file = pathlib.Path(self.useFixture(fixtures.TempDir()).path) / 'conf'
+        file.write_text('[compute]\nmax_log_size_mib = 7\n'
+                        '[kata]\nask_metadata_service = true\n'
+                        '[kata_driver]\nforgotten_pods = delete\n')
+        conf = cfg.ConfigOpts()
+        opts.register_opts(conf)
+        conf([], default_config_files=[str(file)])
+        self.assertEqual(7, conf.compute.max_log_response_mib)
+        self.assertTrue(conf.kata.use_metadata_service)
+        self.assertEqual('delete', conf.kata_driver.orphaned_pod_action)
 
     def test_every_option_has_help(self):
         for group, options in opts.list_opts():

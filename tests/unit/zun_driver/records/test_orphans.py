@@ -29,7 +29,7 @@ class TestOrphans(base.DriverTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.driver = module.KataContainerDriver()
-        self.config(group='kata_driver', forgotten_pods='delete')
+        self.config(group='kata_driver', orphaned_pod_action='delete')
         self.known = self.pod(self.container(status='Running').uuid)
 
     def pod(self, uuid=None, age=700.0, kind='container'):
@@ -72,7 +72,7 @@ class TestOrphans(base.DriverTestCase):
         self.assertIn(gone, logs.output[0])
 
     def test_by_default_they_are_logged_only(self) -> None:
-        base.CONF.clear_override('forgotten_pods', 'kata_driver')
+        base.CONF.clear_override('orphaned_pod_action', 'kata_driver')
         kept = self.pod()
         with self.assertLogs('kata_openstack.zun_driver.records.orphans',
                              'WARNING') as logs:
