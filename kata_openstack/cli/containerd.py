@@ -48,7 +48,7 @@ def _undone_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Config(command.Command):
+class Show(command.Command):
     """Print containerd's configuration for the usable handlers of this node.
 
     Save the output as a file, add that file to "imports" in containerd's own

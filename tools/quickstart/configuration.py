@@ -125,7 +125,7 @@ def _containerd(stack: settings.Stack) -> str:
     stack.render('containerd.toml', target, restrict_oom_score_adj=str(
         services.restricted_oom()).lower())
     config = merged(tomllib.loads(target.read_text()),
-                    tomllib.loads(cli(stack, 'containerd', 'config')))
+                    tomllib.loads(cli(stack, 'containerd', 'show')))
     section = config['plugins']['io.containerd.grpc.v1.cri']['containerd']
     # containerd's default is runc, which must never run a tenant's container
     section['default_runtime_name'] = next(iter(section['runtimes']))

@@ -212,7 +212,7 @@ def _add(target: Target, bare: Any, plain: Mapping[str, Any],
     raise exception.RuntimeFailed(
         operation=f'Adding handlers to {target.config}',
         why='containerd would lose other settings. Nothing was changed. '
-            'Add the output of "kata-openstack containerd config" to the '
+            'Add the output of "kata-openstack containerd show" to the '
             'file yourself')
 
 

@@ -112,6 +112,7 @@ class UpgradeTest(base.TestCase):
         self.accelerator = node.Node(conf).accelerator()
         self.addCleanup(self.remove_memory)
         self.prepare()
+        # "containerd config" is that commit's name of "containerd show"
         self.containerd = self.useFixture(Containerd(
             self.installed, self.command('containerd', 'config')
             .partition('\n')[2]))

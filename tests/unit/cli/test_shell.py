@@ -169,8 +169,8 @@ class TestCli(base.TestCase):
                               '--need', 'speed')
         self.assertEqual(2, e.code)
 
-    def test_containerd_config(self):
-        code, out = self.run_cli('containerd', 'config',
+    def test_containerd_show(self):
+        code, out = self.run_cli('containerd', 'show',
                                  '--containerd-version', '1.7',
                                  kata=hosts.KATA_GO)
         self.assertEqual(0, code)
@@ -178,9 +178,9 @@ class TestCli(base.TestCase):
             tomllib.loads(out)['plugins']['io.containerd.grpc.v1.cri'][
                 'containerd']['runtimes']))
 
-    def test_containerd_config_without_a_usable_handler(self):
+    def test_containerd_show_without_a_usable_handler(self):
         with self.assertLogs('run', 'ERROR') as logs:
-            code, _ = self.run_cli('containerd', 'config',
+            code, _ = self.run_cli('containerd', 'show',
                                    '--containerd-version', '1.7',
                                    measured=hosts.INTERPRETING)
         self.assertEqual(1, code)
