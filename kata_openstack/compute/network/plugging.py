@@ -20,10 +20,11 @@ from typing import Any
 
 from oslo_config import cfg
 from oslo_log import log as logging
-from stevedore import extension
 
+from kata_openstack.compute.network import cni_result
 from kata_openstack.compute.network.vif import base
 from kata_openstack.compute.network.vif import link
+from kata_openstack.compute.network.vif import plugins
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
@@ -32,12 +33,6 @@ from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
-
-NAMESPACE = 'kata_openstack.vif'
-
-# containerd requires an address of eth0. A pod without a port has no
-# interface, so this link-local address is reported instead.
-_NO_ADDRESS = '169.254.0.1/32'
 
 
 class Network:
@@ -51,22 +46,7 @@ class Network:
         # of each expected pod: its sandboxes that a DEL has ended
         self._deleted: dict[str, set[str]] = {}
         self._unclean = True
-        manager: Any = extension.ExtensionManager(
-            NAMESPACE, invoke_on_load=True, invoke_args=(conf,),
-            on_load_failure_callback=_load_failure)
-        self._plugins: dict[str, base.VifPlugin] = {
-            e.name: e.obj for e in manager}
-
-    def _plugin(self, vif: objects.Vif) -> base.VifPlugin:
-        try:
-            return self._plugins[vif.vif_type]
-        except KeyError:
-            raise exception.NetworkFailed(
-                id=vif.port_id,
-                why=f'VIF type {vif.vif_type!r} has no plugin on this node',
-                remedy='Check that the Neutron agent of this node is alive '
-                       'and can bind the port. Supported VIF types: '
-                       f'{", ".join(sorted(self._plugins))}.') from None
+        self._plugins = plugins.load(conf)
 
     @contextlib.contextmanager
     def expect(self, pod_uuid: str,
@@ -78,13 +58,7 @@ class Network:
         its error is raised here, not containerd's report of it.
         """
         for vif in vifs:
-            self._plugin(vif).check(vif)
-            if not vif.fixed_ips:
-                raise exception.NetworkFailed(
-                    id=vif.port_id, why='the port has no IP address',
-                    remedy=f'Add a subnet to network {vif.network_id} or an '
-                           f'address to port {vif.port_id}. Then delete the '
-                           'container and create it again.')
+            plugins.check(self._plugins, vif)
         with self._lock:
             self._expected[pod_uuid] = vifs
         try:
@@ -115,7 +89,7 @@ class Network:
             raise exception.NotFound(kind='Pod', id=pod_uuid)
         for index, vif in enumerate(vifs):
             try:
-                self._plugin(vif).plug(
+                plugins.of(self._plugins, vif).plug(
                     vif, netns, f'eth{index}', pod_uuid=pod_uuid,
                     sandbox_id=sandbox_id)
             except Exception as e:
@@ -126,7 +100,7 @@ class Network:
                 self.unplug(vifs[:index])
                 raise
             self._check_wanted(pod_uuid, sandbox_id, vifs, index)
-        return cni_result(vifs, netns)
+        return cni_result.success(vifs, netns)
 
     def _check_wanted(self, pod_uuid: str, sandbox_id: str,
                       vifs: Sequence[objects.Vif], index: int) -> None:
@@ -267,31 +241,3 @@ class Network:
                 self._unclean = True
                 LOG.exception('Unexpected error in the reconciliation of VIF '
                               'type %s', name)
-
-
-def _load_failure(manager: Any, entry_point: Any,
-                  error: BaseException) -> None:
-    LOG.error('Could not load VIF plugin %s: %s', entry_point.name, error)
-
-
-def cni_result(vifs: Sequence[objects.Vif], netns: str) -> dict[str, Any]:
-    """Return a success result of the CNI specification (0.3 to 1.0)."""
-    interfaces: list[dict[str, Any]] = []
-    ips: list[dict[str, Any]] = []
-    routes: list[dict[str, Any]] = []
-    for index, vif in enumerate(vifs):
-        interfaces.append({'name': f'eth{index}', 'mac': vif.mac_address,
-                           'sandbox': netns})
-        for fixed in vif.fixed_ips:
-            address: dict[str, Any] = {
-                'address': f'{fixed.address}/{fixed.prefixlen}',
-                'interface': index}
-            if fixed.gateway:
-                address['gateway'] = fixed.gateway
-            ips.append(address)
-            routes += [{'dst': r.destination, 'gw': r.gateway}
-                       for r in fixed.routes]
-    if not vifs:
-        interfaces.append({'name': 'eth0', 'sandbox': netns})
-        ips.append({'address': _NO_ADDRESS, 'interface': 0})
-    return {'interfaces': interfaces, 'ips': ips, 'routes': routes, 'dns': {}}
