@@ -72,7 +72,7 @@ OPTS = [
         help='Free space, in MiB, that pulls and new containers leave on the '
              'file system of containerd. If less is free, the node removes '
              'unused images that it pulled, and refuses what still does not '
-             'fit.'),
+             'fit. It ends a pull that would take this space.'),
     cfg.IntOpt(
         'unused_image_days',
         default=30, min=0,

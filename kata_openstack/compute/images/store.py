@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from concurrent import futures
+import functools
 import json
 import pathlib
 import threading
@@ -38,6 +39,8 @@ from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
+
+_PULLING = 'Pulling an image'  # for errors
 
 
 class Images:
@@ -144,9 +147,12 @@ class Images:
             server_address=auth.get('server') or '') if auth else None
         try:
             with self._slots.take(project):
-                self.space.check('Pulling an image')
+                check = functools.partial(self.space.check, _PULLING)
+                check()
                 known = self.cleanup.known()
-                image_id = self._client.pull_image(str(name), config)
+                # A small layer can become a large folder, so look also
+                # while containerd unpacks it.
+                image_id = self._client.pull_image(str(name), config, check)
                 self.cleanup.pulled(image_id, str(name), known)
         except exception.NotEnoughDisk:
             raise

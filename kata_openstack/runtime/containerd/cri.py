@@ -32,6 +32,8 @@ from kata_openstack.runtime.containerd import grpc_errors
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 
+_WATCH_SECONDS = 0.2
+
 
 class CriClient:
     """CRI's runtime and image services on one channel; thread-safe."""
@@ -49,9 +51,13 @@ class CriClient:
         self.channel = channel or channel_mod.connect(self.address)
         self._runtime = cri_pb2_grpc.RuntimeServiceStub(self.channel)
         self._images = cri_pb2_grpc.ImageServiceStub(self.channel)
+        # A call of a patient channel cannot be canceled.
+        self._pull_channel = channel_mod.connect(self.address, patience=0)
+        self._pulls = cri_pb2_grpc.ImageServiceStub(self._pull_channel)
 
     def close(self) -> None:
         self.channel.close()
+        self._pull_channel.close()
 
     def _call(self, method: Callable[..., Any], request: Any, *,
               kind: str = 'Sandbox', ident: str = '',
@@ -226,13 +232,29 @@ class CriClient:
 
     # Images
 
-    def pull_image(self, reference: str,
-                   auth: pb.AuthConfig | None = None) -> str:
-        """:returns: the image's id"""
+    def pull_image(self, reference: str, auth: pb.AuthConfig | None = None,
+                   watch: Callable[[], None] = lambda: None) -> str:
+        """Pull an image.
+
+        :param watch: called five times a second. If it raises, the pull
+            ends, and containerd removes what it has of the image.
+        :returns: the image's id
+        """
+        def pull(request: pb.PullImageRequest, timeout: float
+                 ) -> pb.PullImageResponse:
+            call = self._pulls.PullImage.future(request, timeout=timeout)
+            try:
+                while True:
+                    try:
+                        return call.result(_WATCH_SECONDS)
+                    except grpc.FutureTimeoutError:
+                        watch()
+            finally:
+                call.cancel()  # does nothing after the end
+
         return self._call(
-            self._images.PullImage,
-            pb.PullImageRequest(image=pb.ImageSpec(image=reference),
-                                auth=auth),
+            pull, pb.PullImageRequest(image=pb.ImageSpec(image=reference),
+                                      auth=auth),
             kind='Image', ident=reference,
             timeout=self._conf.pull_timeout).image_ref
 

@@ -16,11 +16,13 @@ from concurrent import futures
 import pathlib
 import socketserver
 import stat
+import subprocess
 import threading
 import time
 from unittest import mock
 
 import fixtures
+from oslo_utils import units
 from tests.functional import containerd
 from tests.functional import images as test_images
 from tests.functional import kata
@@ -100,6 +102,36 @@ class ImagesTest(Case):
         self.images.delete(image['id'])
         self.assertRaises(exception.ImageNotFound, self.images.inspect,
                           reference)
+
+    def test_a_layer_that_becomes_far_larger(self):
+        """As a tenant would fill the disk of the node."""
+        test_images.write(
+            self.archive, 'x:1', test_images.busybox_entries(), ['sh'],
+            more=[[('zeros', bytes(600 * units.Mi), 0o644)]])
+        with registry.Registry() as mine:
+            name = mine.push(self.archive, 'bomb:1')
+            self.archive.unlink()
+            most = self.used() + 100 * units.Mi
+            self.images.space.free = lambda: (
+                self.images.space.reserve + most - self.used())
+            error = self.assertRaises(
+                exception.NotEnoughDisk, self.images.pull, name, 'always',
+                None, 'p')
+        self.assertIn('Pulling an image', str(error))
+        self.assertEqual([], [image for image in
+                              self.containerd.client.list_images()
+                              if 'bomb' in str(image)])
+        deadline = time.monotonic() + 30
+        while self.used() > most - 90 * units.Mi:
+            self.assertLess(time.monotonic(), deadline, 'it stays')
+            time.sleep(0.2)
+
+    def used(self):
+        """Bytes in containerd's folder."""
+        return int(subprocess.run(
+            ['du', '--summarize', '--one-file-system', '--block-size=1',
+             self.containerd.client.root()], capture_output=True,
+            text=True).stdout.split()[0])
 
     def test_an_image_that_would_block_containerd(self):
         server = self.useFixture(registry.Registry())
