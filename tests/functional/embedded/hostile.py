@@ -58,6 +58,12 @@ class Evil(Agent):
         while True:
             self.at_once(frames)
 
+    def evil_death(self, ident, call):
+        os._exit(0)  # the kernel panics: this is PID 1
+
+    def evil_reboot(self, ident, call):
+        system.write('/proc/sysrq-trigger', 'b')
+
     def evil_length(self, ident, call):
         self.at_once(protocol.HEAD.pack(0xffffffff, protocol.STDOUT, 1))
 

@@ -86,8 +86,10 @@ class TestHostileGuest(base.EmbeddedTestCase):
                 f'/proc/{state[name]}/exe'), f'{name} has ended')
         self.assertLess(self.containerd.log.stat().st_size, 1 << 20)
 
-    def test_what_no_agent_sends_ends_the_vm(self):
+    def test_what_ends_the_vm(self):
         for name, reason in (
+                ('death', 'QEMU has ended'),
+                ('reboot', 'QEMU has ended'),
                 ('length', 'invalid frame length 4294967295'),
                 ('json', 'violates the protocol')):
             with self.subTest(name):

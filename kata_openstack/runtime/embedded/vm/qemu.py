@@ -32,8 +32,8 @@ from kata_openstack.runtime.embedded.common import settings
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import size as sizes
 
-_MACHINE = ('q35,hpet=off,smm=off,vmport=off,sata=off,smbus=off,usb=off,'
-            'graphics=off,memory-backend=ram,dump-guest-core=off,'
+_MACHINE = ('q35,hpet=off,smm=off,vmport=off,i8042=off,sata=off,smbus=off,'
+            'usb=off,graphics=off,memory-backend=ram,dump-guest-core=off,'
             'mem-merge=off')
 _SANDBOX = ('on,obsolete=deny,elevateprivileges=deny,spawn=deny,'
             'resourcecontrol=deny')
