@@ -159,8 +159,10 @@ class TestProcesses(base.EmbeddedTestCase):
             ['ctr', '--address', self.containerd.address, '--namespace',
              'k8s.io', 'task', 'exec', '--tty', '--exec-id', 'tty',
              container, 'sh', '-c',
-             # ctr sets the size only after the program has started
-             'read x; until stty size; do :; done; tty; exit 5'],
+             # ctr sets the size only after the program has started, and
+             # Busybox's stty does not fail without one
+             'read x; until stty size 2>/dev/null | grep .; do :; done; '
+             'tty; exit 5'],
             stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True)
         os.close(theirs)
