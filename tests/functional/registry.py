@@ -127,6 +127,10 @@ class Deceiver(fixtures.Fixture):
             'Docker-Content-Digest': self._digest}
 
         class Handler(server.BaseHTTPRequestHandler):
+            # An answer to TLS must begin like this, or containerd 2.1 does
+            # not go on with HTTP.
+            default_request_version = 'HTTP/1.0'
+
             def do_HEAD(self) -> None:
                 requests.append(('HEAD', self.path))
                 self.send_response(200)
