@@ -79,6 +79,20 @@ class Show(command.Command):
         return 0 if handlers else 1
 
 
+class Config(Show):
+    """Former name of "containerd show".
+
+    Without it, cliff would take this word for "containerd configure".
+    """
+
+    deprecated = True
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        self.app.stderr.write('"containerd config" is deprecated. Use '
+                              '"kata-openstack containerd show".\n')
+        return super().take_action(parsed_args)
+
+
 class Plugin(command.Command):
     """Write the CNI plugin kata-cni into containerd's folder of plugins.
 

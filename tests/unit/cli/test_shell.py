@@ -17,6 +17,7 @@ import tomllib
 
 import fixtures
 
+from kata_openstack.cli import containerd
 from kata_openstack.cli import shell
 from kata_openstack.cmd import cli
 from kata_openstack.runtime.canary import records
@@ -185,6 +186,13 @@ class TestCli(base.TestCase):
                                    measured=hosts.INTERPRETING)
         self.assertEqual(1, code)
         self.assertIn('host check', logs.output[0])
+
+    def test_the_former_name_of_containerd_show(self):
+        """cliff would take it for "containerd configure"."""
+        app = shell.KataOpenstack()
+        command, _, _ = app.command_manager.find_command(
+            ['containerd', 'config'])
+        self.assertTrue(issubclass(command, containerd.Show))
 
     def test_a_missing_configuration_file(self):
         self.assertNotEqual(0, cli.main(
