@@ -87,14 +87,16 @@ def limit_containers() -> None:
     nothing any more, and the kernel panics if it finds no process to kill.
 
     What the agent and the kernel use already is not free now, so it needs no
-    reserve.
+    reserve. Of what is free, the kernel keeps some for itself, which
+    MemAvailable does not count: up to 66 MiB in large VMs (see
+    set_recommended_min_free_kbytes() in mm/khugepaged.c of Linux).
     """
     folder = f'{CGROUPS}{CONTAINERS}'
     os.makedirs(folder, exist_ok=True)
     write(f'{folder}/cgroup.subtree_control', _CONTROLLERS)
-    free = next(int(line.split()[1])
-                for line in read('/proc/meminfo').splitlines()
-                if line.startswith('MemFree:'))
+    free = min(int(line.split()[1])
+               for line in read('/proc/meminfo').splitlines()
+               if line.startswith(('MemFree:', 'MemAvailable:')))
     write(f'{folder}/memory.max', str((free - _RESERVED_KIB) * 1024))
 
 
