@@ -105,6 +105,8 @@ def start(namespace: str, ident: str, debug: bool,
             origin = make_template.ensure(wanted)
     except (sizes.TooBig, vm_memory.NoMemory, template.NotMade, OSError) as e:
         raise start_failed.StartFailed(str(e)) from e
+    # again, because it takes long to make a template
+    _check_unique(conf, namespace, ident)
     if os.path.exists(conf.sandbox_path(ident)):
         cleanup.clean_up(conf, ident, group)
     listener = _listen(conf, namespace, ident)

@@ -12,6 +12,7 @@
 
 """The clean-up ends the processes of its sandbox, and no others."""
 
+import dataclasses
 import errno
 import os
 import pathlib
@@ -22,6 +23,7 @@ from unittest import mock
 import fixtures
 
 from kata_openstack.runtime.embedded.common import mounts
+from kata_openstack.runtime.embedded.common import protocol
 from kata_openstack.runtime.embedded.shim import bootstrap
 from kata_openstack.runtime.embedded.shim import cleanup
 from kata_openstack.runtime.embedded.shim import start_failed
@@ -98,6 +100,27 @@ class TestNamespaces(base.TestCase):
             start_failed.StartFailed, bootstrap._check_unique, self.conf,
             'other', 'abc')
         self.assertIn('in use in the containerd namespace n,', str(error))
+
+    def test_it_may_come_while_a_template_is_made(self):
+        pid = self.shim()
+
+        def make(*_):
+            self.save(shim=pid)
+            return mock.Mock()
+        before = os.getcwd()
+        os.chdir(self.useFixture(fixtures.TempDir()).path)  # the bundle
+        self.addCleanup(os.chdir, before)
+        conf = dataclasses.replace(self.conf, protocol=protocol.VERSION)
+        conf.save('embedded.json')
+        with (mock.patch.object(bootstrap, 'read_options', lambda data:
+                                os.path.abspath('embedded.json')),
+              mock.patch.object(bootstrap.sys, 'stdin'),
+              mock.patch.object(bootstrap.vm_memory, 'ensure'),
+              mock.patch.object(bootstrap.template.Template, 'open', make),
+              mock.patch.object(cleanup, 'clean_up') as clean_up):
+            self.assertRaises(start_failed.StartFailed, bootstrap.start,
+                              'other', 'abc', False, {})
+        clean_up.assert_not_called()
 
     def test_what_a_dead_shim_left_does_not_block_the_id(self):
         for pid in (0, 1 << 22):
