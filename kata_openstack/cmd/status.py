@@ -89,13 +89,15 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _kata_files(self) -> upgradecheck.Result:
         """Check that the handlers use what Kata's packages have now."""
-        found = ', '.join(map(str, kata_config.changed(self._conf)))
+        found = ', '.join(sorted(
+            set(map(str, kata_config.changed(self._conf)))))
         if not found:
             return upgradecheck.Result(_OK)
         return upgradecheck.Result(
-            _WARNING, f'The configuration of Kata has changed since it was '
-            f'copied for the handlers: {found}. Run "kata-openstack '
-            'containerd configure".')
+            _WARNING, 'The configuration of Kata has changed since it was '
+            'copied for the handlers, or an older release copied it: '
+            f'{found}. Run "kata-openstack containerd configure".'
+        )
 
     def _options(self) -> upgradecheck.Result:
         """Check the configuration files for deprecated, unknown options."""

@@ -129,11 +129,14 @@ def _digest(text: str) -> str:
 def changed(conf: cfg.ConfigOpts) -> Iterator[pathlib.Path]:
     """Yield the files that have changed since they were copied.
 
-    A file that is gone has changed. A drop-in that was added has, too.
+    A file that is gone has changed. A drop-in that was added has, too. Of a
+    copy whose origin is unknown, because an older release made it, this is
+    the copy itself.
     """
     for copy in sorted(folder(conf).glob('*/*.toml')):
         origin = _origin(copy)
-        if origin is None:  # of a release that did not note it
+        if origin is None:
+            yield copy
             continue
         source, _ = origin
         added = {path.name for path in source.parent.glob('config.d/*.toml')}

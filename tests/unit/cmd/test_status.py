@@ -106,10 +106,11 @@ class TestStatus(base.TestCase):
     def test_a_new_release_of_kata(self):
         self.useFixture(fixtures.MockPatch(
             'kata_openstack.cmd.status.kata_config.changed',
-            return_value=['/opt/kata/configuration-clh.toml']))
+            return_value=['/opt/kata/configuration-clh.toml'] * 2))
         result = self.results()['Configuration of Kata']
         self.assertEqual(WARNING, result.code)
-        self.assertIn('/opt/kata/configuration-clh.toml', result.details)
+        self.assertEqual(1, result.details.count(
+            '/opt/kata/configuration-clh.toml'))
         self.assertIn('containerd configure', result.details)
 
     def test_options(self):

@@ -112,7 +112,8 @@ class TestFiles(base.TestCase):
         self.configure()
         (self.root / 'lib/kata/clh/configuration-clh.toml').write_text('')
         self.handlers[CLH].config_path.write_text('b = 2\n')
-        self.assertEqual([], self.changed())
+        self.assertEqual(['lib/kata/clh/configuration-clh.toml'],
+                         self.changed())
 
     def check_left_out(self, path, cause):
         """Assert that one log line names it and clh gets no files."""
