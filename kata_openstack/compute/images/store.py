@@ -14,7 +14,7 @@
 
 from collections.abc import Callable
 from concurrent import futures
-import functools
+import contextlib
 import json
 import pathlib
 import threading
@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from kata_openstack.compute.images import cleanup
 from kata_openstack.compute.images import proof
 from kata_openstack.compute.images import pull_error
+from kata_openstack.compute.images import pull_watch
 from kata_openstack.compute.images import registries
 from kata_openstack.compute.images import rights
 from kata_openstack.compute.images import user_files
@@ -39,8 +40,6 @@ from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
-
-_PULLING = 'Pulling an image'  # for errors
 
 
 class Images:
@@ -61,6 +60,7 @@ class Images:
         self._lock = threading.Lock()
         self._pulls: dict[Any, futures.Future[str]] = {}
         self.space = space.Space(conf, client)
+        self._watch = pull_watch.PullWatch(self.space)
         self.cleanup = cleanup.Cleanup(
             conf, client, native_, self.space, self._lock,
             lambda: [key[0] for key in self._pulls])
@@ -146,15 +146,13 @@ class Images:
             password=auth.get('password') or '',
             server_address=auth.get('server') or '') if auth else None
         try:
-            with self._slots.take(project):
-                check = functools.partial(self.space.check, _PULLING)
-                check()
+            with self._slots.take(project), self._watch.pull() as look:
                 known = self.cleanup.known()
-                # A small layer can become a large folder, so look also
-                # while containerd unpacks it.
-                image_id = self._client.pull_image(str(name), config, check)
+                image_id = self._client.pull_image(str(name), config, look)
                 self.cleanup.pulled(image_id, str(name), known)
         except exception.NotEnoughDisk:
+            with contextlib.suppress(exception.KataError):
+                self.space.make_room()  # so that the next attempt can succeed
             raise
         except exception.KataError as e:
             LOG.warning('Could not pull %s: %s', name, pull_error.detail(e))
