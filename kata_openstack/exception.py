@@ -182,9 +182,10 @@ class NodeUnavailable(KataError):
 class VersionMismatch(KataError):
     """kata-compute does not know a call of the driver. Nothing was done."""
 
-    msg_fmt = ('%(older)s on %(host)s is older than %(newer)s and does not '
-               'fit it: kata-compute refused %(operation)s; its RPC version '
-               'is %(node)s, and that of zun-compute %(driver)s.')
+    msg_fmt = ('kata-compute and zun-compute on %(host)s are of different '
+               'releases: kata-compute does not know the call %(operation)s. '
+               'The RPC version of kata-compute is %(node)s, and that of '
+               'zun-compute %(driver)s.')
     remedy_fmt = ('Upgrade kata-openstack for %(older)s on %(host)s to the '
                   'release of %(newer)s, and restart %(older)s there.')
 

@@ -44,7 +44,9 @@ def _state(pod: objects.PodStatus) -> str:
     if not pod.ready:
         return 'stopped'
     states = {c.state for c in pod.containers}
-    return states.pop() if len(states) == 1 else 'running'
+    if 'running' in states:
+        return 'running'
+    return '/'.join(sorted(states)) or 'created'
 
 
 def _time(seconds: float | None) -> str:

@@ -83,9 +83,11 @@ class Emitter:
             self._thread.join(_LAST_SECONDS)
             if self._thread.is_alive():
                 LOG.error('%d notifications were not sent: the message broker '
-                          'does not accept them. Those of events in containerd '
-                          'are sent after the next start, if it still has the '
-                          'pod; the others are lost', self._unsent())
+                          'does not accept them. kata-compute sends those of '
+                          'containers and sandboxes after its next start, '
+                          'unless they were created and deleted meanwhile. '
+                          'Those of failed requests are lost',
+                          self._unsent() + 1)  # and the one in the thread
 
     def _unsent(self) -> int:
         """Empty the queue, and return the number of notifications in it."""

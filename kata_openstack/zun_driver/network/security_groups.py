@@ -122,6 +122,8 @@ class SecurityGroups:
         for port in tried:
             try:
                 self._set(port['id'], port['security_groups'])
+            except neutron_exc.PortNotFoundClient:
+                continue  # deleted meanwhile, which may be the first error
             except neutron_exc.NeutronException as e:
                 LOG.error('Could not undo the change of the security groups '
                           'of port %s of %s; it should have %s: %s',

@@ -101,7 +101,10 @@ class Evil(Agent):
             'pids.current': -5, 'pids.max': 'many', 'memory.current': 1e300,
             'memory.max': [], 'memory.swap.max': None,
             'cpu.stat': {'usage_usec': 1 << 200, 'nr_periods': {}},
-            'memory.stat': 'none', 'memory.events': {'oom': float('nan')}}
+            'memory.stat': 'none', 'memory.events': {'oom': float('nan')},
+            'cpu.pressure': {'some': {'avg10': float('nan'), 'total': -1}},
+            'memory.pressure': {'full': {'avg60': 1e300, 'total': 1 << 99}},
+            'io.pressure': {'some': [], 'full': {'avg300': 'x', 'evil': 1}}}
         self._reply(ident, error='done')
 
 

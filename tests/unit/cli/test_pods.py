@@ -66,6 +66,12 @@ class PodsTest(test_lifecycle.Case):
         self.assertIn('c1 (registry.test/image:1): exited 3',
                       shown['containers'])
 
+    def test_a_container_that_never_started(self):
+        one, two = list(self.state.containers.values())[-2:]
+        one.state = pb.CONTAINER_EXITED
+        two.state = pb.CONTAINER_CREATED
+        self.assertEqual('created/exited', self.show(self.other)['state'])
+
     def test_a_vm_that_has_ended(self):
         for sandbox in self.state.sandboxes.values():
             sandbox.state = pb.SANDBOX_NOTREADY

@@ -217,16 +217,17 @@ class RpcTest(base.TestCase):
                     lambda *_: '1.0'))
                 error = self.assertRaises(exception.VersionMismatch,
                                           api.show_pod, CTXT, 'n1', UUID)
-            self.assertIn(f'{older} on n1 is older than {newer}', str(error))
-            self.assertIn(f'RPC version is 1.0, and that of zun-compute '
+            self.assertIn('on n1 are of different releases', str(error))
+            self.assertIn(f'kata-compute is 1.0, and that of zun-compute '
                           f'{ours}', str(error))
-            self.assertIn(f'restart {older}', str(error))
+            self.assertIn(f'for {older} on n1 to the release of {newer}, and '
+                          f'restart {older}', str(error))
         self.assertEqual([], self.parts.calls)
 
     def test_a_node_without_the_method(self):
         error = self.assertRaises(exception.VersionMismatch, self.api._call,
                                   CTXT, 'n1', 'freeze_pod', pod_uuid=UUID)
-        self.assertIn('kata-compute on n1 is older', str(error))
+        self.assertIn('does not know the call freeze_pod', str(error))
 
     def test_a_node_that_cannot_tell_its_version(self):
         """As the first releases."""
@@ -234,7 +235,7 @@ class RpcTest(base.TestCase):
             'kata_openstack.compute.rpcapi.VERSIONS', 'unheard-of'))
         error = self.assertRaises(exception.VersionMismatch, self.api._call,
                                   CTXT, 'n1', 'freeze_pod', pod_uuid=UUID)
-        self.assertIn('RPC version is unknown', str(error))
+        self.assertIn('of kata-compute is unknown', str(error))
 
     def test_nobody_there(self):
         error = self.assertRaises(exception.NodeUnavailable,

@@ -170,7 +170,7 @@ class SamplesTest(base.TestCase):
             self.fake.after_sent(lambda: done.append(1))
         sending.wait(10)
         self.fake.stop()
-        self.assertIn('2 notifications were not sent', log.output)
+        self.assertIn('3 notifications were not sent', log.output)
         back.set()
         self.fake._thread.join(10)
         self.assertFalse(self.fake._thread.is_alive())

@@ -93,6 +93,7 @@ class Sandbox:
         self._live = live.LiveShare(vm, self.agent, self._monitor,
                                     self._on_live_started,
                                     self._on_live_plugged)
+        self._mute = False
         self._programs: dict[str, int] = {}  # pidfds by the log's name
         self._expect('qemu', vm.qemu_pid, 'QEMU')
         self._expect('virtiofsd', vm.virtiofsd_pid, 'virtiofsd')
@@ -195,7 +196,9 @@ class Sandbox:
         try:
             return pod_cgroup.Cgroup(self._record.cgroup).figures()
         except (OSError, KeyError, ValueError) as e:
-            log.error(f'cannot read what the pod uses: {e}')
+            if not self._mute:  # else a line for each request
+                log.error(f'cannot read what the pod uses: {e}')
+            self._mute = True
             return {}
 
     def _step(self, what: str) -> None:

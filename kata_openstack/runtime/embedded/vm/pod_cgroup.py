@@ -197,9 +197,9 @@ def _figures_v1(folders: dict[str, str]) -> dict[str, Any]:
                 f'{folders["cpuacct"]}/cpuacct.usage') // 1000,
             'user_usec': ticks['user'] * tick,
             'system_usec': ticks['system'] * tick,
-            'nr_periods': cpu['nr_periods'],
-            'nr_throttled': cpu['nr_throttled'],
-            'throttled_usec': cpu['throttled_time'] // 1000}}
+            'nr_periods': cpu.get('nr_periods', 0),
+            'nr_throttled': cpu.get('nr_throttled', 0),
+            'throttled_usec': cpu.get('throttled_time', 0) // 1000}}
 
 
 def _number(path: str) -> int:

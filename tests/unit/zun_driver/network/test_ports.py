@@ -13,6 +13,7 @@
 import itertools
 import time
 from typing import Any
+from unittest import mock
 
 import fixtures
 from neutronclient.common import exceptions as neutron_exc
@@ -363,6 +364,16 @@ class TestNetwork(base.DriverTestCase):
             self.assertRaises(exception.NetworkFailed, change, record, group)
             self.assertEqual([['dflt']] * 2, groups())
         fail(2, 3)  # a failure to undo one costs no other
-        self.assertRaises(exception.NetworkFailed, self.network.groups.add,
-                          record, 'extra')
+        with self.assertLogs('kata_openstack', 'ERROR'):
+            self.assertRaises(exception.NetworkFailed,
+                              self.network.groups.add, record, 'extra')
         self.assertEqual([['dflt']] * 2, groups())
+
+    def test_a_port_that_is_deleted_meanwhile(self) -> None:
+        record = self.container()
+        self.network.attach(record, self.requested())
+        self.neutron.update_port = mock.Mock(
+            side_effect=neutron_exc.PortNotFoundClient())
+        with self.assertNoLogs('kata_openstack', 'ERROR'):
+            self.assertRaises(exception.NetworkFailed,
+                              self.network.groups.add, record, 'extra')
