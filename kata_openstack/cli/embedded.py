@@ -18,6 +18,7 @@ from collections.abc import Callable
 from cliff import command
 
 from kata_openstack.cli import guests
+from kata_openstack.cli import local_node
 from kata_openstack.runtime.embedded.image import preparation
 
 _TEMPLATE_AGE = 7 * 86400  # seconds
@@ -39,16 +40,25 @@ class Prepare(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--accelerator', choices=('kvm', 'tcg'), default='tcg',
+            '--accelerator', choices=('kvm', 'tcg'),
             help='Accelerator of the VMs: kvm, or tcg for emulation. '
-                 'Default: tcg')
+                 'Default: kvm if the host check finds it usable, else tcg '
+                 'if [kata] allow_emulation is set')
         return parser
 
-    def take_action(self, parsed_args: argparse.Namespace) -> None:
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
         conf = guests.conf_of(self)
         progress = _progress(self)
-        path = preparation.prepare(conf, parsed_args.accelerator, progress)
+        accelerator = (parsed_args.accelerator
+                       or local_node.look(conf).accelerator())
+        if accelerator is None:
+            self.app.LOG.error(
+                'QEMU can run no VM on this host. Run "kata-openstack host '
+                'check", which shows the reason.')
+            return 1
+        path = preparation.prepare(conf, accelerator, progress)
         self.app.stdout.write(f'{path}\n')
+        return 0
 
 
 class Update(command.Command):

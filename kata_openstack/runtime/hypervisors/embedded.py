@@ -67,17 +67,24 @@ class Embedded(base.Hypervisor):
             return dataclasses.replace(
                 verdict, remedy=f'Build its guest: {command}.')
         try:
-            outdated = settings.Settings.load(str(path)).outdated
+            prepared = settings.Settings.load(str(path))
         except (OSError, ValueError) as e:
             return dataclasses.replace(
                 verdict, usable=False, reason=f'cannot read {path}: {e}',
                 remedy=f'Write the file again: {command}.')
-        if outdated:
+        if prepared.outdated:
             return dataclasses.replace(
                 verdict, usable=False,
                 reason='another release of kata-openstack built its guest '
                        'image',
                 remedy=f'Build it again: {command}.')
+        if prepared.accelerator != verdict.accelerator:
+            # or its VMs would be emulated, and count as isolated by hardware
+            return dataclasses.replace(
+                verdict, usable=False,
+                reason=f'its guest was prepared for {prepared.accelerator}, '
+                       f'but this node uses {verdict.accelerator}',
+                remedy=f'Prepare it again: {command}.')
         return verdict
 
     def files(self, handler: base.Handler, host: hosts.Host,

@@ -14,6 +14,7 @@ import io
 import json
 import socket
 import tomllib
+from unittest import mock
 
 import fixtures
 
@@ -185,6 +186,31 @@ class TestCli(base.TestCase):
                                    '--containerd-version', '1.7',
                                    measured=hosts.INTERPRETING)
         self.assertEqual(1, code)
+        self.assertIn('host check', logs.output[0])
+
+    def prepare_embedded(self, *argv, **host):
+        """Return exit code and accelerator of "embedded prepare"."""
+        with mock.patch('kata_openstack.cli.embedded.preparation.prepare',
+                        return_value='/path') as prepare:
+            code, _ = self.run_cli('embedded', 'prepare', *argv, **host)
+        called = prepare.call_args
+        return code, called and called.args[1]
+
+    def test_embedded_prepare_takes_kvm_where_it_is_usable(self):
+        config = '[kata]\nallow_emulation = true\n'
+        self.assertEqual((0, 'kvm'), self.prepare_embedded(config=config))
+        self.assertEqual((0, 'tcg'), self.prepare_embedded(
+            '--accelerator', 'tcg'))
+
+    def test_embedded_prepare_emulates_where_that_is_allowed(self):
+        self.assertEqual((0, 'tcg'), self.prepare_embedded(
+            measured=hosts.INTERPRETING, **hosts.QEMU,
+            config='[kata]\nallow_emulation = true\n'))
+
+    def test_embedded_prepare_where_nothing_is_usable(self):
+        with self.assertLogs('run', 'ERROR') as logs:
+            self.assertEqual((1, None), self.prepare_embedded(
+                measured=hosts.INTERPRETING))
         self.assertIn('host check', logs.output[0])
 
     def test_the_former_name_of_containerd_show(self):

@@ -59,5 +59,4 @@ class TemplateFailed(exception.KataError):
 
 class NotPrepared(exception.KataError):
     msg_fmt = 'The embedded runtime is not prepared: %(path)s: %(why)s.'
-    remedy_fmt = ('Run "kata-openstack embedded prepare" as the user of '
-                  'kata-compute.')
+    remedy_fmt = 'Run "kata-openstack embedded prepare" as root.'

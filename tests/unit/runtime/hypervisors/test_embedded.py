@@ -54,7 +54,8 @@ class JudgeTest(base.TestCase):
                       self.judge().remedy)
 
     def test_guest_images(self):
-        config = test_placing.config(protocol=protocol.VERSION)
+        config = test_placing.config(accelerator='kvm',
+                                     protocol=protocol.VERSION)
         config.save(str(self.path))
         self.assertEqual((True, ''),
                          (self.judge().usable, self.judge().remedy))
@@ -65,6 +66,15 @@ class JudgeTest(base.TestCase):
             self.assertFalse(verdict.usable)
             self.assertIn('another release', verdict.reason)
             self.assertIn('embedded prepare', verdict.remedy)
+
+    def test_prepared_for_emulation(self):
+        """Its VMs must not count as isolated by hardware."""
+        test_placing.config(accelerator='tcg', protocol=protocol.VERSION
+                            ).save(str(self.path))
+        verdict = self.judge()
+        self.assertFalse(verdict.usable)
+        self.assertIn('for tcg, but this node uses kvm', verdict.reason)
+        self.assertIn('embedded prepare --accelerator kvm', verdict.remedy)
 
     def test_damaged_settings(self):
         self.path.write_text('{')
