@@ -10,8 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 import argparse
+import contextlib
 import datetime
 from typing import Any
 
@@ -24,20 +24,13 @@ from kata_openstack.cli import local_node
 from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack.runtime.containerd import cri
 
 
-def _read(command_: command.Command) -> list[
-        tuple[view.PodView, objects.PodStatus]]:
-    """Ask containerd for the pods of this node, oldest first.
-
-    :raises RuntimeFailed: containerd does not answer.
-    """
-    client = local_node.containerd(guests.conf_of(command_))
-    try:
-        return [(found, view.pod_status(client, found))
-                for found in view.read_all(client).values()]
-    finally:
-        client.close()
+def _client(command_: command.Command
+            ) -> contextlib.closing[cri.CriClient]:
+    return contextlib.closing(
+        local_node.containerd(guests.conf_of(command_)))
 
 
 def _state(pod: objects.PodStatus) -> str:
@@ -60,9 +53,12 @@ class List(lister.Lister):
     """List the pods of this node: Zun's containers and capsules."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
+        with _client(self) as client:
+            pods = [view.pod_status(client, found)
+                    for found in view.read_all(client).values()]
         return (('UUID', 'Kind', 'State', 'Handler', 'Created'),
                 [(pod.uuid, pod.kind, _state(pod), pod.handler,
-                  _time(pod.created_at)) for _, pod in _read(self)])
+                  _time(pod.created_at)) for pod in pods])
 
 
 class Show(show.ShowOne):
@@ -76,11 +72,13 @@ class Show(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Any, Any]:
-        for found, pod in _read(self):
-            if pod.uuid == parsed_args.uuid:
-                titles, values = zip(*_rows(found, pod), strict=True)
-                return titles, values
-        raise exception.NotFound(kind='Pod', id=parsed_args.uuid)
+        with _client(self) as client:
+            found = view.read(client, parsed_args.uuid)
+            if found is None:
+                raise exception.NotFound(kind='Pod', id=parsed_args.uuid)
+            rows = _rows(found, view.pod_status(client, found))
+        titles, values = zip(*rows, strict=True)
+        return titles, values
 
 
 def _rows(found: view.PodView, pod: objects.PodStatus

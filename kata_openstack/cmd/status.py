@@ -96,8 +96,7 @@ class Checks(upgradecheck.UpgradeCommands):
         return upgradecheck.Result(
             _WARNING, 'The configuration of Kata has changed since it was '
             'copied for the handlers, or an older release copied it: '
-            f'{found}. Run "kata-openstack containerd configure".'
-        )
+            f'{found}. Run "kata-openstack containerd configure".')
 
     def _options(self) -> upgradecheck.Result:
         """Check the configuration files for deprecated, unknown options."""

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-
 """Ends pulls that take the space which the node keeps.
 
 A small layer can become a large folder, so the free space is looked at also
@@ -25,6 +24,7 @@ import threading
 import time
 
 from kata_openstack.compute import space
+from kata_openstack import exception
 
 _WHAT = 'Pulling an image'
 _PAUSE = 1.0  # seconds until containerd has removed what a pull had written
@@ -56,10 +56,15 @@ class PullWatch:
         with self._lock:
             self._running.append(this)
         try:
-            yield functools.partial(self._look, this)
-        finally:
-            with self._lock:
-                self._running.remove(this)
+            try:
+                yield functools.partial(self._look, this)
+            finally:
+                with self._lock:
+                    self._running.remove(this)
+        except exception.NotEnoughDisk:
+            with contextlib.suppress(exception.KataError):
+                self._space.make_room()  # so that the next attempt succeeds
+            raise
 
     def _look(self, this: object) -> None:
         free = self._space.free()

@@ -14,7 +14,6 @@
 
 from collections.abc import Callable
 from concurrent import futures
-import contextlib
 import json
 import pathlib
 import threading
@@ -151,8 +150,6 @@ class Images:
                 image_id = self._client.pull_image(str(name), config, look)
                 self.cleanup.pulled(image_id, str(name), known)
         except exception.NotEnoughDisk:
-            with contextlib.suppress(exception.KataError):
-                self.space.make_room()  # so that the next attempt can succeed
             raise
         except exception.KataError as e:
             LOG.warning('Could not pull %s: %s', name, pull_error.detail(e))

@@ -45,7 +45,7 @@ def unmount_below(*folders: str) -> None:
 
 
 def detach(point: str) -> None:
-    """Unmount all that is mounted at a path, with what is mounted below."""
+    """Unmount each file system at a path, and those below it."""
     try:
         while True:
             syscalls.umount(point, syscalls.MNT_DETACH)

@@ -28,7 +28,7 @@ _CPU = ('shares', 'quota', 'period')
 # containerd's or the caller's own files on the host, which a container may
 # change: it gets a copy with little room, or it could fill the host's disk.
 _POD_FILES = ('/etc/hostname', '/etc/hosts', '/etc/resolv.conf')
-# rro: what is mounted below is read-only too, as it always is here
+# With rro, mounts below it are read-only, too. Here they always are.
 _READ_ONLY = frozenset(('ro', 'rro'))
 # What containerd itself makes for one container (the volumes that its image
 # declares) or one pod (its files). Nothing on the host changes these later;

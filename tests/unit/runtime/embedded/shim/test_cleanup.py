@@ -162,7 +162,7 @@ class TestHalfMadeContainer(base.TestCase):
                 for name in folders)]
 
         def umount(point, flags):
-            # as the kernel: what is mounted below goes too
+            # the kernel also removes the mounts below it
             if point not in mounted:
                 raise OSError(errno.EINVAL, 'not mounted')
             mounted[:] = [found for found in mounted if found != point
