@@ -132,7 +132,7 @@ class Pod(schema.Data):
 class ContainerStatus(schema.Data):
     """The state of one container.
 
-    ``state``: created, running, exited or unknown. Times: Unix seconds.
+    ``state``: created, running, paused, exited or unknown. Times: Unix seconds.
     ``reason`` and ``message`` come from the runtime and explain an exit;
     ``reason`` is for example ``OOMKilled``, ``Error``, ``Completed`` or
     ``StartError``.

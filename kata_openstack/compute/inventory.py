@@ -25,6 +25,7 @@ from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime import node
 
@@ -35,9 +36,11 @@ class Inventory:
     """Collects the node information. Thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
-                 node_: node.Node, disks_: disks.Disks) -> None:
+                 native_: native.NativeClient, node_: node.Node,
+                 disks_: disks.Disks) -> None:
         self._conf = conf
         self._client = client
+        self._native = native_
         self._node = node_
         self._disks = disks_
         self._disk: dict[str, Any] = {}
@@ -59,8 +62,9 @@ class Inventory:
         states = self._node.handlers(configured)
         runtimes = self._node.runtimes(configured)
         self._tell(states, runtimes)
-        containers = [c.state for v in views for c in v.current_containers()]
-        running = containers.count(pb.CONTAINER_RUNNING)
+        containers = [c for v in views for c in v.current_containers()]
+        running = [c.id for c in containers if c.state == pb.CONTAINER_RUNNING]
+        paused = sum(map(self._native.is_paused, running))
         memory = _memory()
         held_back = admission.held_back_mib(
             self._conf, [v.sandbox for v in views])
@@ -78,9 +82,9 @@ class Inventory:
             'mem_available': memory['MemAvailable'],
             'mem_free': memory['MemFree'],
             'mem_used': memory['MemTotal'] - memory['MemAvailable'],
-            'running_containers': running,
-            'stopped_containers': len(containers) - running,
-            'paused_containers': 0,
+            'running_containers': len(running) - paused,
+            'stopped_containers': len(containers) - len(running),
+            'paused_containers': paused,
             'total_containers': len(containers),
             'labels': {},
             **self._disk,  # the last known

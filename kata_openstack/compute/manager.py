@@ -31,6 +31,8 @@ from kata_openstack.compute import lanes
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
+from kata_openstack.compute.usage import stats
+from kata_openstack.compute.usage import top
 from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack import request_context
@@ -103,12 +105,15 @@ class ComputeManager:
     def __init__(self, pods_: lifecycle.Pods,
                  containers_: containers.Containers,
                  images_: store.Images,
-                 inventory_: inventory.Inventory) -> None:
+                 inventory_: inventory.Inventory, stats_: stats.Stats,
+                 top_: top.Top) -> None:
         self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
         self._images = images_
         self._inventory = inventory_
+        self._stats = stats_
+        self._top = top_
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
@@ -182,4 +187,14 @@ class ComputeManager:
 
     @_method('guest')
     def stats(self, ctxt: Dict, container_uuid: schema.Uuid) -> Dict:
-        return self._containers.stats(container_uuid)
+        return self._stats.get(container_uuid)
+
+    @_method('guest')
+    def top(self, ctxt: Dict, container_uuid: schema.Uuid,
+            arguments: str) -> Dict:
+        return self._top.get(container_uuid, arguments)
+
+    @_method('guest')
+    def pause_container(self, ctxt: Dict, container_uuid: schema.Uuid,
+                        paused: bool) -> None:
+        self._containers.pause(container_uuid, paused)

@@ -17,6 +17,7 @@ zun-compute imports it, so it imports little itself.
 Version history:
 
 * 1.0: first version
+* 1.1: top, pause_container
 """
 
 import time
@@ -29,7 +30,7 @@ from kata_openstack import exception
 TOPIC = 'kata-compute'
 # Set on both sides, because zun-compute's own control_exchange is 'zun'.
 EXCHANGE = 'kata-openstack'
-VERSION = '1.0'
+VERSION = '1.1'
 # Of an endpoint that never changes, so that callers of each version can ask
 # which version a node has.
 VERSIONS = 'versions'
@@ -200,6 +201,20 @@ class ComputeAPI:
 
     def stats(self, ctxt: Dict, host: str, container_uuid: str) -> Dict:
         return self._call(ctxt, host, 'stats', container_uuid=container_uuid)
+
+    def top(self, ctxt: Dict, host: str, container_uuid: str,
+            arguments: str = '') -> Dict:
+        """:param arguments: of ps; '' for -ef
+        :returns: {'Titles': [...], 'Processes': [[...]]}
+        """
+        return self._call(ctxt, host, 'top', container_uuid=container_uuid,
+                          arguments=arguments)
+
+    def pause_container(self, ctxt: Dict, host: str, container_uuid: str,
+                        paused: bool) -> None:
+        """:param paused: False unpauses it"""
+        self._call(ctxt, host, 'pause_container',
+                   container_uuid=container_uuid, paused=paused)
 
 
 def _number(version: str) -> list[int]:

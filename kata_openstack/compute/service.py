@@ -34,6 +34,8 @@ from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import endings
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
+from kata_openstack.compute.usage import stats
+from kata_openstack.compute.usage import top
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack.runtime.containerd import cri
@@ -62,10 +64,13 @@ class Service:
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
         self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,
                                    self.images, self.network, tell)
-        self.containers = containers.Containers(
-            conf, self.client, self.native, self.network)
-        self.inventory = inventory.Inventory(conf, self.client, self.node,
-                                             self.pods.disks)
+        self.containers = containers.Containers(conf, self.client,
+                                                self.native)
+        self.inventory = inventory.Inventory(
+            conf, self.client, self.native, self.node, self.pods.disks)
+        self.stats = stats.Stats(conf, self.client, self.native,
+                                 self.containers, self.network)
+        self.top = top.Top(conf, self.client, self.containers)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._updates = guest_updates.GuestUpdates(conf, self.canaries)
@@ -83,7 +88,8 @@ class Service:
             messaging.Target(exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC,
                              server=conf.host),
             [manager.ComputeManager(self.pods, self.containers, self.images,
-                                    self.inventory), manager.Versions()],
+                                    self.inventory, self.stats, self.top),
+             manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
 

@@ -227,6 +227,23 @@ class KataContainerDriver(refusals.Refusals, images.Images,
                                             container.uuid))
         return container
 
+    @errors.reported
+    def pause(self, context: Any, container: Any) -> Any:
+        return self._pause(context, container, True)
+
+    @errors.reported
+    def unpause(self, context: Any, container: Any) -> Any:
+        return self._pause(context, container, False)
+
+    def _pause(self, context: Any, container: Any, paused: bool) -> Any:
+        refusals.refuse_uncreated(container)
+        api, ctxt = client.api(), client.context(context)
+        host = client.host(container)
+        api.pause_container(ctxt, host, container.uuid, paused)
+        self._apply(container, api.show_pod(ctxt, host, container.uuid))
+        container.status_reason = None
+        return container
+
     @errors.translated
     def delete(self, context: Any, container: Any, force: bool) -> None:
         self._delete(context, container, bool(force))
@@ -319,6 +336,14 @@ class KataContainerDriver(refusals.Refusals, images.Images,
                 'BLOCK I/O(B)':
                     f'{found["block_read"]}/{found["block_write"]}',
                 'NET I/O(B)': f'{found["net_rx"]}/{found["net_tx"]}'}
+
+    @errors.translated
+    def top(self, context: Any, container: Any,
+            ps_args: str | None = None) -> dict[str, Any]:
+        refusals.refuse_uncreated(container)
+        return client.api().top(
+            client.context(context), client.host(container), container.uuid,
+            '' if ps_args in (None, 'None') else str(ps_args))
 
     # security groups
 

@@ -86,12 +86,6 @@ def refuse_capsule_options(capsule: Any) -> None:
 class Refusals:
     """A mixin; list it before Zun's ContainerDriver in the bases."""
 
-    pause = _refuse(
-        'pausing a container',
-        'Stop the container instead: openstack appcontainer stop.')
-    unpause = _refuse(
-        'pausing a container',
-        'Start a stopped container: openstack appcontainer start.')
     get_websocket_url = _refuse(
         'attaching to a container',
         'Read its output with openstack appcontainer logs, and run commands '
@@ -102,10 +96,6 @@ class Refusals:
         'in it with openstack appcontainer exec.')
     execute_resize = _refuse(
         'interactive commands', EXEC_REMEDY)
-    top = _refuse(
-        'listing the processes of a container',
-        'Run ps in it, if the image contains that program: openstack '
-        'appcontainer exec <container> ps.')
     get_archive = _refuse(
         'copying files out of a container',
         'Print a text file: openstack appcontainer exec <container> cat '

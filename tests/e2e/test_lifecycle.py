@@ -89,6 +89,39 @@ class LifecycleTest(base.TestCase):
         self.assertEqual('green', self.output(
             container, "sh -c 'echo $COLOUR'"))
 
+    def test_pause(self):
+        container = self.run_container(command=['sh', '-c',
+                                                'while :; do :; done'])
+        zun = base.zun().containers
+        zun.pause(container.uuid)
+        paused = self.wait_status(container, 'Paused')
+        self.assertIn('(Paused)', paused.status_detail)
+        self.assertRaises(exceptions.Conflict, self.execute, container,
+                          'true')
+        zun.unpause(container.uuid)
+        self.wait_status(container, 'Running')
+        self.assertEqual(('', 0), self.execute(container, 'true'))
+
+    def test_top_and_stats(self):
+        container = self.run_container(command=[
+            'sh', '-c', 'dd if=/dev/zero of=/root/x bs=1M count=4 '
+                        'conv=fsync; while :; do :; done'], memory='128')
+        zun = base.zun().containers
+        self.assertIn('while :', json.dumps(
+            zun.top(container.uuid)['Processes']))
+        found = zun.top(container.uuid, 'aux')
+        self.assertEqual('USER', found['Titles'][0])
+        refused = self.assertRaises(exceptions.BadRequest, zun.top,
+                                    container.uuid, '--forest')
+        self.assertIn('--forest', str(refused))
+        base.wait_until('the file is written', lambda: int(
+            zun.stats(container.uuid)['BLOCK I/O(B)'].split('/')[1])
+            >= 4 * 1024 * 1024)
+        found = zun.stats(container.uuid)
+        self.assertGreater(found['CPU %'], 5)
+        self.assertEqual(128, found['MEM LIMIT(MiB)'])
+        self.assertGreater(found['MEM USAGE(MiB)'], 0)
+
     def test_exit_code_of_a_container_that_ends(self):
         container = self.create('run', command=['sh', '-c', 'exit 3'])
         stopped = self.wait_status(container, 'Stopped')

@@ -49,6 +49,7 @@ from kata_openstack.runtime.containerd.protos import leases_pb2
 from kata_openstack.runtime.containerd.protos import leases_pb2_grpc
 from kata_openstack.runtime.containerd.protos import snapshots_pb2
 from kata_openstack.runtime.containerd.protos import snapshots_pb2_grpc
+from kata_openstack.runtime.containerd.protos import tasks_pb2
 from kata_openstack.runtime.containerd.protos import tasks_pb2_grpc
 from kata_openstack.runtime.containerd.protos import types_pb2
 from kata_openstack.runtime.containerd.protos import version_pb2
@@ -77,6 +78,8 @@ class State:
         self.stopped: set[str] = set()  # IDs of sandboxes
         self.containers: dict[str, pb.Container] = {}
         self.exits: dict[str, int] = {}
+        self.paused: set[str] = set()  # IDs of containers
+        self.metrics: list[any_pb2.Any] = []
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
         self.image_labels: dict[str, dict[str, str]] = {}
         self.layers: dict[str, list[str]] = {}
@@ -490,6 +493,27 @@ class Tasks(tasks_pb2_grpc.TasksServicer):
         self.state.containers[
             request.container_id].state = pb.CONTAINER_EXITED
         return empty_pb2.Empty()
+
+    def Get(self, request, context):
+        self.state.enter('GetTask', request, context)
+        paused = request.container_id in self.state.paused
+        return tasks_pb2.GetResponse(process=tasks_pb2.Process(
+            status=tasks_pb2.PAUSED if paused else tasks_pb2.RUNNING))
+
+    def Pause(self, request, context):
+        self.state.enter('Pause', request, context)
+        self.state.paused.add(request.container_id)
+        return empty_pb2.Empty()
+
+    def Resume(self, request, context):
+        self.state.enter('Resume', request, context)
+        self.state.paused.remove(request.container_id)
+        return empty_pb2.Empty()
+
+    def Metrics(self, request, context):
+        self.state.enter('Metrics', request, context)
+        return tasks_pb2.MetricsResponse(metrics=[
+            tasks_pb2.Metric(data=data) for data in self.state.metrics])
 
 
 class Events(events_pb2_grpc.EventsServicer):

@@ -14,7 +14,6 @@
 
 import re
 import signal as signals
-import threading
 import time
 from typing import Any
 
@@ -23,16 +22,13 @@ from oslo_utils import units
 
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.logs import reader
-from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import start_error
-from kata_openstack.compute.pods import view
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
-from kata_openstack.runtime import pod_memory
 
 _KILL_WAIT = 10  # seconds, as in Docker
 # The exit code of shells and Docker for a command that does not exist.
@@ -74,13 +70,10 @@ class Containers:
     """Operations on single containers. Thread-safe."""
 
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
-                 native_: native.NativeClient,
-                 network_: plugging.Network) -> None:
+                 native_: native.NativeClient) -> None:
         self._conf = conf
         self._client = client
         self._native = native_
-        self._network = network_
-        self._cpu = _CpuMeter()
 
     def _find(self, container_uuid: str) -> pb.Container:
         """:raises NotFound: if the container is not on this node"""
@@ -90,12 +83,45 @@ class Containers:
             raise exception.NotFound(kind='Container', id=container_uuid)
         return max(found, key=lambda c: c.created_at)
 
-    def _running(self, container_uuid: str) -> pb.Container:
-        """:raises Conflict: if the container does not run"""
+    def running(self, container_uuid: str) -> pb.Container:
+        """Return a container that runs, or is paused.
+
+        :raises NotFound: if the container is not on this node
+        :raises Conflict: if the container does not run
+        """
         container = self._find(container_uuid)
         if container.state != pb.CONTAINER_RUNNING:
             raise _not_running(container_uuid)
         return container
+
+    def refuse_paused(self, container: pb.Container) -> None:
+        """Refuse to run a command that would wait until the unpause.
+
+        :raises Conflict:
+        """
+        if self._native.is_paused(container.id):
+            raise exception.Conflict(
+                kind='Container', id=container.labels[labels.CONTAINER],
+                state='paused', remedy='Unpause the container first: '
+                'openstack appcontainer unpause.')
+
+    def pause(self, container_uuid: str, paused: bool) -> None:
+        """Stop all processes of a container where they are, or go on.
+
+        Does nothing to a container that is in the wanted state already.
+
+        :raises Conflict: if the container does not run
+        """
+        container_id = self.running(container_uuid).id
+        if self._native.is_paused(container_id) == paused:
+            return
+        try:
+            if paused:
+                self._native.pause(container_id)
+            else:
+                self._native.resume(container_id)
+        except exception.NotFound:  # it ended just now
+            raise _not_running(container_uuid) from None
 
     def kill(self, container_uuid: str, signal: str) -> None:
         """Send a signal; as in Docker, wait for the end only after SIGKILL.
@@ -104,7 +130,7 @@ class Containers:
         :raises Conflict: if the container does not run
         """
         number = signal_number(signal)
-        container_id = self._running(container_uuid).id
+        container_id = self.running(container_uuid).id
         try:
             self._native.kill(container_id, number)
         except exception.NotFound:  # it ended just now
@@ -133,7 +159,8 @@ class Containers:
         :returns: {'output': standard output, then standard error;
             'exit_code'}
         """
-        container = self._running(container_uuid)
+        container = self.running(container_uuid)
+        self.refuse_paused(container)
         try:
             done = self._client.exec_sync(container.id, command, timeout)
         except exception.RuntimeFailed as e:
@@ -147,55 +174,3 @@ class Containers:
         output = (done.stdout + done.stderr)[:limit]
         return {'output': output.decode('utf-8', 'replace'),
                 'exit_code': done.exit_code}
-
-    def stats(self, container_uuid: str) -> dict[str, Any]:
-        """Return CPU in percent of one CPU, memory in MiB, traffic in bytes.
-
-        CRI has no statistics of block devices; those values are 0.
-        """
-        container = self._running(container_uuid)
-        figures = self._client.container_stats(container.id)
-        sandbox = self._client.list_pod_sandboxes(
-            sandbox_id=container.pod_sandbox_id)
-        rx, tx = self._network.traffic(
-            view.vifs(sandbox[0]).readable if sandbox else [])
-        memory = (figures.memory.usage_bytes.value
-                  or figures.memory.working_set_bytes.value) / units.Mi
-        limit = (labels.number(container.annotations, labels.MEMORY_MIB)
-                 or (labels.number(sandbox[0].annotations, labels.VM_MIB)
-                     if sandbox else 0)
-                 or pod_memory.host_mib())
-        return {
-            'cpu_percent': round(self._cpu.percent(container.id, figures.cpu),
-                                 2),
-            'memory_mib': round(memory, 2), 'memory_limit_mib': limit,
-            'memory_percent': round(100 * memory / limit, 2),
-            'block_read': 0, 'block_write': 0, 'net_rx': rx, 'net_tx': tx}
-
-
-class _CpuMeter:
-    """CPU use from two readings: containerd 1.6 reports only the sum."""
-
-    _MAX = 4096  # containers; the oldest reading is dropped
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: dict[str, tuple[int, int]] = {}
-
-    def percent(self, container_id: str, cpu: pb.CpuUsage) -> float:
-        """Return the use in percent of one CPU.
-
-        It is 0 on the first call for a container, if containerd reports
-        only the sum.
-        """
-        if cpu.usage_nano_cores.value:
-            return cpu.usage_nano_cores.value / 1e7
-        now = (cpu.timestamp, cpu.usage_core_nano_seconds.value)
-        with self._lock:
-            before = self._last.pop(container_id, None)
-            self._last[container_id] = now
-            if len(self._last) > self._MAX:
-                del self._last[next(iter(self._last))]
-        if before is None or now[0] <= before[0]:
-            return 0.0
-        return max(0.0, 100 * (now[1] - before[1]) / (now[0] - before[0]))

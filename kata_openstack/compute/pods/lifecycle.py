@@ -79,6 +79,10 @@ class Pods:
 
     def _status(self, found: view.PodView) -> objects.PodStatus:
         status = view.pod_status(self._client, found)
+        for container in status.containers:
+            if (container.state == 'running'
+                    and self._native.is_paused(container.container_id)):
+                container.state = 'paused'
         if lost := view.lost(found, status):
             with (contextlib.suppress(lockutils.AcquireLockFailedException),
                   self._lock(found.uuid, blocking=False)):
@@ -244,8 +248,14 @@ class Pods:
             return view.pod_status(self._client, self._read(pod_uuid))
 
     def _stop_container(self, container_id: str, timeout: int) -> None:
-        """Stop a container; if that fails, its VM's end stops it anyway."""
+        """Stop a container; if that fails, its VM's end stops it anyway.
+
+        A paused one goes on, as in Docker, because it could not act upon the
+        signal.
+        """
         try:
+            if self._native.is_paused(container_id):
+                self._native.resume(container_id)
             self._client.stop_container(container_id, timeout)
         except exception.RuntimeFailed as e:
             LOG.warning('Container %s did not stop and ends with its VM: %s',

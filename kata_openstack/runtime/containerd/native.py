@@ -20,6 +20,7 @@ import json
 from typing import Any
 import uuid
 
+from google.protobuf import any_pb2
 from google.protobuf import empty_pb2
 from google.protobuf import field_mask_pb2
 import grpc
@@ -42,6 +43,8 @@ from kata_openstack.runtime.containerd.protos import tasks_pb2_grpc
 from kata_openstack.runtime.containerd.protos import types_pb2
 from kata_openstack.runtime.containerd.protos import version_pb2_grpc
 
+_STATE_SECONDS = 2
+
 
 class NativeClient:
     """A client on the channel of a CriClient; thread-safe."""
@@ -62,9 +65,10 @@ class NativeClient:
             channel)
 
     def _call(self, method: Callable[..., Any], request: Any, operation: str,
-              ident: str = '', kind: str = 'Container') -> Any:
+              ident: str = '', kind: str = 'Container',
+              timeout: float | None = None) -> Any:
         try:
-            return method(request, timeout=self._timeout,
+            return method(request, timeout=timeout or self._timeout,
                           metadata=self._metadata)
         except grpc.RpcError as e:
             raise grpc_errors.translate(e, operation, self._conf.address,
@@ -91,6 +95,42 @@ class NativeClient:
         """
         self._call(self._tasks.Kill, tasks_pb2.KillRequest(
             container_id=container_id, signal=signal), 'Kill', container_id)
+
+    def pause(self, container_id: str) -> None:
+        """:raises NotFound: it does not exist or does not run"""
+        self._call(self._tasks.Pause, tasks_pb2.PauseTaskRequest(
+            container_id=container_id), 'Pause', container_id)
+
+    def resume(self, container_id: str) -> None:
+        """:raises NotFound: it does not exist or does not run"""
+        self._call(self._tasks.Resume, tasks_pb2.ResumeTaskRequest(
+            container_id=container_id), 'Resume', container_id)
+
+    def is_paused(self, container_id: str) -> bool:
+        """Return whether a container is paused; CRI does not tell it.
+
+        False if the runtime does not answer within 2 s, so that one shim
+        cannot delay the list of all containers for long.
+        """
+        try:
+            found = self._call(
+                self._tasks.Get, tasks_pb2.GetRequest(
+                    container_id=container_id), 'Get', container_id,
+                timeout=_STATE_SECONDS)
+        except exception.KataError:
+            return False
+        return found.process.status in (tasks_pb2.PAUSED, tasks_pb2.PAUSING)
+
+    def metrics(self, container_id: str) -> any_pb2.Any:
+        """Return the figures of a container in the form of its runtime.
+
+        :raises NotFound: it does not exist or does not run
+        """
+        found = self._call(self._tasks.Metrics, tasks_pb2.MetricsRequest(
+            filters=[f'id=={container_id}']), 'Metrics', container_id).metrics
+        if not found:
+            raise exception.NotFound(kind='Container', id=container_id)
+        return found[0].data
 
     def container(self, container_id: str) -> containers_pb2.Container:
         return self._call(

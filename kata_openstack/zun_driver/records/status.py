@@ -26,6 +26,7 @@ from kata_openstack import objects
 _STATUS = {
     'created': consts.CREATED,
     'running': consts.RUNNING,
+    'paused': consts.PAUSED,
     'exited': consts.STOPPED,
 }
 _OOM = ('The container ran out of memory and was killed (OOMKilled). Create '
@@ -68,8 +69,10 @@ def since(then: float | None, now: float) -> str:
 
 def detail(status: objects.ContainerStatus, now: float) -> str:
     """Return ``status_detail`` in Docker's words, at most 50 characters."""
-    if status.state == 'running':
+    if status.state in ('running', 'paused'):
         words = f'Up {since(status.started_at, now)}'
+        if status.state == 'paused':
+            words += ' (Paused)'
     elif status.state == 'exited':
         code = '?' if status.exit_code is None else status.exit_code
         words = f'Exited({code}) {since(status.finished_at, now)} ago'

@@ -65,8 +65,10 @@ class TestCanaries(base.TestCase):
                 if method == 'RunPodSandbox']
 
     def info(self):
-        return inventory.Inventory(self.conf, self.client, self.node,
-                                   self.disks).get()
+        return inventory.Inventory(
+            self.conf, self.client,
+            native.NativeClient(self.conf, self.client.channel), self.node,
+            self.disks).get()
 
     def fail(self, text='no VM'):
         self.fake.state.fail['RunPodSandbox'] = (

@@ -39,14 +39,16 @@ class TestLife(base.ContractTestCase):
         for action, arguments, status in (
                 (None, (), 'Running'), ('stop', ('5',), 'Stopped'),
                 ('start', (), 'Running'), ('reboot', (None,), 'Running'),
+                ('pause', (), 'Paused'), ('unpause', (), 'Running'),
                 ('kill', ('SIGKILL',), 'Stopped'), ('show', (), 'Stopped')):
             if action:
                 record = self.does(action, record, *arguments)
             self.assertEqual((status, None, None), (
                 record.status, record.status_reason, record.task_state))
         self.assertIsNotNone(record.started_at)
-        self.assertEqual(dict.fromkeys(('create', 'stop', 'start', 'reboot',
-                                        'kill')), self.actions(record))
+        self.assertEqual(dict.fromkeys((
+            'create', 'stop', 'start', 'reboot', 'pause', 'unpause',
+            'kill')), self.actions(record))
         self.assertEqual({record.uuid}, self.placement.allocations)
         self.assertIsNone(self.delete(record))
         self.assert_nothing_left()
@@ -87,10 +89,12 @@ class TestLife(base.ContractTestCase):
     def test_failed_operations_say_why(self) -> None:
         for action, method in (('stop', 'stop_pod'), ('kill',
                                                       'kill_container'),
-                               ('reboot', 'restart_pod')):
+                               ('reboot', 'restart_pod'),
+                               ('pause', 'pause_container')):
             record = self.create()
             self.api.fail[method] = NO_ANSWER
-            record = self.does(action, record, None)
+            record = self.does(action, record,
+                               *[None] * (action != 'pause'))
             self.assertEqual((str(NO_ANSWER), None), (record.status_reason,
                                                       record.task_state))
             self.assertEqual('Error', self.actions(record).get(action))

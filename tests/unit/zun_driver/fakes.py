@@ -166,6 +166,15 @@ class ComputeAPI:
                      timeout)
         return {'output': ' '.join(command), 'exit_code': 3}
 
+    def pause_container(self, ctxt, host, container_uuid, paused):
+        self._called('pause_container', ctxt, host, container_uuid, paused)
+        self.set_state(container_uuid, 'paused' if paused else 'running',
+                       started_at=1000.0)
+
+    def top(self, ctxt, host, container_uuid, arguments=''):
+        self._called('top', ctxt, host, container_uuid, arguments)
+        return {'Titles': ['PID'], 'Processes': [['1']]}
+
     def stats(self, ctxt, host, container_uuid):
         self._called('stats', ctxt, host, container_uuid)
         return {'cpu_percent': 1.5, 'memory_mib': 20.0,

@@ -504,6 +504,19 @@ class TestLife(ContainerTestCase):
         self.assertEqual('Stopped', record.status)
         self.assertIn('Exited(137)', record.status_detail)
 
+    def test_pause(self) -> None:
+        record = self.run_container()
+        record.status_reason = 'an older failure'
+        self.driver.pause(self.context, record)
+        self.assertEqual(('Paused', None), (record.status,
+                                            record.status_reason))
+        self.assertIn('(Paused)', record.status_detail)
+        self.driver.show(self.context, record)
+        self.assertEqual('Paused', record.status)
+        self.driver.unpause(self.context, record)
+        self.assertEqual('Running', record.status)
+        self.assertNotIn('Paused', record.status_detail)
+
     def test_kill_does_not_wait_again(self) -> None:
         """The node answers a SIGKILL only after it has waited."""
         record = self.run_container()
@@ -567,10 +580,10 @@ class TestLife(ContainerTestCase):
 
     def test_refusals_leave_the_status_alone(self) -> None:
         record = self.run_container()
-        self.assertRaises(zun_exc.Invalid, self.driver.pause, self.context,
-                          record)
+        self.assertRaises(zun_exc.Invalid, self.driver.commit, self.context,
+                          record, 'name', 'tag')
         self.assertEqual('Running', record.status)
-        self.assertIn('pausing', record.status_reason)
+        self.assertIn('creating an image', record.status_reason)
 
     def test_delete(self) -> None:
         record = self.run_container()
@@ -815,6 +828,14 @@ class TestOutput(ContainerTestCase):
         for _ in range(1100):
             self.driver.execute_create(self.context, record, 'true', False)
         self.assertEqual(1000, len(self.driver._execs))
+
+    def test_top(self) -> None:
+        record = self.run_container()
+        for given, asked in ((None, ''), ('None', ''), ('aux', 'aux')):
+            self.assertEqual({'Titles': ['PID'], 'Processes': [['1']]},
+                             self.driver.top(self.context, record, given))
+            self.assertEqual(('top', base.HOST, record.uuid, asked),
+                             self.api.calls[-1])
 
     def test_stats(self) -> None:
         self.assertEqual({

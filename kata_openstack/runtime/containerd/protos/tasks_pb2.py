@@ -12,18 +12,37 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4kata_openstack/runtime/containerd/protos/tasks.proto\x12\x1c\x63ontainerd.services.tasks.v1\x1a\x1bgoogle/protobuf/empty.proto\"Q\n\x0bKillRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\r\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08\x32R\n\x05Tasks\x12I\n\x04Kill\x12).containerd.services.tasks.v1.KillRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4kata_openstack/runtime/containerd/protos/tasks.proto\x12\x1c\x63ontainerd.services.tasks.v1\x1a\x19google/protobuf/any.proto\x1a\x1bgoogle/protobuf/empty.proto\"Q\n\x0bKillRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\r\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08\"\"\n\nGetRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"L\n\x07Process\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.containerd.services.tasks.v1.Status\"E\n\x0bGetResponse\x12\x36\n\x07process\x18\x01 \x01(\x0b\x32%.containerd.services.tasks.v1.Process\"(\n\x10PauseTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\")\n\x11ResumeTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"!\n\x0eMetricsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"8\n\x06Metric\x12\n\n\x02id\x18\x02 \x01(\t\x12\"\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"H\n\x0fMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.containerd.services.tasks.v1.Metric*U\n\x06Status\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\x12\n\n\x06PAUSED\x10\x04\x12\x0b\n\x07PAUSING\x10\x05\x32\xba\x03\n\x05Tasks\x12Z\n\x03Get\x12(.containerd.services.tasks.v1.GetRequest\x1a).containerd.services.tasks.v1.GetResponse\x12I\n\x04Kill\x12).containerd.services.tasks.v1.KillRequest\x1a\x16.google.protobuf.Empty\x12O\n\x05Pause\x12..containerd.services.tasks.v1.PauseTaskRequest\x1a\x16.google.protobuf.Empty\x12Q\n\x06Resume\x12/.containerd.services.tasks.v1.ResumeTaskRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x07Metrics\x12,.containerd.services.tasks.v1.MetricsRequest\x1a-.containerd.services.tasks.v1.MetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kata_openstack.runtime.containerd.protos.tasks_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_KILLREQUEST']._serialized_start=115
-  _globals['_KILLREQUEST']._serialized_end=196
-  _globals['_TASKS']._serialized_start=198
-  _globals['_TASKS']._serialized_end=280
+  _globals['_STATUS']._serialized_start=662
+  _globals['_STATUS']._serialized_end=747
+  _globals['_KILLREQUEST']._serialized_start=142
+  _globals['_KILLREQUEST']._serialized_end=223
+  _globals['_GETREQUEST']._serialized_start=225
+  _globals['_GETREQUEST']._serialized_end=259
+  _globals['_PROCESS']._serialized_start=261
+  _globals['_PROCESS']._serialized_end=337
+  _globals['_GETRESPONSE']._serialized_start=339
+  _globals['_GETRESPONSE']._serialized_end=408
+  _globals['_PAUSETASKREQUEST']._serialized_start=410
+  _globals['_PAUSETASKREQUEST']._serialized_end=450
+  _globals['_RESUMETASKREQUEST']._serialized_start=452
+  _globals['_RESUMETASKREQUEST']._serialized_end=493
+  _globals['_METRICSREQUEST']._serialized_start=495
+  _globals['_METRICSREQUEST']._serialized_end=528
+  _globals['_METRIC']._serialized_start=530
+  _globals['_METRIC']._serialized_end=586
+  _globals['_METRICSRESPONSE']._serialized_start=588
+  _globals['_METRICSRESPONSE']._serialized_end=660
+  _globals['_TASKS']._serialized_start=750
+  _globals['_TASKS']._serialized_end=1192
 # @@protoc_insertion_point(module_scope)

@@ -15,17 +15,61 @@ class TasksStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.Get = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Get',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetResponse.FromString,
+                )
         self.Kill = channel.unary_unary(
                 '/containerd.services.tasks.v1.Tasks/Kill',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.KillRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.Pause = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Pause',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.PauseTaskRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.Resume = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Resume',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResumeTaskRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.Metrics = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Metrics',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.FromString,
                 )
 
 
 class TasksServicer(object):
     """Missing associated documentation comment in .proto file."""
 
+    def Get(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Kill(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pause(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Metrics(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -34,10 +78,30 @@ class TasksServicer(object):
 
 def add_TasksServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetResponse.SerializeToString,
+            ),
             'Kill': grpc.unary_unary_rpc_method_handler(
                     servicer.Kill,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.KillRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.PauseTaskRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResumeTaskRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -48,6 +112,23 @@ def add_TasksServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Tasks(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Get',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.GetResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def Kill(request,
@@ -63,5 +144,56 @@ class Tasks(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Kill',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.KillRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Pause',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.PauseTaskRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Resume',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResumeTaskRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Metrics',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

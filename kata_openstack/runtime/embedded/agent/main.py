@@ -27,6 +27,7 @@ import time
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import crun
+from kata_openstack.runtime.embedded.agent import guest_ps
 from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.agent import system
 from kata_openstack.runtime.embedded.common import protocol
@@ -34,6 +35,7 @@ from kata_openstack.runtime.embedded.common import protocol
 _FOLDERS = '/run/k'  # short: a console socket's path is limited
 _MAX_ERROR = 2000
 _MAX_LOG = 900  # of the kernel's limit for one record
+_LISTED = 40 * 1024  # characters of processes in one frame
 _PAUSE = 0.02  # seconds, instead of a loop that spins
 
 
@@ -252,6 +254,10 @@ class Agent:
 
     def _do_stats(self, call: int, container: str) -> dict[str, Any]:
         return crun.stats(container)
+
+    def _do_processes(self, call: int, container: str,
+                      after: int) -> dict[str, Any]:
+        return guest_ps.read(crun.cgroup(container), after, _LISTED)
 
     def _do_freeze(self, call: int, container: str,
                    frozen: bool) -> dict[str, Any]:

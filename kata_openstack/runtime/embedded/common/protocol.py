@@ -28,7 +28,7 @@ import struct
 from typing import Final
 
 # Raise it if the shim cannot work with the agent of an older release
-VERSION: Final = 5
+VERSION: Final = 6
 
 CALL: Final = 1
 STDIN: Final = 2

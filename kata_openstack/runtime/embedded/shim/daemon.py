@@ -19,6 +19,7 @@ import socket
 from typing import Any
 
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.shim.control import guest_service
 from kata_openstack.runtime.embedded.shim import event_publisher
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import sandbox
@@ -56,9 +57,12 @@ async def _serve(config: settings.Settings, record: state.State,
         os.environ.get('TTRPC_ADDRESS', ''), record.namespace)
     pod = sandbox.Sandbox(config, record, vm, own, publisher)
     tasks = service.TaskService(pod)
+    guest = guest_service.GuestService(pod)
     called = asyncio.Event()
 
     async def handle(name: str, method: str, payload: bytes) -> bytes:
+        if name == guest_service.NAME:
+            return await guest.handle(method, payload)
         called.set()
         return await tasks.handle(name, method, payload)
     server = ttrpc.Server(handle)

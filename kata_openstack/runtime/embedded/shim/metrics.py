@@ -12,6 +12,7 @@
 
 """Metrics: from the figures of a cgroup to containerd's message."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from kata_openstack.runtime.embedded.shim.wire import messages
@@ -19,11 +20,13 @@ from kata_openstack.runtime.embedded.shim.wire import messages
 _MAX = (1 << 64) - 1
 
 
-def encode(raw: dict[str, Any]) -> dict[str, Any]:
+def encode(raw: dict[str, Any],
+           moved: Iterable[tuple[int, int]] = ()) -> dict[str, Any]:
     """Return the answer to containerd's Stats.
 
     :param raw: the figures of the guest, which is not trusted, or of the
         pod on the host.
+    :param moved: bytes read from and written to block devices of the host.
     """
     values = {
         'pids': {'current': _number(raw.get('pids.current')),
@@ -36,7 +39,9 @@ def encode(raw: dict[str, Any]) -> dict[str, Any]:
            'swap_usage': _number(raw.get('memory.swap.current')),
            'swap_limit': _number(raw.get('memory.swap.max')),
            'psi': _pressure(raw.get('memory.pressure'))},
-        'io': {'psi': _pressure(raw.get('io.pressure'))},
+        'io': {'usage': [{'rbytes': _number(read), 'wbytes': _number(written)}
+                         for read, written in moved],
+               'psi': _pressure(raw.get('io.pressure'))},
         'memory_events': _table(raw.get('memory.events'), messages.METRICS,
                                 'memory_events')}
     return {'stats': {'type_url': messages.METRICS_TYPE,

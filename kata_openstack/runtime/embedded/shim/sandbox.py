@@ -201,6 +201,14 @@ class Sandbox:
             self._mute = True
             return {}
 
+    def moved_bytes(self) -> tuple[int, int]:
+        """Return the bytes that the pod read from and wrote to disks.
+
+        The guest has no disks: virtiofsd reads and writes for it. So the
+        containers of a pod cannot be told apart.
+        """
+        return pod_cgroup.Cgroup(self._record.cgroup).moved_bytes()
+
     def _step(self, what: str) -> None:
         log.debug(f'{time.monotonic() - self._started:.3f} s: {what}')
 

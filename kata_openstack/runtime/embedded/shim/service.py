@@ -331,9 +331,10 @@ class TaskService:
         container = self._container(request)
         if container.guest is None:
             return metrics.encode(self._pod.figures())
-        return metrics.encode(await self._ask(
-            'stats', seconds=_STATS_SECONDS,
-            container=self._guest(request).id))
+        return metrics.encode(
+            await self._ask('stats', seconds=_STATS_SECONDS,
+                            container=self._guest(request).id),
+            [self._pod.moved_bytes()])
 
     async def _pause(self, request: dict[str, Any]) -> None:
         await self._freeze(self._guest(request), True)

@@ -130,6 +130,57 @@ class PodsTest(base.TestCase):
                           pod['uuid'])
         self.assertEqual([], self.leftovers())
 
+    def test_pause_and_figures(self):
+        node = self.node
+        pod = node.run(['sh', '-c', 'dd if=/dev/zero of=/root/file bs=1M '
+                        'count=8 conv=fsync; while :; do :; done'])
+        uuid = pod['uuid']
+        wait_until(lambda: '8+0 records out' in node.call('logs', uuid))
+        busy = node.call('stats', uuid)
+        self.assertGreater(busy['cpu_percent'], 5)
+        self.assertGreaterEqual(busy['block_write'], 8 * 1024 * 1024)
+        self.assertLess(busy['block_write'], 64 * 1024 * 1024)
+        # memory was not limited, so the VM is the limit
+        self.assertEqual(256, busy['memory_limit_mib'])
+
+        listed = node.call('top', uuid, '')
+        self.assertEqual('CMD', listed['Titles'][-1])
+        [main] = listed['Processes']
+        self.assertEqual(['root', '1', '0'], main[:3])
+        self.assertIn('while :', main[-1])
+        self.assertEqual([['1', 'sh']],
+                         node.call('top', uuid, '-o pid,comm')['Processes'])
+        self.assertRaises(exception.InvalidInput, node.call, 'top', uuid,
+                          '--forest')
+
+        node.call('pause_container', uuid, True)
+        [paused] = node.call('show_pod', uuid)['containers']
+        self.assertEqual('paused', paused['state'])
+        node.call('stats', uuid)
+        time.sleep(0.5)
+        self.assertLess(node.call('stats', uuid)['cpu_percent'], 1)
+        self.assertRaises(exception.Conflict, node.call, 'exec_sync', uuid,
+                          ['true'])
+        self.assertEqual([['1']],
+                         node.call('top', uuid, '-o pid')['Processes'])
+        node.call('pause_container', uuid, False)
+        node.call('stats', uuid)
+        time.sleep(0.5)
+        self.assertGreater(node.call('stats', uuid)['cpu_percent'], 5)
+
+        # a paused container stops in time, and starts again
+        node.call('pause_container', uuid, True)
+        begun = time.monotonic()
+        stopped = node.call('stop_pod', uuid, 5)
+        self.assertEqual('exited', stopped['containers'][0]['state'])
+        self.assertLess(time.monotonic() - begun, 30)
+        node.call('start_pod', pod)
+        self.assertEqual('running', node.call('show_pod', uuid)
+                         ['containers'][0]['state'])
+        node.call('pause_container', uuid, True)
+        node.call('delete_pod', uuid)
+        self.assertEqual([], self.leftovers())
+
     def test_capsule(self):
         pod = self.node.pod()
         pod['kind'] = 'capsule'

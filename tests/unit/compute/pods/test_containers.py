@@ -16,7 +16,6 @@ import grpc
 from tests.unit import base
 from tests.unit import fake_containerd
 
-from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import labels
@@ -44,22 +43,51 @@ class SignalTest(base.TestCase):
                               containers.signal_number, name)
 
 
-class KillTest(base.TestCase):
+class ContainersTest(base.TestCase):
 
-    def test_task_that_ended_just_now(self):
-        fake = self.useFixture(fake_containerd.FakeContainerd())
-        client = cri.CriClient(fake.conf)
+    def setUp(self):
+        super().setUp()
+        self.fake = self.useFixture(fake_containerd.FakeContainerd())
+        client = cri.CriClient(self.fake.conf)
         self.addCleanup(client.close)
-        fake.state.containers['c'] = pb.Container(
+        self.fake.state.containers['c'] = pb.Container(
             id='c', labels={labels.CONTAINER: 'uuid'},
             state=pb.CONTAINER_RUNNING)
-        fake.state.fail['Kill'] = (grpc.StatusCode.NOT_FOUND, 'no task')
-        subject = containers.Containers(
-            fake.conf, client, native.NativeClient(fake.conf, client.channel),
-            plugging.Network(fake.conf, client))
-        error = self.assertRaises(exception.Conflict, subject.kill, 'uuid',
-                                  'TERM')
-        self.assertIn('uuid is not running', str(error))
+        self.subject = containers.Containers(
+            self.fake.conf, client,
+            native.NativeClient(self.fake.conf, client.channel))
+
+    def test_task_that_ended_just_now(self):
+        for method, call in (
+                ('Kill', lambda: self.subject.kill('uuid', 'TERM')),
+                ('Pause', lambda: self.subject.pause('uuid', True))):
+            self.fake.state.fail = {
+                method: (grpc.StatusCode.NOT_FOUND, 'no task')}
+            error = self.assertRaises(exception.Conflict, call)
+            self.assertIn('uuid is not running', str(error))
+
+    def test_pause(self):
+        self.subject.pause('uuid', True)
+        self.subject.pause('uuid', True)
+        error = self.assertRaises(exception.Conflict, self.subject.exec_sync,
+                                  'uuid', ['true'], 5)
+        self.assertIn('is paused', str(error))
+        self.assertNotIn('ExecSync', [c[0] for c in self.fake.state.calls])
+        self.subject.pause('uuid', False)
+        self.subject.pause('uuid', False)
+        self.assertEqual(['Pause', 'Resume'], [
+            method for method, _ in self.fake.state.calls
+            if method in ('Pause', 'Resume')])
+
+    def test_pause_needs_a_running_container(self):
+        self.fake.state.containers['c'].state = pb.CONTAINER_EXITED
+        self.assertRaises(exception.Conflict, self.subject.pause, 'uuid',
+                          True)
+
+    def test_a_runtime_that_does_not_tell_its_state(self):
+        self.fake.state.fail['GetTask'] = (grpc.StatusCode.UNAVAILABLE, 'hangs')
+        self.subject.pause('uuid', True)
+        self.assertIn('c', self.fake.state.paused)
 
 
 class NumberTest(base.TestCase):
@@ -77,24 +105,3 @@ class NumberTest(base.TestCase):
                               annotations={labels.COST_MIB: cost})
                 for pod, cost in (('damaged', '9' * 5000),
                                   ('other', '300'))))
-
-
-class CpuMeterTest(base.TestCase):
-
-    @staticmethod
-    def reading(seconds, used, rate=0):
-        return pb.CpuUsage(
-            timestamp=int(seconds * 1e9),
-            usage_core_nano_seconds=pb.UInt64Value(value=int(used * 1e9)),
-            usage_nano_cores=pb.UInt64Value(value=int(rate * 1e9)))
-
-    def test_two_readings(self):
-        meter = containers._CpuMeter()
-        self.assertEqual(0.0, meter.percent('c', self.reading(1, 5)))
-        self.assertEqual(25.0, meter.percent('c', self.reading(3, 5.5)))
-        # the container was restarted, so its CPU time is counted from 0
-        self.assertEqual(0.0, meter.percent('c', self.reading(5, 0.1)))
-
-    def test_containerds_own_rate(self):
-        self.assertEqual(150.0, containers._CpuMeter().percent(
-            'c', self.reading(1, 5, rate=1.5)))

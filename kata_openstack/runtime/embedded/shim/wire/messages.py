@@ -175,7 +175,11 @@ METRICS = Message(
         Field(19, 'pgmajfault', UINT), Field(32, 'usage', UINT),
         Field(33, 'usage_limit', UINT), Field(34, 'swap_usage', UINT),
         Field(35, 'swap_limit', UINT), Field(38, 'psi', _PSI))),
-    Field(6, 'io', Message(Field(2, 'psi', _PSI))),
+    Field(6, 'io', Message(
+        Field(1, 'usage', Message(
+            Field(3, 'rbytes', UINT), Field(4, 'wbytes', UINT)),
+              repeated=True),
+        Field(2, 'psi', _PSI))),
     Field(8, 'memory_events', Message(
         Field(1, 'low', UINT), Field(2, 'high', UINT), Field(3, 'max', UINT),
         Field(4, 'oom', UINT), Field(5, 'oom_kill', UINT))))

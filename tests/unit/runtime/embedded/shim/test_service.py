@@ -84,7 +84,8 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         container.first = self.first
         self.pod = mock.Mock(
             agent=self.agent, pid=_QEMU, containers={'c': container}, lost='',
-            publisher=self.publisher)
+            publisher=self.publisher,
+            moved_bytes=mock.Mock(return_value=(0, 0)))
         self.service = service.TaskService(self.pod)
         await self.first.start(self.agent, self.nothing, lambda: None)
 
@@ -115,6 +116,12 @@ class TestTaskService(unittest.IsolatedAsyncioTestCase):
         found = messages.METRICS.decode(answer['stats']['value'])
         self.assertEqual(4096, found['memory']['usage'])
         self.assertEqual([], self.agent.calls)
+
+    async def test_the_disk_use_of_a_container(self):
+        self.pod.moved_bytes.return_value = (5, 6)
+        answer = await self.ask('Stats')
+        found = messages.METRICS.decode(answer['stats']['value'])
+        self.assertEqual([{'rbytes': 5, 'wbytes': 6}], found['io']['usage'])
 
     async def test_deleted_before_the_start(self):
         """The first process counts as killed; an exec never existed."""
