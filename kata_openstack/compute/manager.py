@@ -31,6 +31,7 @@ from kata_openstack.compute import lanes
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
+from kata_openstack.compute.usage import resizing
 from kata_openstack.compute.usage import stats
 from kata_openstack.compute.usage import top
 from kata_openstack import exception
@@ -106,7 +107,7 @@ class ComputeManager:
                  containers_: containers.Containers,
                  images_: store.Images,
                  inventory_: inventory.Inventory, stats_: stats.Stats,
-                 top_: top.Top) -> None:
+                 top_: top.Top, resizing_: resizing.Resizing) -> None:
         self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
@@ -114,6 +115,7 @@ class ComputeManager:
         self._inventory = inventory_
         self._stats = stats_
         self._top = top_
+        self._resizing = resizing_
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
@@ -193,6 +195,12 @@ class ComputeManager:
     def top(self, ctxt: Dict, container_uuid: schema.Uuid,
             arguments: str) -> Dict:
         return self._top.get(container_uuid, arguments)
+
+    @_method('guest')
+    def resize_container(self, ctxt: Dict, container_uuid: schema.Uuid,
+                         cpus: float | None, memory_mib: int | None,
+                         check_only: bool) -> None:
+        self._resizing.resize(container_uuid, cpus, memory_mib, check_only)
 
     @_method('guest')
     def pause_container(self, ctxt: Dict, container_uuid: schema.Uuid,

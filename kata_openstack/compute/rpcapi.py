@@ -17,7 +17,7 @@ zun-compute imports it, so it imports little itself.
 Version history:
 
 * 1.0: first version
-* 1.1: top, pause_container
+* 1.1: top, pause_container, resize_container
 """
 
 import time
@@ -209,6 +209,16 @@ class ComputeAPI:
         """
         return self._call(ctxt, host, 'top', container_uuid=container_uuid,
                           arguments=arguments)
+
+    def resize_container(self, ctxt: Dict, host: str, container_uuid: str,
+                         cpus: float | None, memory_mib: int | None,
+                         check_only: bool = False) -> None:
+        """:param cpus, memory_mib: None leaves the limit as it is
+        :param check_only: only raise the error that the change would raise
+        """
+        self._call(ctxt, host, 'resize_container',
+                   container_uuid=container_uuid, cpus=cpus,
+                   memory_mib=memory_mib, check_only=check_only)
 
     def pause_container(self, ctxt: Dict, host: str, container_uuid: str,
                         paused: bool) -> None:

@@ -34,6 +34,7 @@ from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import endings
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute import rpcapi
+from kata_openstack.compute.usage import resizing
 from kata_openstack.compute.usage import stats
 from kata_openstack.compute.usage import top
 from kata_openstack import exception
@@ -71,6 +72,8 @@ class Service:
         self.stats = stats.Stats(conf, self.client, self.native,
                                  self.containers, self.network)
         self.top = top.Top(conf, self.client, self.containers)
+        self.resizing = resizing.Resizing(conf, self.client,
+                                          self.containers)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._updates = guest_updates.GuestUpdates(conf, self.canaries)
@@ -88,8 +91,8 @@ class Service:
             messaging.Target(exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC,
                              server=conf.host),
             [manager.ComputeManager(self.pods, self.containers, self.images,
-                                    self.inventory, self.stats, self.top),
-             manager.Versions()],
+                                    self.inventory, self.stats, self.top,
+                                    self.resizing), manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
 

@@ -36,6 +36,7 @@ from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import kept
+from kata_openstack.zun_driver.records import resources
 from kata_openstack.zun_driver.records import resume
 from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
@@ -48,7 +49,7 @@ LOG = logging.getLogger(__name__)
 
 
 class KataContainerDriver(refusals.Refusals, images.Images,
-                          commands.Commands, base.KataBaseDriver,
+                          commands.Commands, resources.Resources, base.KataBaseDriver,
                           driver.ContainerDriver):
     """Translate Zun's calls into requests to kata-compute.
 

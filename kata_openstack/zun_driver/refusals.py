@@ -104,12 +104,6 @@ class Refusals:
         'copying files into a container',
         'Let the container download them, for example: openstack '
         'appcontainer exec <container> wget -O <file> <URL>.')
-    update = _refuse(
-        'changing the resources of a container',
-        'Create a new container with the new --cpu and --memory.')
-    # Zun's update calls this first. A later refusal would be hidden by a
-    # TypeError in Zun's compute_node_tracker.py. See also zun_faults.py.
-    get_cpu_allocation_ratio = update
     network_attach = _refuse(
         'attaching a network to an existing container',
         'Create a new container with one --net network=<network> for each '

@@ -14,13 +14,10 @@
 
 from typing import Any
 
-from oslo_log import log as logging
-from zun.common import exception as zun_exc
 from zun.compute import manager
 
 from kata_openstack.zun_driver import errors
 
-LOG = logging.getLogger(__name__)
 _zuns_kill = manager.Manager.container_kill
 _zuns_exec = manager.Manager.container_exec
 
@@ -28,7 +25,6 @@ _zuns_exec = manager.Manager.container_exec
 def replace() -> None:
     manager.Manager.container_kill = _container_kill
     manager.Manager.container_exec = _container_exec
-    manager.Manager.resize_container = _resize_container
 
 
 def _container_kill(self: Any, context: Any, container: Any,
@@ -53,17 +49,3 @@ def _container_exec(self: Any, context: Any, container: Any, command: str,
             'Send the request with run=true, as openstack appcontainer exec '
             'does.')
     return _zuns_exec(self, context, container, command, run, interactive)
-
-
-def _resize_container(self: Any, context: Any, container: Any,
-                      patch: dict[str, Any]) -> None:
-    """Refuse a resize where users see it.
-
-    zun-api has answered 202, and Zun's method loses each error: it asks the
-    driver in the background, and names no container.
-    """
-    try:
-        self.driver.update(context, container)
-    except zun_exc.Invalid as e:
-        LOG.info('Did not resize container %s: %s', container.uuid, e)
-        container.save(context)

@@ -122,6 +122,21 @@ class LifecycleTest(base.TestCase):
         self.assertEqual(128, found['MEM LIMIT(MiB)'])
         self.assertGreater(found['MEM USAGE(MiB)'], 0)
 
+    def test_new_limits(self):
+        container = self.run_container(memory='128', cpu=0.5)
+        zun = base.zun().containers
+        changed = zun.update(container.uuid, memory='150', cpu=0.3)
+        self.assertEqual(('150', 0.3), (changed.memory, changed.cpu))
+        self.assertEqual(f'30000 100000\n{150 << 20}', self.output(
+            container, 'cat /sys/fs/cgroup/cpu.max '
+                       '/sys/fs/cgroup/memory.max'))
+        refused = self.assertRaises(exceptions.Conflict, zun.update,
+                                    container.uuid, memory='3000')
+        self.assertIn('can be at most', str(refused))
+        shown = zun.get(container.uuid)
+        self.assertEqual(('150', str(refused).split(' (HTTP')[0]),
+                         (shown.memory, shown.status_reason))
+
     def test_exit_code_of_a_container_that_ends(self):
         container = self.create('run', command=['sh', '-c', 'exit 3'])
         stopped = self.wait_status(container, 'Stopped')

@@ -75,7 +75,7 @@ class Containers:
         self._client = client
         self._native = native_
 
-    def _find(self, container_uuid: str) -> pb.Container:
+    def find(self, container_uuid: str) -> pb.Container:
         """:raises NotFound: if the container is not on this node"""
         found = self._client.list_containers(
             {labels.CONTAINER: container_uuid})
@@ -89,7 +89,7 @@ class Containers:
         :raises NotFound: if the container is not on this node
         :raises Conflict: if the container does not run
         """
-        container = self._find(container_uuid)
+        container = self.find(container_uuid)
         if container.state != pb.CONTAINER_RUNNING:
             raise _not_running(container_uuid)
         return container
@@ -145,7 +145,7 @@ class Containers:
     def logs(self, container_uuid: str, *, stdout: bool, stderr: bool,
              timestamps: bool, tail: int | None,
              since: float | None) -> str:
-        container = self._find(container_uuid)
+        container = self.find(container_uuid)
         folder = folders.of_pod(self._conf, container.labels[labels.POD])
         return reader.read(
             folder / cri_config.log_name(container_uuid), stdout=stdout,

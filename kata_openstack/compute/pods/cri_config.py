@@ -73,18 +73,25 @@ def _check_container(container: objects.Container) -> None:
         if not name or '=' in name:
             raise _invalid('environment', name, 'not a variable name',
                            "Use a name that is not empty and has no '='.")
-    # "not" also catches NaN
-    if container.cpus is not None and not container.cpus >= _MIN_CPUS:
-        raise _invalid('cpu', container.cpus, 'too small',
-                       f'Use at least {_MIN_CPUS} CPUs.')
-    if (container.memory_mib is not None
-            and container.memory_mib < _MIN_MEMORY_MIB):
-        raise _invalid('memory', f'{container.memory_mib} MiB',
-                       'too small',
-                       f'Use at least {_MIN_MEMORY_MIB} MiB.')
+    check_resources(container.cpus, container.memory_mib)
     if container.workdir and not container.workdir.startswith('/'):
         raise _invalid('workdir', container.workdir,
                        'not an absolute path', 'Use an absolute path.')
+
+
+def check_resources(cpus: float | None, memory: int | None) -> None:
+    """Check limits; None means that there is none.
+
+    :param memory: MiB
+    :raises InvalidInput:
+    """
+    # "not" also catches NaN
+    if cpus is not None and not cpus >= _MIN_CPUS:
+        raise _invalid('cpu', cpus, 'too small',
+                       f'Use at least {_MIN_CPUS} CPUs.')
+    if memory is not None and memory < _MIN_MEMORY_MIB:
+        raise _invalid('memory', f'{memory} MiB', 'too small',
+                       f'Use at least {_MIN_MEMORY_MIB} MiB.')
 
 
 def memory_mib(pod: objects.Pod) -> int:
@@ -92,7 +99,7 @@ def memory_mib(pod: objects.Pod) -> int:
     return sum(c.memory_mib or 0 for c in pod.containers)
 
 
-def _resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
+def resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
     """:param memory: MiB; for memory and for cpus, 0 means no limit"""
     return pb.LinuxContainerResources(
         cpu_period=CPU_PERIOD if cpus else 0,
@@ -150,9 +157,9 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
         linux=pb.LinuxPodSandboxConfig(
             # Upstream's shims and ours size the VM by these: containerd
             # passes them on as io.kubernetes.cri.sandbox-* annotations.
-            resources=_resources(sum(c.cpus or 0 for c in pod.containers),
+            resources=resources(sum(c.cpus or 0 for c in pod.containers),
                                  memory_mib(pod)),
-            overhead=_resources(choice.overhead_cpus, choice.overhead_mib),
+            overhead=resources(choice.overhead_cpus, choice.overhead_mib),
             security_context=pb.LinuxSandboxSecurityContext(
                 namespace_options=_namespaces(),
                 privileged=pod.privileged,
@@ -189,7 +196,7 @@ def container_config(pod: objects.Pod, container: objects.Container,
         stdin=container.stdin,
         tty=container.tty,
         linux=pb.LinuxContainerConfig(
-            resources=_resources(container.cpus or 0,
+            resources=resources(container.cpus or 0,
                                  container.memory_mib or 0),
             security_context=pb.LinuxContainerSecurityContext(
                 namespace_options=_namespaces(),

@@ -123,10 +123,12 @@ class Stats:
 def _limit_mib(container: pb.Container, sandboxes: Any,
                runtime: Figures) -> int:
     """Return the smallest limit: the container's own, its VM's, the node's."""
-    known = [labels.number(container.annotations, labels.MEMORY_MIB)]
+    # the annotation does not know of later changes
+    known = [runtime.limit // units.Mi
+             or labels.number(container.annotations, labels.MEMORY_MIB)]
     known += [labels.number(sandbox.annotations, labels.VM_MIB)
               for sandbox in sandboxes]
-    known += [runtime.limit // units.Mi, pod_memory.host_mib()]
+    known.append(pod_memory.host_mib())
     return min(limit for limit in known if limit)
 
 

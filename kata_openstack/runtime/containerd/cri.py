@@ -224,6 +224,14 @@ class CriClient:
                                timeout=timeout),
             kind='Container', ident=container_id, timeout=limit)
 
+    def update_container(self, container_id: str,
+                         resources: pb.LinuxContainerResources) -> None:
+        """Change the limits of a container that runs, or will start."""
+        self._call(self._runtime.UpdateContainerResources,
+                   pb.UpdateContainerResourcesRequest(
+                       container_id=container_id, linux=resources),
+                   kind='Container', ident=container_id)
+
     def container_stats(self, container_id: str) -> pb.ContainerStats:
         return self._call(
             self._runtime.ContainerStats,

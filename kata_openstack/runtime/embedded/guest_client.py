@@ -13,6 +13,7 @@
 """Calls to the guest of a sandbox, through its shim."""
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -31,6 +32,31 @@ class NoGuestService(Exception):
     """The sandbox has no such service: another runtime or release made it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What a VM offers to its containers together."""
+
+    cpus: int
+    memory_mib: int
+
+
+def room(conf: cfg.ConfigOpts, sandbox: str) -> Room | None:
+    """Return what a sandbox offers; None if another runtime made it."""
+    config, found = _find(conf, sandbox)
+    if config is None or found is None:
+        return None
+    return Room(found.vcpus, found.memory_mib - config.guest_overhead_mib)
+
+
+def _find(conf: cfg.ConfigOpts, sandbox: str
+          ) -> tuple[settings.Settings | None, state.State | None]:
+    try:
+        config = settings.Settings.load(str(embedded.config_path(conf)))
+    except (OSError, ValueError):
+        return None, None
+    return config, state.State.load(config, sandbox)
+
+
 def call(conf: cfg.ConfigOpts, sandbox: str, method: str,
          timeout: float, **arguments: Any) -> dict[str, Any]:
     """Call a method of a sandbox's guest service.
@@ -43,11 +69,7 @@ def call(conf: cfg.ConfigOpts, sandbox: str, method: str,
     :raises NotFound: the container does not run.
     :raises RuntimeFailed: the shim or the guest failed, or did not answer.
     """
-    try:
-        found = state.State.load(
-            settings.Settings.load(str(embedded.config_path(conf))), sandbox)
-    except (OSError, ValueError):
-        found = None
+    _, found = _find(conf, sandbox)
     if found is None:
         raise NoGuestService(f'{sandbox} is no sandbox of kata-embedded')
     try:

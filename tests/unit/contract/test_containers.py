@@ -119,23 +119,52 @@ class TestResize(base.ContractTestCase):
 
     def test_update(self) -> None:
         record = self.create()
-        raised = self.assertRaises(
-            zun_exc.Invalid, self.zun.container_update, self.context, record,
-            {'memory': '128'})
-        self.assertIn('changing the resources', str(raised))
-        self.assertEqual('512', self.reload(record).memory)
-
-    def test_resize_container(self) -> None:
-        """zun-api has answered 202 before."""
-        record = self.create()
-        self.zun.resize_container(self.context, record, {'memory': '128'})
+        record.status_reason = 'of an older failure'
+        found = self.zun.container_update(
+            self.context, record, {'memory': '128', 'cpu': 0.5})
+        self.assertEqual(('128', 0.5), (found.memory, found.cpu))
         record = self.reload(record)
-        self.assertEqual(('Running', '512'), (record.status, record.memory))
-        self.assertIn('changing the resources', record.status_reason)
-        self.assertEqual([], self.background)
-        self.minute()
-        self.assertIn('changing the resources',
-                      self.reload(record).status_reason)
+        self.assertEqual(('128', 0.5, None), (
+            record.memory, record.cpu, record.status_reason))
+        self.assertEqual(
+            [('check_resize', base.HOST, record.uuid, 0.5, 128),
+             ('resize_container', base.HOST, record.uuid, 0.5, 128)],
+            [c for c in self.api.calls if 'resize' in c[0]])
+        self.zun.container_update(self.context, record, {'memory': '256'})
+        self.assertEqual(('resize_container', base.HOST, record.uuid, None,
+                          256), self.api.calls[-1])
+        node = zun_objects.ComputeNode.get_by_name(self.admin, base.HOST)
+        self.assertEqual((256, 0.5), (node.mem_used, node.cpu_used))
+
+    def test_an_update_that_the_node_refuses(self) -> None:
+        refusal = exception.Conflict(kind='Container', id='c', state='small',
+                                     remedy='Stop it.')
+        for ask in (
+                lambda record: self.assertRaises(
+                    zun_exc.Conflict, self.zun.container_update,
+                    self.context, record, {'memory': '9999'}),
+                # zun-api has answered 202 before
+                lambda record: self.zun.resize_container(
+                    self.context, record, {'memory': '9999'})):
+            record = self.create()
+            self.api.fail = {'check_resize': refusal}
+            raised = ask(record)
+            if raised:
+                self.assertIn('Stop it', str(raised))
+            record = self.reload(record)
+            self.assertEqual(('Running', '512', str(refusal)), (
+                record.status, record.memory, record.status_reason))
+            self.assertEqual([], [c for c in self.api.calls
+                                  if c[0] == 'resize_container'])
+            self.api.fail.clear()
+
+    def test_an_update_that_fails(self) -> None:
+        record = self.create()
+        self.api.fail['resize_container'] = NO_ANSWER
+        self.zun.container_update(self.context, record, {'memory': '128'})
+        record = self.reload(record)
+        self.assertEqual(('512', str(NO_ANSWER)), (record.memory,
+                                                   record.status_reason))
 
 
 class TestSync(base.ContractTestCase):

@@ -171,6 +171,11 @@ class ComputeAPI:
         self.set_state(container_uuid, 'paused' if paused else 'running',
                        started_at=1000.0)
 
+    def resize_container(self, ctxt, host, container_uuid, cpus, memory_mib,
+                         check_only=False):
+        self._called('check_resize' if check_only else 'resize_container',
+                     ctxt, host, container_uuid, cpus, memory_mib)
+
     def top(self, ctxt, host, container_uuid, arguments=''):
         self._called('top', ctxt, host, container_uuid, arguments)
         return {'Titles': ['PID'], 'Processes': [['1']]}

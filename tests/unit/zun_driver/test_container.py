@@ -875,20 +875,6 @@ class TestContract(ContainerTestCase):
         self.assertIsInstance(zun_driver.load_container_driver(),
                               module.KataContainerDriver)
 
-    def test_update_is_refused_where_zun_lets_it_be_known(self) -> None:
-        record = self.run_container()
-        tracker = mock.Mock()
-        tracker.compute_node = mock.Mock(cpus=4, mem_total=4096)
-        with mock.patch.object(manager.Manager, '_get_resource_tracker',
-                               return_value=tracker):
-            zun_manager = manager.Manager.__new__(manager.Manager)
-            zun_manager.driver = self.driver
-            raised = self.assertRaises(
-                zun_exc.Invalid, zun_manager.container_update, self.context,
-                record, {'memory': '128'})
-        self.assertIn('changing the resources', str(raised))
-        self.assertEqual('512', self.reload(record).memory)
-
     def test_a_token_that_could_run_nothing_is_refused(self) -> None:
         record = self.run_container()
         zun_manager = manager.Manager.__new__(manager.Manager)

@@ -79,6 +79,11 @@ class RuntimeServiceStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.FromString,
                 )
+        self.UpdateContainerResources = channel.unary_unary(
+                '/runtime.v1.RuntimeService/UpdateContainerResources',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesResponse.FromString,
+                )
         self.ReopenContainerLog = channel.unary_unary(
                 '/runtime.v1.RuntimeService/ReopenContainerLog',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ReopenContainerLogRequest.SerializeToString,
@@ -177,6 +182,12 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateContainerResources(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReopenContainerLog(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -262,6 +273,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ContainerStatus,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.SerializeToString,
+            ),
+            'UpdateContainerResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateContainerResources,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesResponse.SerializeToString,
             ),
             'ReopenContainerLog': grpc.unary_unary_rpc_method_handler(
                     servicer.ReopenContainerLog,
@@ -506,6 +522,23 @@ class RuntimeService(object):
         return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/ContainerStatus',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatusResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def UpdateContainerResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/UpdateContainerResources',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.UpdateContainerResourcesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

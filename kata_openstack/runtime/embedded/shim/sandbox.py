@@ -35,6 +35,7 @@ from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qmp
 from kata_openstack.runtime.embedded.vm import restore
+from kata_openstack.runtime.embedded.vm import size
 
 _OOM_SECONDS = 1.0
 _CUT_SECONDS = 10.0
@@ -50,6 +51,8 @@ _SHUTDOWNS = {
 class Container:
     """A container.
 
+    ``cpus``: its limit, 0 for none.
+
     :param guest: the OCI config for crun, None for a pod's sandbox.
     """
 
@@ -61,6 +64,8 @@ class Container:
         self.first: guest_process.Process
         self.execs: dict[str, guest_process.Process] = {}
         self.paused = False
+        self.cpus = spec.cpus(((guest or {}).get('linux') or {}).get(
+            'resources') or {})
         self.oom_told = 0.0
 
 
@@ -190,6 +195,24 @@ class Sandbox:
                 self._record.cpus)
         except OSError as e:
             log.error(f'could not limit the CPU time of the pod: {e}')
+
+    def change_cpu(self, container: Container,
+                   resources: dict[str, Any]) -> None:
+        """Follow a new CPU limit of a container, on the host.
+
+        The limit of the pod is the sum of its containers' ones, and that of
+        its start while one of them has none.
+        """
+        if container.guest is None or 'cpu' not in resources:
+            return
+        container.cpus = spec.cpus(resources)
+        limits = [c.cpus for c in self.containers.values()
+                  if c.guest is not None]
+        if all(limits):
+            self._record.cpus = sum(limits) + size.HOST_OVERHEAD_CPUS
+            self._record.save()
+            self._limited = False
+            self.limit_cpu()
 
     def figures(self) -> dict[str, Any]:
         """Return what the pod uses on the host; {} if that is unknown."""

@@ -365,6 +365,7 @@ class TaskService:
         except refusals.Refused as e:
             raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT, str(e)) from e
         await self._ask('update', container=container.id, resources=found)
+        self._pod.change_cpu(container, found)
 
     async def _resizepty(self, request: dict[str, Any]) -> None:
         wanted = self._process(request)

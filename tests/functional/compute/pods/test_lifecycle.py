@@ -14,6 +14,7 @@
 
 import pathlib
 import platform
+import re
 import time
 import uuid
 
@@ -180,6 +181,42 @@ class PodsTest(base.TestCase):
         node.call('pause_container', uuid, True)
         node.call('delete_pod', uuid)
         self.assertEqual([], self.leftovers())
+
+    def test_resize(self):
+        node = self.node
+        pod = node.run(['sh', '-c', 'while :; do :; done'],
+                       container={'cpus': 0.2, 'memory_mib': 64})
+        uuid, guest = pod['uuid'], '/sys/fs/cgroup'
+
+        def limits():
+            return node.execute(pod, 'cat', f'{guest}/cpu.max',
+                                f'{guest}/memory.max').split()
+
+        self.assertEqual(['20000', '100000', str(64 << 20)], limits())
+        node.call('resize_container', uuid, 0.4, 100)
+        self.assertEqual(['40000', '100000', str(100 << 20)], limits())
+        self.assertEqual(100, node.call('stats', uuid)['memory_limit_mib'])
+        time.sleep(1)
+        # the limit of the host has followed: it was 0.2 and the overhead
+        self.assertGreater(node.call('stats', uuid)['cpu_percent'], 25)
+        node.call('resize_container', uuid, 0.1, None)
+        self.assertEqual(['10000', '100000', str(100 << 20)], limits())
+
+        refused = self.assertRaises(exception.Conflict, node.call,
+                                    'resize_container', uuid, None, 4000)
+        largest = int(re.search('at most ([0-9]+) MiB', str(refused))[1])
+        node.call('resize_container', uuid, None, largest)
+        self.assertRaises(exception.Conflict, node.call, 'resize_container',
+                          uuid, None, largest + 1)
+        self.assertRaises(exception.Conflict, node.call, 'resize_container',
+                          uuid, 64.0, None)
+        self.assertEqual(['10000', '100000', str(largest << 20)], limits())
+
+        node.call('stop_pod', uuid, 0)
+        node.call('resize_container', uuid, 1.0, 300)
+        pod['containers'][0].update(cpus=1.0, memory_mib=300)
+        node.call('start_pod', pod)
+        self.assertEqual(['100000', '100000', str(300 << 20)], limits())
 
     def test_capsule(self):
         pod = self.node.pod()

@@ -111,6 +111,13 @@ def resources(wanted: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def cpus(resources: dict[str, Any]) -> float:
+    """Return the limit of CPUs, 0 for none."""
+    cpu = resources.get('cpu') or {}
+    quota, period = cpu.get('quota') or 0, cpu.get('period') or 0
+    return quota / period if quota > 0 and period > 0 else 0
+
+
 def _only(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: values[key] for key in keys
             if values.get(key) is not None}
