@@ -25,6 +25,7 @@ from typing import Any
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
+from kata_openstack.compute.events import changes
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
 from kata_openstack.compute import lanes
@@ -107,7 +108,8 @@ class ComputeManager:
                  containers_: containers.Containers,
                  images_: store.Images,
                  inventory_: inventory.Inventory, stats_: stats.Stats,
-                 top_: top.Top, resizing_: resizing.Resizing) -> None:
+                 top_: top.Top, resizing_: resizing.Resizing,
+                 changes_: changes.Changes) -> None:
         self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
@@ -116,6 +118,7 @@ class ComputeManager:
         self._stats = stats_
         self._top = top_
         self._resizing = resizing_
+        self._changes = changes_
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
@@ -164,6 +167,11 @@ class ComputeManager:
     @_method()
     def show_pod(self, ctxt: Dict, pod_uuid: schema.Uuid) -> Dict:
         return self._pods.show(pod_uuid).to_dict()
+
+    @_method()
+    def wait_for_changes(self, ctxt: Dict, epoch: str, since: int,
+                         timeout: schema.Seconds) -> Dict:
+        return self._changes.wait(epoch, since, timeout)
 
     @_method()
     def list_pods(self, ctxt: Dict) -> list[Dict]:

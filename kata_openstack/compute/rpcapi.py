@@ -17,7 +17,7 @@ zun-compute imports it, so it imports little itself.
 Version history:
 
 * 1.0: first version
-* 1.1: top, pause_container, resize_container
+* 1.1: top, pause_container, resize_container, wait_for_changes
 """
 
 import time
@@ -173,6 +173,18 @@ class ComputeAPI:
 
     def list_pods(self, ctxt: Dict, host: str) -> list[Dict]:
         return self._call(ctxt, host, 'list_pods')
+
+    def wait_for_changes(self, ctxt: Dict, host: str, epoch: str, since: int,
+                         timeout: int) -> Dict:
+        """Wait until containers have ended by themselves.
+
+        :param epoch, since: of the last answer; '' and 0 at first
+        :param timeout: seconds until an answer without changes
+        :returns: {'epoch', 'since', 'pods': list of UUIDs, or None if any
+            pod may have changed}
+        """
+        return self._call(ctxt, host, 'wait_for_changes', extra_time=timeout,
+                          epoch=epoch, since=since, timeout=timeout)
 
     # Containers
 

@@ -21,6 +21,7 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
+from kata_openstack.compute.events import changes
 from kata_openstack.compute.events import follower
 from kata_openstack.compute import guest_updates
 from kata_openstack.compute.images import store
@@ -77,7 +78,9 @@ class Service:
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._updates = guest_updates.GuestUpdates(conf, self.canaries)
-        self._endings = endings.Endings(self.client, self.pods)
+        self._changes = changes.Changes()
+        self._endings = endings.Endings(self.client, self.pods,
+                                        self._changes.note)
         self._events = follower.EventFollower(
             conf, self.client, self.native, tell,
             ended=self._endings.container_ended, resynced=self._resynced)
@@ -92,7 +95,8 @@ class Service:
                              server=conf.host),
             [manager.ComputeManager(self.pods, self.containers, self.images,
                                     self.inventory, self.stats, self.top,
-                                    self.resizing), manager.Versions()],
+                                    self.resizing, self._changes),
+             manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
 
@@ -122,6 +126,7 @@ class Service:
         """Finish the requests in progress, then stop all parts."""
         self._updates.stop()
         self.canaries.stop()
+        self._changes.close()
         self._server.stop()
         self._server.wait()
         self._events.stop()

@@ -37,9 +37,11 @@ from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import kept
 from kata_openstack.zun_driver.records import resources
+from kata_openstack.zun_driver.records import restarts
 from kata_openstack.zun_driver.records import resume
 from kata_openstack.zun_driver.records import status
 from kata_openstack.zun_driver.records import sync
+from kata_openstack.zun_driver.records import watch
 from kata_openstack.zun_driver import refusals
 from kata_openstack.zun_driver import translate
 from kata_openstack.zun_driver import zun_faults
@@ -65,6 +67,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         self._plugged = activation.Plugged()
         self._sweeper = failures.Sweeper()
         self._resumer = resume.Resumer()
+        self._restarts = restarts.Restarts(self._start)
+        self._watch = watch.Watch(self._changed)
 
     # life
 
@@ -141,6 +145,10 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         A first start that fails undoes create(), unless the node may still
         have the pod: then a later start may succeed.
         """
+        self._restarts.forget(container)
+        return self._start(context, container)
+
+    def _start(self, context: Any, container: Any) -> Any:
         refusals.refuse_uncreated(container)
         if self._plugged.take(container.uuid, CONF.kata_driver.port_timeout):
             self._wait_for_network(context, container)
@@ -186,6 +194,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
              timeout: int | str | None = None) -> Any:
         refusals.refuse_uncreated(container)
         self._resumer.forget(container)
+        self._restarts.forget(container)
         self._apply(container, client.api().stop_pod(
             client.context(context), client.host(container), container.uuid,
             arguments.seconds(timeout)))
@@ -200,6 +209,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             # zun-api has set Restarting; nothing else would change it.
             container.status = consts.ERROR
         refusals.refuse_uncreated(container)
+        self._restarts.forget(container)
         with _handler_needed(container):
             found = client.api().restart_pod(
                 client.context(context), client.host(container),
@@ -220,6 +230,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         self._resumer.forget(container)
         if signal in (None, '', 'None'):
             signal = 'SIGKILL'
+        self._restarts.let_end(container, str(signal))
         api, ctxt = client.api(), client.context(context)
         api.kill_container(ctxt, client.host(container), container.uuid,
                            str(signal))
@@ -247,6 +258,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
 
     @errors.translated
     def delete(self, context: Any, container: Any, force: bool) -> None:
+        self._restarts.forget(container)
         self._delete(context, container, bool(force))
 
     # state
@@ -269,7 +281,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             LOG.warning('Could not read the state of %s: %s', container.uuid,
                         errors.text(e))
         else:
-            sync.container(container, pod)
+            sync.container(container, pod, self._restarts)
         return container
 
     def list(self, context: Any) -> tuple[Any, Any]:
@@ -282,9 +294,10 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         local = zun_objects.Container.list_by_host(context, CONF.host)
         for record in local:
             failures.interrupted_rebuild(context, record)
-        lost = sync.containers(context, local)
+        lost = sync.containers(context, local, self._restarts)
         if lost is None:
             self._resumer.remember(local)
+        self._watch.start()
         return local, lost or []
 
     def update_containers_states(self, context: Any, containers: Any,
@@ -296,7 +309,12 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         """
         self._sweeper.sweep(context, containers)
         local = [c for c in containers if c.host == CONF.host]
-        sync.update(context, local, manager, self._resumer)
+        sync.update(context, local, manager, self._resumer, self._restarts)
+
+    def _changed(self, uuid: str) -> None:
+        """Update the record of a pod that has changed on this node."""
+        sync.one(zun_context.get_admin_context(all_projects=True), uuid,
+                 self._restarts)
 
     def check_container_exist(self, container: Any) -> bool:
         try:

@@ -50,12 +50,6 @@ def refuse_options(container: Any) -> None:
     :raises Unsupported:
     """
     _refuse_dedicated_cpus(container)
-    policy = (container.restart_policy or {}).get('Name')
-    if policy not in (None, '', 'no'):
-        raise exception.Unsupported(
-            operation='restart policies',
-            remedy='Create the container without --restart, and start it '
-                   'again after it stops: openstack appcontainer start.')
     if container.healthcheck:
         raise exception.Unsupported(
             operation='health checks',

@@ -80,6 +80,6 @@ class BadInputAloneTest(base.AloneTestCase):
         self.assert_fails('kata-embedded: its isolation is',
                           'not confidential', image=name)
 
-    def test_a_restart_policy_is_refused_not_ignored(self):
-        self.assert_fails('restart policies', '--restart', restart_policy={
-            'Name': 'always', 'MaximumRetryCount': '0'})
+    def test_a_health_check_is_refused_not_ignored(self):
+        self.assert_fails('health checks', '--healthcheck', healthcheck={
+            'cmd': 'true', 'interval': '5', 'retries': '2', 'timeout': '5'})

@@ -16,6 +16,7 @@ This is the only place that decides it. The event follower reports each
 container that ends; the answer always comes from CRI.
 """
 
+from collections.abc import Callable
 from concurrent import futures
 import threading
 
@@ -24,6 +25,7 @@ from oslo_log import log as logging
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute.pods import view
 from kata_openstack.runtime.containerd import cri
+from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
 
@@ -34,7 +36,12 @@ _PAUSES = (0.05, 0.5, 2.0)  # seconds before each look
 class Endings:
     """Frees VMs in threads of its own until :meth:`stop`."""
 
-    def __init__(self, client: cri.CriClient, pods: lifecycle.Pods) -> None:
+    def __init__(self, client: cri.CriClient, pods: lifecycle.Pods,
+                 told: Callable[[str], None] = lambda pod_uuid: None) -> None:
+        """:param told: called with a pod's UUID as soon as CRI knows that one
+            of its containers has ended, and when its VM was stopped
+        """
+        self._told = told
         self._client = client
         self._pods = pods
         self._stopped = threading.Event()
@@ -81,10 +88,19 @@ class Endings:
     def _free(self, pod_uuid: str, container_id: str = '') -> None:
         try:
             for pause in _PAUSES:
-                if (self._stopped.wait(pause)
-                        or self._pods.free_if_ended(pod_uuid, container_id)):
+                if self._stopped.wait(pause):
+                    return
+                if container_id and self._has_ended(container_id):
+                    self._told(pod_uuid)
+                if self._pods.free_if_ended(pod_uuid, container_id):
+                    self._told(pod_uuid)
                     return
         except Exception as e:  # the pool would drop it without a word
             LOG.warning('The VM of pod %s cannot be freed; the next '
                         'comparison with containerd tries again: %s',
                         pod_uuid, e)
+
+    def _has_ended(self, container_id: str) -> bool:
+        return all(container.state == pb.CONTAINER_EXITED
+                   for container in self._client.list_containers(
+                       container_id=container_id))

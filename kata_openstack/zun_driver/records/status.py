@@ -127,6 +127,14 @@ def apply(record: Any, status: objects.ContainerStatus, *,
     _set(record, 'status_detail', detail(status, now))
 
 
+def apply_restarting(record: Any, status: objects.ContainerStatus, *,
+                     now: float | None = None) -> None:
+    """Show in Docker's words that a container is started again."""
+    now = time.time() if now is None else now
+    words = f'Restarting({status.exit_code}) {since(status.finished_at, now)}'
+    _set(record, 'status_detail', f'{words} ago'[:_DETAIL_MAX])
+
+
 def apply_pod(record: Any, pod: objects.PodStatus) -> None:
     """Write sandbox ID, runtime handler and hostname into the record."""
     if pod.sandbox_id:

@@ -19,6 +19,7 @@ from typing import Any
 from oslo_log import log as logging
 from oslo_utils import timeutils
 from zun.common import consts
+from zun.common import exception as zun_exc
 from zun.common import utils as zun_utils
 from zun.compute import container_actions
 import zun.conf
@@ -31,6 +32,7 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver.records import background
 from kata_openstack.zun_driver.records import failures
 from kata_openstack.zun_driver.records import orphans
+from kata_openstack.zun_driver.records import restarts
 from kata_openstack.zun_driver.records import resume
 from kata_openstack.zun_driver.records import status
 
@@ -92,11 +94,12 @@ def _is_requested(record: Any) -> bool:
                     record.updated_at, _LOST_AFTER))
 
 
-def container(record: Any, pod: objects.PodStatus) -> None:
+def container(record: Any, pod: objects.PodStatus,
+              policies: restarts.Restarts) -> None:
     """Update a container from the state of its pod, without saving.
 
     A container for which a request is on its way stays as it is: its pod
-    still shows the state from before.
+    still shows the state from before. So does one that is started again.
     """
     if record.status in _UNSTABLE or _is_requested(record):
         return
@@ -106,33 +109,38 @@ def container(record: Any, pod: objects.PodStatus) -> None:
         return
     if not record.task_state:
         status.apply_pod(record, pod)
-    status.apply(record, state)
+    if policies.take(record, state):
+        status.apply_restarting(record, state)
+    else:
+        status.apply(record, state)
 
 
-def containers(context: Any, local: Iterable[Any]) -> list[Any] | None:
+def containers(context: Any, local: Iterable[Any],
+               policies: restarts.Restarts) -> list[Any] | None:
     """Update containers of this host from the node, without saving.
 
     :returns: the containers that the node does not have, None if it does not
         answer
     """
     found = pods(context)
-    return None if found is None else _containers(local, found)
+    return None if found is None else _containers(local, found, policies)
 
 
-def _containers(local: Iterable[Any], found: _Pods) -> list[Any]:
+def _containers(local: Iterable[Any], found: _Pods,
+                policies: restarts.Restarts) -> list[Any]:
     lost = []
     for record in local:
         if record.uuid in found:
             pod = found[record.uuid]
             if pod is not None:
-                container(record, pod)
+                container(record, pod, policies)
         elif record.container_id and record.status not in _UNSTABLE:
             lost.append(record)
     return lost
 
 
 def update(context: Any, local: list[Any], manager: Any,
-           resumer: resume.Resumer) -> None:
+           resumer: resume.Resumer, policies: restarts.Restarts) -> None:
     """Update and save the containers and capsules of this host.
 
     Rebuild lost containers that have auto_heal, start those again that wait
@@ -144,7 +152,7 @@ def update(context: Any, local: list[Any], manager: Any,
         return
     capsules = [c for c in local if isinstance(c, zun_objects.Capsule)]
     plain = [c for c in local if not isinstance(c, zun_objects.Capsule)]
-    for record in _containers(plain, found):
+    for record in _containers(plain, found, policies):
         with failures.unless_deleted(record):
             # the list is some seconds old: a delete, or a user's own rebuild,
             # may have begun meanwhile
@@ -160,13 +168,40 @@ def update(context: Any, local: list[Any], manager: Any,
                 record.save(context)
             if resumer.resume(context, record, manager):
                 continue
-        if _is_to_remove(record):
-            background.start(record.uuid, functools.partial(
-                _auto_remove, context, record))
+        remove_if_asked(context, record)
     known = {record.uuid for record in local}
     orphans.handle(context, [pod for pod in found.values()
                              if pod is not None and pod.uuid not in known],
                    beside_others=bool(known & found.keys()))
+
+
+def remove_if_asked(context: Any, record: Any) -> None:
+    """Remove a container that has stopped and has auto_remove, later."""
+    if _is_to_remove(record):
+        background.start(record.uuid, functools.partial(
+            _auto_remove, context, record))
+
+
+def one(context: Any, uuid: str, policies: restarts.Restarts) -> None:
+    """Update and save a container or capsule that has changed on the node.
+
+    :raises KataError: the node does not answer
+    """
+    owner = zun_objects.container.ContainerBase
+    try:
+        record = owner.get_container_any_type(context, uuid)
+        pod = objects.PodStatus.from_dict(client.api().show_pod(
+            client.context(context), CONF.host, uuid))
+    except (zun_exc.ContainerNotFound, exception.NotFound):
+        return  # it is being created or deleted; the sync finds the others
+    if isinstance(record, zun_objects.Capsule):
+        _capsules(context, [record], {uuid: pod})
+        return
+    container(record, pod, policies)
+    with failures.unless_deleted(record):
+        if record.obj_what_changed():
+            record.save(context)
+    remove_if_asked(context, record)
 
 
 def _is_to_remove(record: Any) -> bool:

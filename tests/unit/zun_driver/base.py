@@ -29,6 +29,7 @@ from kata_openstack.conf import opts
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import placement
+from kata_openstack.zun_driver.records import watch
 from tests.unit import base
 from tests.unit.zun_driver import fakes
 
@@ -55,6 +56,8 @@ class DriverTestCase(base.TestCase):
         self._replace(clients.OpenStackClients, 'neutron',
                       lambda _: self.neutron)
         self._replace(zun_utils, 'spawn_n', self._spawn)
+        # it never ends
+        self._replace(watch.Watch, 'start', lambda _: None)
         self.generation: int | None = None
         self.allocated: set[str] = set()
         self._replace(placement, '_client', lambda: self)

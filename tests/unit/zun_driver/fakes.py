@@ -53,6 +53,7 @@ class ComputeAPI:
         self.labels: dict[str, dict[str, str]] = {}  # by image
         self.images: dict[str, dict[str, Any]] = {}  # other details
         self.handler = 'kata-embedded'
+        self.changed: list[str] = []  # UUIDs of pods
         self.vanished: set[str] = set()
         self.node_info = copy.deepcopy(INFO)
 
@@ -146,6 +147,11 @@ class ComputeAPI:
     def delete_pod(self, ctxt, host, pod_uuid, force):
         self._called('delete_pod', ctxt, host, pod_uuid, force)
         self.pods.pop(pod_uuid, None)
+
+    def wait_for_changes(self, ctxt, host, epoch, since, timeout):
+        self._called('wait_for_changes', ctxt, host, epoch, since)
+        return {'epoch': 'e', 'since': len(self.changed),
+                'pods': self.changed[since:] if epoch else None}
 
     def show_pod(self, ctxt, host, pod_uuid):
         self._called('show_pod', ctxt, host, pod_uuid)

@@ -196,9 +196,7 @@ class TestCreate(ContainerTestCase):
         self.assertEqual({}, self.neutron.ports)
 
     def test_ignored_options_are_refused(self) -> None:
-        for values in ({'restart_policy': {'Name': 'always',
-                                           'MaximumRetryCount': '0'}},
-                       {'healthcheck': {'test': 'true'}},
+        for values in ({'healthcheck': {'test': 'true'}},
                        {'cpu_policy': 'dedicated'}):
             self.assertRaises(zun_exc.Invalid, self.create, **values)
         self.assertEqual({}, self.neutron.ports)

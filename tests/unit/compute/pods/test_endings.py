@@ -35,7 +35,8 @@ class EndingsTest(base.TestCase):
         self.pods = mock.Mock()
         self.useFixture(fixtures.MonkeyPatch(
             'kata_openstack.compute.pods.endings._PAUSES', (0.0,) * 3))
-        self.endings = endings.Endings(client, self.pods)
+        self.told = []
+        self.endings = endings.Endings(client, self.pods, self.told.append)
         self.addCleanup(self.endings.stop)
 
     def finish(self):
@@ -56,6 +57,21 @@ class EndingsTest(base.TestCase):
         self.pods.free_if_ended.side_effect = [False, True]
         self.endings.container_ended('pod', 'c')
         self.assertEqual([('pod', 'c')] * 2, self.finish())
+
+    def test_an_end_is_told_when_cri_knows_it(self):
+        self.pod('pod', pb.CONTAINER_RUNNING)
+        seen = []
+
+        def free(*args):
+            seen.append(list(self.told))
+            self.fake.state.containers['pod0'].state = pb.CONTAINER_EXITED
+            return len(seen) == 2
+        self.pods.free_if_ended.side_effect = free
+        self.endings.container_ended('pod', 'pod0')
+        self.finish()
+        # before and after the VM is stopped, which takes its time
+        self.assertEqual([[], ['pod']], seen)
+        self.assertEqual(['pod', 'pod'], self.told)
 
     def test_not_for_ever(self):
         self.pods.free_if_ended.return_value = False
