@@ -81,6 +81,21 @@ class Credentials(schema.Data):
 
 
 @dataclasses.dataclass(kw_only=True)
+class HealthCheck(schema.Data):
+    """A command that tells whether a container works, as in Docker.
+
+    ``test``: for ``/bin/sh -c``. ``interval``, ``timeout``: seconds.
+    ``retries``: after so many failures in a row it is unhealthy.
+    """
+
+    test: Annotated[str, schema.matches('(?s).{1,4096}',
+                                        'a command of 1 to 4096 characters')]
+    interval: Annotated[int, schema.between(1, 86400, ' seconds')] = 30
+    timeout: Annotated[int, schema.between(1, 600, ' seconds')] = 30
+    retries: Annotated[int, schema.between(1, 1000)] = 3
+
+
+@dataclasses.dataclass(kw_only=True)
 class Container(schema.Data):
     """One container.
 
@@ -99,6 +114,7 @@ class Container(schema.Data):
     disk_gib: Annotated[int, schema.between(0, 2 ** 20, ' GiB')] | None = None
     tty: bool = False
     stdin: bool = False
+    health: HealthCheck | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -135,7 +151,8 @@ class ContainerStatus(schema.Data):
     ``state``: created, running, paused, exited or unknown. Times: Unix seconds.
     ``reason`` and ``message`` come from the runtime and explain an exit;
     ``reason`` is for example ``OOMKilled``, ``Error``, ``Completed`` or
-    ``StartError``.
+    ``StartError``. ``health``: of a running container with a health check:
+    ``starting``, ``healthy``, or ``unhealthy`` with the failures in a row.
     """
 
     uuid: str
@@ -148,6 +165,7 @@ class ContainerStatus(schema.Data):
     message: str = ''
     started_at: float | None = None
     finished_at: float | None = None
+    health: str = ''
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -169,3 +187,11 @@ class PodStatus(schema.Data):
     created_at: float | None = None
     containers: list[ContainerStatus] = dataclasses.field(
         default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Leave out what a driver of an older release would refuse."""
+        data = super().to_dict()
+        for container in data['containers']:
+            if not container['health']:
+                del container['health']
+        return data

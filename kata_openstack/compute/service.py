@@ -24,6 +24,8 @@ from kata_openstack.compute import canaries
 from kata_openstack.compute.events import changes
 from kata_openstack.compute.events import follower
 from kata_openstack.compute import guest_updates
+from kata_openstack.compute.health import checks
+from kata_openstack.compute.health import results
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
 from kata_openstack.compute import lanes
@@ -64,8 +66,9 @@ class Service:
         self.network = plugging.Network(conf, self.client)
         self.images = store.Images(conf, self.client, self.native)
         self._emitter = tell = emitter.Emitter(conf, notification_transport)
+        health = results.Results()
         self.pods = lifecycle.Pods(conf, self.client, self.native, self.node,
-                                   self.images, self.network, tell)
+                                   self.images, self.network, tell, health)
         self.containers = containers.Containers(conf, self.client,
                                                 self.native)
         self.inventory = inventory.Inventory(
@@ -79,6 +82,8 @@ class Service:
                                           told=self.inventory.get)
         self._updates = guest_updates.GuestUpdates(conf, self.canaries)
         self._changes = changes.Changes()
+        self._checks = checks.Checks(self.client, self.native, health,
+                                     self._changes.note)
         self._endings = endings.Endings(self.client, self.pods,
                                         self._changes.note)
         self._events = follower.EventFollower(
@@ -109,6 +114,7 @@ class Service:
             self.inventory.get()  # logs which handlers this node can run
         self._events.start()
         self._logs.start()
+        self._checks.start()
         self._updates.start()
         self._server.start(override_pool_size=lanes.THREADS)
         LOG.info('kata-compute serves %s', self._conf.host)
@@ -129,6 +135,7 @@ class Service:
         self._changes.close()
         self._server.stop()
         self._server.wait()
+        self._checks.stop()
         self._events.stop()
         self._endings.stop()
         self._logs.stop()

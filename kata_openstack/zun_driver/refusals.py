@@ -50,11 +50,6 @@ def refuse_options(container: Any) -> None:
     :raises Unsupported:
     """
     _refuse_dedicated_cpus(container)
-    if container.healthcheck:
-        raise exception.Unsupported(
-            operation='health checks',
-            remedy='Create the container without --healthcheck, and run the '
-                   'check with openstack appcontainer exec.')
 
 
 def refuse_capsule_options(capsule: Any) -> None:

@@ -71,7 +71,33 @@ def container(record: Any, image: str) -> objects.Container:
         'disk_gib': record.disk or None,
         'tty': bool(record.tty),
         'stdin': bool(record.interactive),
+        'health': _health(record),
     })
+
+
+def _health(record: Any) -> dict[str, Any] | None:
+    """Return the health check; None if there is none.
+
+    zun-api checks none of its values. As in Docker, 0 and None stand for the
+    defaults.
+    """
+    found = record.healthcheck or {}
+    if not found.get('test'):
+        return None
+    return {'test': found['test'],
+            **{name: _number(name, found[name])
+               for name in ('interval', 'timeout', 'retries')
+               if found.get(name)}}
+
+
+def _number(name: str, value: Any) -> int:
+    """:raises InvalidInput:"""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise exception.InvalidInput(
+            field=f'{name} of the health check', value=str(value)[:64],
+            why='it is not a number', remedy='Use a whole number.') from None
 
 
 def memory_mib(record: Any) -> int | None:

@@ -80,6 +80,6 @@ class BadInputAloneTest(base.AloneTestCase):
         self.assert_fails('kata-embedded: its isolation is',
                           'not confidential', image=name)
 
-    def test_a_health_check_is_refused_not_ignored(self):
-        self.assert_fails('health checks', '--healthcheck', healthcheck={
-            'cmd': 'true', 'interval': '5', 'retries': '2', 'timeout': '5'})
+    def test_a_health_check_that_is_no_number(self):
+        self.assert_fails('interval of the health check', 'a whole number',
+                          healthcheck={'cmd': 'true', 'interval': 'soon'})

@@ -77,6 +77,18 @@ class RecordsTest(base.TestCase):
         except (zun_exc.ClientException, AssertionError, ValueError):
             return 0  # between two runs
 
+    def test_health(self):
+        container = self.run_container(healthcheck={
+            'cmd': 'test -e /works', 'interval': 1, 'retries': 2,
+            'timeout': 5})
+
+        def detail():
+            return base.zun().containers.get(container.uuid).status_detail
+        base.wait_until('a failure', lambda: '(unhealthy, ' in detail(), 30)
+        self.execute(container, 'touch /works')
+        base.wait_until('a success', lambda: detail().endswith('(healthy)'),
+                        30)
+
     def test_auto_remove_and_auto_heal(self):
         """Both in one test, because each of them waits for the task."""
         healed = self.run_container(auto_heal=True)

@@ -107,6 +107,12 @@ def resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
         memory_limit_in_bytes=memory * units.Mi)
 
 
+def _health(container: objects.Container) -> str:
+    if container.health is None:
+        return ''
+    return json.dumps(container.health.to_dict())
+
+
 def _namespaces() -> pb.NamespaceOption:
     # As in Docker and Kubernetes, containers of a pod share its network
     # and IPC, but each has its own process tree.
@@ -191,7 +197,8 @@ def container_config(pod: objects.Pod, container: objects.Container,
         annotations={labels.NAME: container.name,
                      labels.IMAGE: container.image,
                      labels.MEMORY_MIB: str(container.memory_mib or 0),
-                     labels.DISK_GIB: str(container.disk_gib or 0)},
+                     labels.DISK_GIB: str(container.disk_gib or 0),
+                     labels.HEALTH: _health(container)},
         log_path=log_name(container.uuid),
         stdin=container.stdin,
         tty=container.tty,

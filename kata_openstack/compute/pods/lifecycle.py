@@ -27,6 +27,7 @@ from oslo_concurrency import lockutils
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from kata_openstack.compute.health import results
 from kata_openstack.compute.images import store
 from kata_openstack.compute.logs import folders
 from kata_openstack.compute.network import plugging
@@ -54,7 +55,8 @@ class Pods:
     def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
                  native_: native.NativeClient, node_: node.Node,
                  images_: store.Images, network_: plugging.Network,
-                 emitter_: emitter.Emitter) -> None:
+                 emitter_: emitter.Emitter,
+                 health_: results.Results) -> None:
         self._conf = conf
         self._client = client
         self._native = native_
@@ -62,6 +64,7 @@ class Pods:
         self._images = images_
         self._network = network_
         self._emitter = emitter_
+        self._health = health_
         self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
         self._maker = making.Maker(conf, client, images_, network_, self.disks,
@@ -80,9 +83,10 @@ class Pods:
     def _status(self, found: view.PodView) -> objects.PodStatus:
         status = view.pod_status(self._client, found)
         for container in status.containers:
-            if (container.state == 'running'
-                    and self._native.is_paused(container.container_id)):
-                container.state = 'paused'
+            if container.state == 'running':
+                container.health = self._health.words(container.container_id)
+                if self._native.is_paused(container.container_id):
+                    container.state = 'paused'
         if lost := view.lost(found, status):
             with (contextlib.suppress(lockutils.AcquireLockFailedException),
                   self._lock(found.uuid, blocking=False)):

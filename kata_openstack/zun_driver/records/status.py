@@ -73,6 +73,8 @@ def detail(status: objects.ContainerStatus, now: float) -> str:
         words = f'Up {since(status.started_at, now)}'
         if status.state == 'paused':
             words += ' (Paused)'
+        elif status.health:
+            words += f' ({status.health})'
     elif status.state == 'exited':
         code = '?' if status.exit_code is None else status.exit_code
         words = f'Exited({code}) {since(status.finished_at, now)} ago'

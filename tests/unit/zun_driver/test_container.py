@@ -26,6 +26,7 @@ from zun import objects as zun_objects
 
 from kata_openstack.compute import rpcapi
 from kata_openstack import exception
+from kata_openstack import objects
 from kata_openstack.zun_driver import container as module
 from kata_openstack.zun_driver.network import ports
 from tests.unit import test_old_releases
@@ -196,11 +197,28 @@ class TestCreate(ContainerTestCase):
         self.assertEqual({}, self.neutron.ports)
 
     def test_ignored_options_are_refused(self) -> None:
-        for values in ({'healthcheck': {'test': 'true'}},
-                       {'cpu_policy': 'dedicated'}):
-            self.assertRaises(zun_exc.Invalid, self.create, **values)
+        self.assertRaises(zun_exc.Invalid, self.create,
+                          cpu_policy='dedicated')
         self.assertEqual({}, self.neutron.ports)
         self.assertEqual(set(), self.allocated)
+
+    def test_health_check(self) -> None:
+        record = self.create(healthcheck={
+            'test': 'true', 'interval': '5', 'retries': 2, 'timeout': 0})
+        self.assertEqual(
+            objects.HealthCheck(test='true', interval=5, retries=2),
+            self.api.requests[record.uuid].containers[0].health)
+        self.api.set_state(record.uuid, 'running', started_at=1000.0,
+                           health='unhealthy, 3 failed')
+        self.driver.show(self.context, record)
+        self.assertIn('(unhealthy, 3 failed)', record.status_detail)
+        record = self.create(healthcheck={})
+        self.assertIsNone(
+            self.api.requests[record.uuid].containers[0].health)
+        for values in ({'interval': 'soon'}, {'interval': -5},
+                       {'retries': 10 ** 9}, {'test': 'x' * 5000}):
+            self.assertRaises(zun_exc.Invalid, self.create,
+                              healthcheck={'test': 'true'} | values)
 
     def test_dedicated_cpus_are_refused_by_name(self) -> None:
         raised = self.assertRaises(zun_exc.Invalid, self.create,

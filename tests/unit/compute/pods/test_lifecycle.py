@@ -26,6 +26,7 @@ from tests.unit.compute.network import test_plugging
 from tests.unit.compute.pods import test_handover
 from tests.unit import fake_containerd
 
+from kata_openstack.compute.health import results
 from kata_openstack.compute.images import store
 from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
@@ -84,7 +85,8 @@ class Case(base.TestCase):
         self.pods = lifecycle.Pods(
             fake.conf, client, native_, self.node,
             store.Images(fake.conf, client, native_),
-            plugging.Network(fake.conf, client), self.recorder)
+            plugging.Network(fake.conf, client), self.recorder,
+            results.Results())
 
     def pod(self, count=1, **fields):
         idents = [str(uuid.uuid4()) for _ in range(count)]
