@@ -79,9 +79,15 @@ def seconds(timeout: int | str | None) -> int:
 def words(command: str) -> list[str]:
     """Split a command as a shell does. The image needs no shell for this.
 
+    A command that looks as python-zunclient sends it is split as that client
+    means it, see :func:`_of_the_client`.
+
     :raises InvalidInput: if the command is empty or a quotation mark is not
         closed.
     """
+    found = _of_the_client(command)
+    if found is not None:
+        return found
     try:
         found = shlex.split(command)
     except ValueError as e:
@@ -93,3 +99,28 @@ def words(command: str) -> list[str]:
             field='command', value=command, why='it is empty',
             remedy='Name a program to run.')
     return found
+
+
+def _of_the_client(command: str) -> list[str] | None:
+    r"""Split what parse_command() of python-zunclient has joined.
+
+    It puts each word into double quotation marks, and escapes nothing. So
+    ``sh -c 'echo "a b"'`` arrives as ``"sh" "-c" "echo "a b""``, which a shell
+    would split elsewhere. The words end at ``" "``, unless that is within a
+    pair of quotation marks of the user's.
+
+    :returns: None for a command that is quoted by a shell's rules: it does not
+        have this form, or has an escaped quotation mark.
+    """
+    if (len(command) < 2 or not command.startswith('"')
+            or not command.endswith('"') or '\\"' in command):
+        return None
+    parts = command[1:-1].split('" "')
+    found = [parts[0]]
+    for part in parts[1:]:
+        if found[-1].count('"') % 2:
+            found[-1] += f'" "{part}'
+        else:
+            found.append(part)
+    # a word with one mark only: nothing says where a pair would be
+    return parts if found[-1].count('"') % 2 else found

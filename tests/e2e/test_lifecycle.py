@@ -159,6 +159,8 @@ class LifecycleTest(base.TestCase):
                                                  name))
         self.assertEqual('e2e', base.openstack(
             'appcontainer', 'exec', name, 'echo', 'e2e'))
+        self.assertEqual('a  b c', base.openstack(
+            'appcontainer', 'exec', name, 'sh', '-c', 'echo "a  b" "c"'))
         base.openstack('appcontainer', 'delete', '--force', name)
         base.wait_until('it is gone', lambda: name not in base.openstack(
             'appcontainer', 'list'))
