@@ -155,19 +155,6 @@ def inspect(context: Any, host: str, image: str) -> dict[str, Any]:
                        'Cmd': found['command']}}
 
 
-def refuse_search() -> None:
-    """Refuse a search.
-
-    :raises OperationNotSupported: the only class that Zun's create
-        tolerates; it then skips its check that the image exists.
-    """
-    raise errors.make(zun_exc.OperationNotSupported, str(
-        exception.Unsupported(
-            operation='searching for images',
-            remedy='Registries have no common search API. Use the full name '
-                   'of the image.')))
-
-
 class Images:
     """A mixin; list it before Zun's ContainerDriver in the bases.
 
@@ -208,4 +195,12 @@ class Images:
 
     def search_image(self, context: Any, repo: str, tag: str | None,
                      driver_name: str | None, exact_match: bool) -> None:
-        refuse_search()
+        """Refuse a search.
+
+        With [api] enable_image_validation, Zun's create searches too. It
+        tolerates every error but ReferenceInvalidFormat, and goes on.
+        """
+        raise errors.unsupported(
+            'searching for images',
+            'Registries have no common search API. Use the full name of the '
+            'image.')

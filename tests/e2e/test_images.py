@@ -24,6 +24,24 @@ from tools.quickstart import images
 SAY = "sh -c 'echo $VERSION'"
 
 
+class ImagesAloneTest(base.AloneTestCase):
+    """Alone, because others use the image that it deletes."""
+
+    def test_image_list_delete_and_search(self):
+        api = base.zun().images
+        pulled = api.create(repo=base.IMAGE, host=base.stack().host)
+        base.wait_until('the pull', lambda: api.get(pulled.uuid).image_id)
+        self.assertIn(pulled.uuid, [image.uuid for image in api.list()])
+        api.delete(pulled.uuid)
+        base.wait_until('the deletion', lambda: pulled.uuid not in [
+            image.uuid for image in api.list()])
+        for exact in (False, True):
+            refused = self.assertRaises(
+                exceptions.BadRequest, api.search_image, base.IMAGE,
+                exact_match=exact)
+            self.assertIn('full name of the image', str(refused))
+
+
 class DigestTestCase(base.TestCase):
     """Two images were pushed under one tag, one after the other."""
 

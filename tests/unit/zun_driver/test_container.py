@@ -904,9 +904,10 @@ class TestContract(ContainerTestCase):
             self.context, record, 'true', True, False)['output'])
 
     def test_search_is_tolerated_by_create(self) -> None:
-        self.assertRaises(zun_exc.OperationNotSupported,
-                          self.driver.search_image, self.context, 'x', 'y',
-                          'docker', True)
+        raised = self.assertRaises(
+            zun_exc.Invalid, self.driver.search_image, self.context, 'x',
+            'y', 'docker', True)
+        self.assertIn('searching for images', str(raised))
 
     def test_volumes_are_refused_where_zun_reports_it(self) -> None:
         record = self.container(host=None)
