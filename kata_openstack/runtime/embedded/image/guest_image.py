@@ -14,7 +14,7 @@
 
 Python and crun come from the node's own Debian packages. The image holds
 only the files that the agent loads, as the interpreter reports them, and
-the shared libraries that they need.
+the shared libraries that they need. Python's modules are in it compiled.
 """
 
 from collections.abc import Callable
@@ -51,6 +51,14 @@ for module in list(sys.modules.values()):
         print(module.__file__)
 """
 
+# Compiles a file: source, target, and the name of the source in the guest
+_COMPILE = """
+import py_compile, sys
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+for line in sys.stdin.read().splitlines():
+    py_compile.compile(*line.split('\\t'), doraise=True, invalidation_mode=mode)
+"""
+
 _INIT = f"""#!{{python}} -IS
 import sys
 sys.path.insert(0, '/agent')
@@ -63,11 +71,12 @@ def build(kernel: kernel_package.Kernel, state: pathlib.Path,
           progress: Callable[[str], None]) -> tuple[str, pathlib.Path]:
     """Write the initramfs below ``state``, unless the same one exists.
 
-    :returns: a hash of its content and of the kernel's release and name, and
-        the path of the initramfs.
+    :returns: a hash of what it is made from and of the kernel's release and
+        name, and the path of the initramfs.
     :raises ToolMissing: Python or crun is not installed.
-    :raises GuestImageFailed: Python cannot load the agent.
+    :raises GuestImageFailed: Python cannot load or compile the agent.
     """
+    # Python may compile the same source to different bytes another time
     files = _files(kernel)
     digest = hashlib.sha256(
         f'{kernel.release} {kernel.image.name}'.encode())
@@ -85,7 +94,7 @@ def build(kernel: kernel_package.Kernel, state: pathlib.Path,
             archive.folder(folder)
         for link in ('bin', 'sbin', 'lib', 'lib64'):
             archive.link(link, f'usr/{link}')
-        for name, (content, mode) in sorted(files.items()):
+        for name, (content, mode) in sorted(_compiled(files).items()):
             archive.file(name, content, mode)
         archive.end()
     partial.rename(target)
@@ -101,7 +110,7 @@ def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
             raise errors.ToolMissing(tool=tool, package=package)
     programs = {python: pathlib.Path(python).read_bytes(),
                 crun.CRUN: _slim_crun()}
-    for path in _python_files(python):
+    for path in map(pathlib.Path, _run_python(_LIST_FILES).splitlines()):
         if path.suffix == '.so':
             programs[str(path)] = path.read_bytes()
         elif path.is_relative_to(_PACKAGE / 'kata_openstack'):
@@ -121,6 +130,30 @@ def _files(kernel: kernel_package.Kernel) -> dict[str, tuple[bytes, int]]:
     return files
 
 
+def _compiled(files: dict[str, tuple[bytes, int]]
+              ) -> dict[str, tuple[bytes, int]]:
+    """Return the files, with each Python source replaced by its bytecode.
+
+    An agent that has compiled its modules has 4 MiB of memory more for ever.
+    """
+    found = {}
+    jobs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, (content, mode)) in enumerate(files.items()):
+            if not name.endswith('.py'):
+                found[name] = content, mode
+                continue
+            source = pathlib.Path(folder, f'{number}.py')
+            source.write_bytes(content)
+            jobs.append((source, source.with_suffix('.pyc'), f'/{name}'))
+        _run_python(_COMPILE, '\n'.join(
+            '\t'.join(map(str, job)) for job in jobs))
+        for _, target, name in jobs:
+            # Python loads such a file if there is no source next to it
+            found[f'{name.strip("/")}c'] = target.read_bytes(), 0o644
+    return found
+
+
 def _usr(path: str) -> str:
     """Return the path in the archive.
 
@@ -129,13 +162,17 @@ def _usr(path: str) -> str:
     return re.sub(r'^/(lib|lib64|bin|sbin)/', r'usr/\1/', path).strip('/')
 
 
-def _python_files(python: str) -> list[pathlib.Path]:
+def _run_python(program: str, text: str = '') -> str:
+    """Run a program with the guest's Python; return its output.
+
+    :raises GuestImageFailed:
+    """
     try:
-        listed = subprocess.run([python, '-ISc', _LIST_FILES], check=True,
-                                capture_output=True, text=True).stdout
+        return subprocess.run(
+            [os.path.realpath(PYTHON), '-ISc', program], check=True,
+            input=text, capture_output=True, text=True).stdout
     except subprocess.CalledProcessError as e:
         raise errors.GuestImageFailed(why=e.stderr.strip()[-300:]) from e
-    return [pathlib.Path(line) for line in listed.splitlines()]
 
 
 def _slim_crun() -> bytes:
