@@ -23,10 +23,12 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 from typing import Any
 
 from kata_openstack.runtime.embedded.agent import crun
+from kata_openstack.runtime.embedded.agent import footprint
 from kata_openstack.runtime.embedded.agent import guest_ps
 from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.agent import system
@@ -405,8 +407,11 @@ def _log_text(folder: str, status: int) -> str:
 
 
 def main() -> None:
+    # first, so that what follows uses the memory that becomes free
+    footprint.remove_loaded(list(sys.modules.values()))
     system.bring_up()
     crun.seal()
     port = system.open_port()
     fcntl.fcntl(port, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    footprint.clear_free()
     Agent(port).run()

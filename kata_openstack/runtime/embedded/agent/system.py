@@ -71,6 +71,7 @@ def bring_up() -> None:
         for name in names.read().split():
             with open(f'{MODULES}/{name}', 'rb') as module:
                 syscalls.load_module(module.fileno())
+            os.unlink(f'{MODULES}/{name}')  # its file takes memory
     with netlink.Netlink() as net:
         for link in net.links():
             if link['flags'] & netlink.IFF_LOOPBACK:
