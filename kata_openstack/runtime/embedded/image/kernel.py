@@ -30,9 +30,12 @@ import tempfile
 
 from kata_openstack.runtime.embedded.image import bzimage
 from kata_openstack.runtime.embedded.image import errors
+from kata_openstack.runtime.embedded.image import vmlinux
 
 PREFIX = 'kernel-'  # of the folders
 _STAMP = 'package'  # this file in the folder says which one it is
+_FORM = 'slim'  # in the stamp: folders of former releases are outdated
+_PLAIN, _SLIM = 'vmlinux', 'vmlinux-slim'  # the ELF kernel, see vmlinux.slim
 _META = {'x86_64': 'linux-image-cloud-amd64',
          'aarch64': 'linux-image-cloud-arm64'}
 
@@ -45,8 +48,8 @@ class Kernel:
         self.folder = folder
         packed = next(folder.glob('boot/vmlinuz-*'))
         self.release = packed.name.removeprefix('vmlinuz-')
-        plain = folder / 'vmlinux'
-        self.image = plain if plain.exists() else packed
+        self.image = next((path for path in (
+            folder / _SLIM, folder / _PLAIN) if path.exists()), packed)
         self._modules = {
             path.name.partition('.')[0].replace('-', '_'): path
             for path in folder.glob('**/kernel/**/*.ko*')}
@@ -88,7 +91,7 @@ def unpack(package: str, machine: str, state: pathlib.Path,
     if not package and used and not newest:
         return Kernel(used)
     name = '' if package else _newest(machine)
-    identity = _identity(package) if package else _file_name(name)
+    identity = f'{_identity(package) if package else _file_name(name)} {_FORM}'
     if used and (used / _STAMP).read_text() == identity:
         return Kernel(used)
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -113,9 +116,13 @@ def unpack(package: str, machine: str, state: pathlib.Path,
 def _unpack_image(folder: pathlib.Path) -> None:
     packed = next(folder.glob('boot/vmlinuz-*'))
     try:
-        (folder / 'vmlinux').write_bytes(bzimage.unpack(packed.read_bytes()))
+        plain = bzimage.unpack(packed.read_bytes())
     except bzimage.NotUnpacked:
-        pass  # QEMU then boots the compressed image
+        return  # QEMU then boots the compressed image
+    try:
+        (folder / _SLIM).write_bytes(vmlinux.slim(plain))
+    except vmlinux.NotSlimmed:
+        (folder / _PLAIN).write_bytes(plain)  # VMs then need more memory
 
 
 def _identity(package: str) -> str:

@@ -16,11 +16,14 @@ import lzma
 import os
 import shutil
 import subprocess
+from unittest import mock
 
 import fixtures
 
+from kata_openstack.runtime.embedded.image import bzimage
 from kata_openstack.runtime.embedded.image import errors
 from kata_openstack.runtime.embedded.image import kernel
+from kata_openstack.runtime.embedded.image import vmlinux
 from tests.unit.runtime.embedded.image import base
 
 
@@ -55,6 +58,9 @@ class TestKernel(base.FolderTestCase):
         found = kernel.Kernel(self.folder)
         self.assertEqual('vmlinux', found.image.name)
         self.assertEqual('6.1.0-9', found.release)
+        (self.folder / 'vmlinux-slim').write_bytes(b'x')
+        self.assertEqual('vmlinux-slim',
+                         kernel.Kernel(self.folder).image.name)
 
 
 # the programs of apt, for one package whose file lies in a folder
@@ -152,6 +158,29 @@ class TestUnpack(base.FolderTestCase):
             self.assertEqual(f'{abi}-cloud-amd64', new.release)
             self.assertTrue(used.image.exists())
             used = new
+
+    def test_the_image_is_slimmed_if_possible(self):
+        plain = mock.patch.object(bzimage, 'unpack', return_value=b'plain')
+        for slim, expected in (
+                ({'return_value': b'slim'}, ('vmlinux-slim', b'slim')),
+                ({'side_effect': vmlinux.NotSlimmed},
+                 ('vmlinux', b'plain'))):
+            with plain, mock.patch.object(vmlinux, 'slim', **slim) as called:
+                image = self.unpack().image
+            called.assert_called_with(b'plain')
+            self.assertEqual(expected, (image.name, image.read_bytes()))
+            shutil.rmtree(image.parent)
+
+    def test_one_that_a_former_release_unpacked_is_outdated(self):
+        used = self.unpack()
+        stamp = used.folder / 'package'
+        former = stamp.read_text().split()[0]
+        self.assertEqual(former, next((self.folder / 'archive').iterdir()).name)
+        stamp.write_text(former)
+        used.folder.rename(self.state / 'kernel-former')
+        used = kernel.Kernel(self.state / 'kernel-former')
+        self.assertNotEqual(used.folder,
+                            self.unpack(used=used, newest=True).folder)
 
     def test_offline(self):
         used = self.unpack()
