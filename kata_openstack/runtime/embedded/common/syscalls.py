@@ -44,6 +44,7 @@ _ADJ_FREQUENCY, _ADJ_TICK = 0x2, 0x4000
 _TIMEX_SIZE, _TIMEX_TICK = 208, 88  # struct timex of 64-bit Linux
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_THP_DISABLE: Final = 41
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
 _PIVOT_ROOT: Final = {'x86_64': 155, 'aarch64': 41}
@@ -117,6 +118,11 @@ def die_with_parent(signal: int) -> None:
 
 def no_new_privileges() -> None:
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'prctl')
+
+
+def no_huge_pages() -> None:
+    """Have this process, and what it executes, use no huge pages."""
+    _check(_libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0), 'prctl')
 
 
 def fix_addresses() -> None:

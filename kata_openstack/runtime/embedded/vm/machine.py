@@ -24,6 +24,7 @@ import socket
 import threading
 
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import jail
 from kata_openstack.runtime.embedded.vm import launch
 from kata_openstack.runtime.embedded.vm import net
@@ -155,6 +156,14 @@ def start_qemu(config: settings.Settings, size: sizes.Size, uid: int,
     monitor, monitor_inside = socket.socketpair()
     root = f'{folder}/root'
     os.makedirs(root, exist_ok=True)
+
+    def confine() -> None:
+        if config.accelerator != 'kvm':
+            # QEMU asks for them for the code that it translates, and fills
+            # few of them completely. Emulation is no faster with them.
+            syscalls.no_huge_pages()
+        jail.enter(root, uid, config.qemu, files,
+                   qemu.devices(config.accelerator))
     with agent_inside, monitor_inside:
         argv = qemu.base(config.qemu, config, size,
                          agent_inside.fileno(), monitor_inside.fileno())
@@ -162,8 +171,7 @@ def start_qemu(config: settings.Settings, size: sizes.Size, uid: int,
             argv + more,
             fds=[agent_inside.fileno(), monitor_inside.fileno(), *fds],
             log=f'{folder}/qemu.log',
-            confine=lambda: jail.enter(root, uid, config.qemu, files,
-                                       qemu.devices(config.accelerator)))
+            confine=confine)
     return pid, agent, monitor
 
 

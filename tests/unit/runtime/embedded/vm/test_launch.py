@@ -13,9 +13,11 @@
 """Helper processes and the attributes that they inherit."""
 
 import os
+import re
 import tempfile
 from unittest import mock
 
+from kata_openstack.runtime.embedded.common import syscalls
 from kata_openstack.runtime.embedded.vm import launch
 from tests.unit import base
 
@@ -52,6 +54,16 @@ class TestLaunch(base.TestCase):
     def test_a_score_that_cannot_be_changed_stops_nothing(self):
         with mock.patch.object(launch, '_OOM_SCORE', '/no/such/file'):
             self.assertEqual('ok\n', self.spawn('/bin/echo', 'ok'))
+
+    def test_it_keeps_away_from_huge_pages(self):
+        for confine, enabled in ((lambda: None, '1'),
+                                 (syscalls.no_huge_pages, '0')):
+            status = self.spawn('/bin/cat', '/proc/self/status',
+                                confine=confine)
+            found = re.search('^THP_enabled:\t(.)$', status, re.MULTILINE)
+            if not found:
+                self.skipTest('Linux before 5.0 does not show it')
+            self.assertEqual(enabled, found[1])
 
     def test_a_program_that_is_not_there_is_named(self):
         error = self.assertRaises(launch.LaunchFailed, self.spawn,

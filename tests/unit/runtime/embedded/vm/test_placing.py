@@ -20,6 +20,7 @@ import threading
 from unittest import mock
 
 from kata_openstack.runtime.embedded.common import settings
+from kata_openstack.runtime.embedded.vm import machine
 from kata_openstack.runtime.embedded.vm import pod_cgroup
 from kata_openstack.runtime.embedded.vm import qemu
 from kata_openstack.runtime.embedded.vm import ram
@@ -199,6 +200,22 @@ class TestQemu(base.TestCase):
             words = qemu.boot(accelerator, 'k', 'i')[-1].split()
             self.assertIn('initcall_blacklist=tracer_init_tracefs', words)
             self.assertIn('lsm=landlock,yama', words)
+
+    def test_only_an_emulator_goes_without_huge_pages(self):
+        for accelerator, times in (('kvm', 0), ('tcg', 1)):
+            with (tempfile.TemporaryDirectory() as folder,
+                  mock.patch.object(machine.launch, 'spawn') as spawn,
+                  mock.patch.object(machine.jail, 'enter') as enter,
+                  mock.patch.object(machine.syscalls, 'no_huge_pages')
+                  as without):
+                _, *sockets = machine.start_qemu(
+                    config(accelerator=accelerator), size.Size(256, 1), 7,
+                    folder, {}, [], [])
+                for end in sockets:
+                    end.close()
+                spawn.call_args.kwargs['confine']()
+            self.assertEqual(times, without.call_count)
+            self.assertEqual((f'{folder}/root', 7), enter.call_args.args[:2])
 
     def test_an_emulated_guest_overwrites_a_page_before_virtiofsd_does(self):
         words = qemu.boot('tcg', 'k', 'i')[-1].split()
