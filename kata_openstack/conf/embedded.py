@@ -50,7 +50,7 @@ OPTS = [
         'template_memory_mib',
         default=512, min=192,
         help='Part of [kata] pod_memory_mib, in MiB, for VM templates. A '
-             'template uses about 90 MiB, and 2 MiB for each 100 MiB of its '
+             'template uses about 60 MiB, and 2 MiB for each 100 MiB of its '
              'VM. There is one for each size of VMs; the least recently used '
              'ones are removed.'),
     cfg.IntOpt(

@@ -13,7 +13,7 @@
 """Templates: VMs that are booted once, saved, and cloned for sandboxes.
 
 A template is a folder on the tmpfs for the memory of VMs. It holds a RAM
-file (sparse, some 90 MiB) and the devices' state. There is one for each size
+file (sparse, some 60 MiB) and the devices' state. There is one for each size
 class and accelerator. The name has a hash of everything else that the
 template was made from, so a change of any of it leads to a new template.
 
