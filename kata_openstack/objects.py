@@ -99,7 +99,10 @@ class HealthCheck(schema.Data):
 class Container(schema.Data):
     """One container.
 
-    None for ``entrypoint`` or ``command``: the image's.
+    None for ``entrypoint`` or ``command``: the image's. ``restart``: when the
+    node starts it again in its pod, see
+    :mod:`kata_openstack.compute.restarts.policy`. ``init``: it must end well
+    before the next container of the pod starts.
     """
 
     uuid: schema.Uuid
@@ -115,6 +118,10 @@ class Container(schema.Data):
     tty: bool = False
     stdin: bool = False
     health: HealthCheck | None = None
+    restart: Annotated[str, schema.matches(
+        '|no|always|on-failure(:[0-9]{1,9})?',
+        'no, always, on-failure or on-failure:N')] = ''
+    init: bool = False
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -36,6 +36,7 @@ from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import endings
 from kata_openstack.compute.pods import lifecycle
+from kata_openstack.compute.restarts import restarter
 from kata_openstack.compute import rpcapi
 from kata_openstack.compute.usage import resizing
 from kata_openstack.compute.usage import stats
@@ -84,8 +85,9 @@ class Service:
         self._changes = changes.Changes()
         self._checks = checks.Checks(self.client, self.native, health,
                                      self._changes.note)
-        self._endings = endings.Endings(self.client, self.pods,
-                                        self._changes.note)
+        self._restarter = restarter.Restarter(self.client, self.pods,
+                                              self._changes.note)
+        self._endings = endings.Endings(self.client, self.pods, self._ended)
         self._events = follower.EventFollower(
             conf, self.client, self.native, tell,
             ended=self._endings.container_ended, resynced=self._resynced)
@@ -119,7 +121,12 @@ class Service:
         self._server.start(override_pool_size=lanes.THREADS)
         LOG.info('kata-compute serves %s', self._conf.host)
 
+    def _ended(self, pod_uuid: str) -> None:
+        self._changes.note(pod_uuid)
+        self._restarter.check(pod_uuid)
+
     def _resynced(self) -> None:
+        self._restarter.check_all()
         self._endings.check_all()  # first: the others may fail or take long
         # a device, a kernel module or Kata may have been added since
         self.node.refresh(measure=False)
@@ -138,6 +145,7 @@ class Service:
         self._checks.stop()
         self._events.stop()
         self._endings.stop()
+        self._restarter.stop()
         self._logs.stop()
         self._cni.stop()
         self._emitter.stop()

@@ -66,9 +66,9 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
                 requested_networks: list[dict[str, Any]]) -> None:
         refusals.refuse_capsule_options(capsule)
         translate.runtime(capsule)
-        pulled = [self._pull(context, capsule, record)
-                  for record in capsule.containers]
-        for record in capsule.containers:  # as Zun does for containers
+        members = translate.members(capsule)
+        pulled = [self._pull(context, capsule, record) for record in members]
+        for record in members:  # as Zun does for containers
             record.disk = record.disk or CONF.default_disk
         network = ports.Network(context)
         attachment = network.attach(capsule, requested_networks)
@@ -85,8 +85,7 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         except Exception:
             self._clean_up(context, capsule)
             raise
-        for record, (_, details) in zip(capsule.containers, pulled,
-                                        strict=True):
+        for record, (_, details) in zip(members, pulled, strict=True):
             record.host = capsule.host
             translate.defaults(record, details)
         status.apply_pod(capsule, found)

@@ -53,23 +53,10 @@ def refuse_options(container: Any) -> None:
 
 
 def refuse_capsule_options(capsule: Any) -> None:
-    """Like :func:`refuse_options`, for a capsule.
-
-    The restart policy Always passes, because it is zun-api's default. Its
-    lack of effect is shown in the capsule, see
-    :mod:`kata_openstack.zun_driver.records.status`.
-    """
-    for record in (capsule, *(capsule.containers or ())):
+    """Like :func:`refuse_options`, for a capsule."""
+    for record in (capsule, *(capsule.init_containers or ()),
+                   *(capsule.containers or ())):
         _refuse_dedicated_cpus(record)
-    if list(capsule.init_containers or []):
-        raise exception.Unsupported(
-            operation='init containers',
-            remedy='Do the initial work in the command of a container, '
-                   'before it starts its main program.')
-    if (capsule.restart_policy or {}).get('Name') == 'on-failure':
-        raise exception.Unsupported(
-            operation='restart policies',
-            remedy='Create the capsule with restartPolicy: Never.')
 
 
 class Refusals:

@@ -12,6 +12,7 @@
 
 """Translate Zun containers and capsules into pods for kata-compute."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -146,15 +147,34 @@ def pod(record: Any) -> objects.Pod:
                 found.search_domains)
 
 
+def members(capsule: Any) -> list[Any]:
+    """Return the containers of a capsule in the order of their start."""
+    return [*(capsule.init_containers or ()), *capsule.containers]
+
+
+def _restart(record: Any) -> str:
+    """Return the restart policy of a capsule's container for the node."""
+    policy = record.restart_policy or {}
+    name = {'unless-stopped': 'always'}.get(
+        policy.get('Name') or 'no', policy.get('Name') or 'no')
+    most = int(policy.get('MaximumRetryCount') or 0)
+    return f'{name}:{most}' if name == 'on-failure' and most else name
+
+
 def capsule_pod(capsule: Any, images: list[tuple[str, dict[str, Any]]],
                 attachment: ports.Attachment) -> objects.Pod:
     """Return the pod of a capsule.
 
     :param images: the full reference of each image and its details as the
-        node reports them, in the order of ``capsule.containers``.
+        node reports them, in the order of :func:`members`.
     """
-    containers = [container(record, image) for record, (image, _)
-                  in zip(capsule.containers, images, strict=True)]
+    inits = len(list(capsule.init_containers or ()))
+    containers = [
+        dataclasses.replace(container(record, image), init=number < inits,
+                            restart='' if number < inits
+                            else _restart(record))
+        for number, (record, (image, _)) in enumerate(
+            zip(members(capsule), images, strict=True))]
     return _pod(capsule, containers,
                 [details.get('labels') or {} for _, details in images],
                 list(attachment.vifs), attachment.nameservers,

@@ -13,6 +13,7 @@
 """A capsule: several containers in one VM."""
 
 from tests.e2e import base
+from tools.quickstart import node
 
 
 def template(name, image=base.IMAGE):
@@ -50,6 +51,32 @@ class CapsuleAloneTest(base.AloneTestCase):
             capsules.delete(uuid)
         base.wait_until('the capsule is gone', lambda: not any(
             c.uuid == uuid for c in capsules.list()))
+
+    def test_init_containers_and_a_restart(self):
+        wanted = template(self.name())
+        spec = wanted['spec']
+        shell = {'image': base.IMAGE, 'command': ['sh', '-c']}
+        spec['initContainers'] = [{**shell, 'args': ['sleep 1']},
+                                  {**shell, 'args': ['true']}]
+        spec['containers'] = [
+            {**shell, 'args': ['sleep 1000']},
+            {**shell, 'args': ['sleep 2; exit 3']}]
+        capsules = base.zun().capsules
+        capsule = capsules.create(template=wanted)
+        self.addCleanup(self.remove_capsule, capsule.uuid)
+        found = base.wait_until('it runs', lambda: (
+            one := capsules.get(capsule.uuid)).status == 'Running' and one)
+        self.assertEqual(['Stopped'] * 2, [
+            c['status'] for c in found.init_containers])
+        pod = node.api(base.stack())
+        ids = {c['container_id'] for c in self.members(pod, capsule)}
+        base.wait_until('two restarts', lambda: len(
+            ids.update(c['container_id'] for c in self.members(pod, capsule))
+            or ids) >= 6)
+
+    def members(self, pod, capsule):
+        return pod.show_pod(node.CONTEXT, base.stack().host,
+                            capsule.uuid)['containers']
 
     def test_two_containers_share_one_vm(self):
         before = self.look()

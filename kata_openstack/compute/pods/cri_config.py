@@ -79,15 +79,15 @@ def _check_container(container: objects.Container) -> None:
                        'not an absolute path', 'Use an absolute path.')
 
 
-def check_resources(cpus: float | None, memory: int | None) -> None:
+def check_resources(processors: float | None, memory: int | None) -> None:
     """Check limits; None means that there is none.
 
     :param memory: MiB
     :raises InvalidInput:
     """
     # "not" also catches NaN
-    if cpus is not None and not cpus >= _MIN_CPUS:
-        raise _invalid('cpu', cpus, 'too small',
+    if processors is not None and not processors >= _MIN_CPUS:
+        raise _invalid('cpu', processors, 'too small',
                        f'Use at least {_MIN_CPUS} CPUs.')
     if memory is not None and memory < _MIN_MEMORY_MIB:
         raise _invalid('memory', f'{memory} MiB', 'too small',
@@ -95,15 +95,26 @@ def check_resources(cpus: float | None, memory: int | None) -> None:
 
 
 def memory_mib(pod: objects.Pod) -> int:
-    """Return the memory of all containers of the pod, in MiB."""
-    return sum(c.memory_mib or 0 for c in pod.containers)
+    """Return the memory that the pod's containers need together, in MiB.
+
+    As in Kubernetes, each init container runs alone, before the others.
+    """
+    return max([sum(c.memory_mib or 0 for c in pod.containers
+                    if not c.init),
+                *(c.memory_mib or 0 for c in pod.containers)])
 
 
-def resources(cpus: float, memory: int) -> pb.LinuxContainerResources:
-    """:param memory: MiB; for memory and for cpus, 0 means no limit"""
+def cpus(pod: objects.Pod) -> float:
+    """Return the CPUs that the pod's containers need together."""
+    return max([sum(c.cpus or 0 for c in pod.containers if not c.init),
+                *(c.cpus or 0 for c in pod.containers)])
+
+
+def resources(processors: float, memory: int) -> pb.LinuxContainerResources:
+    """:param memory: MiB; for both, 0 means no limit"""
     return pb.LinuxContainerResources(
-        cpu_period=CPU_PERIOD if cpus else 0,
-        cpu_quota=round(cpus * CPU_PERIOD),
+        cpu_period=CPU_PERIOD if processors else 0,
+        cpu_quota=round(processors * CPU_PERIOD),
         memory_limit_in_bytes=memory * units.Mi)
 
 
@@ -163,8 +174,7 @@ def sandbox_config(pod: objects.Pod, choice: node.Choice,
         linux=pb.LinuxPodSandboxConfig(
             # Upstream's shims and ours size the VM by these: containerd
             # passes them on as io.kubernetes.cri.sandbox-* annotations.
-            resources=resources(sum(c.cpus or 0 for c in pod.containers),
-                                 memory_mib(pod)),
+            resources=resources(cpus(pod), memory_mib(pod)),
             overhead=resources(choice.overhead_cpus, choice.overhead_mib),
             security_context=pb.LinuxSandboxSecurityContext(
                 namespace_options=_namespaces(),
@@ -198,7 +208,9 @@ def container_config(pod: objects.Pod, container: objects.Container,
                      labels.IMAGE: container.image,
                      labels.MEMORY_MIB: str(container.memory_mib or 0),
                      labels.DISK_GIB: str(container.disk_gib or 0),
-                     labels.HEALTH: _health(container)},
+                     labels.HEALTH: _health(container),
+                     labels.RESTART: container.restart,
+                     labels.INIT: 'yes' if container.init else ''},
         log_path=log_name(container.uuid),
         stdin=container.stdin,
         tty=container.tty,

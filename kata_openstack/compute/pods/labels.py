@@ -43,6 +43,8 @@ ASKED_MIB = PREFIX + 'asked-mib'  # memory that was asked for, 0 for none
 NAME = PREFIX + 'name'
 IMAGE = PREFIX + 'image'
 MEMORY_MIB = PREFIX + 'memory-mib'
+RESTART = PREFIX + 'restart'  # its restart policy, '' for none
+INIT = PREFIX + 'init'  # 'yes' for an init container
 HEALTH = PREFIX + 'health'  # its health check, as JSON; '' for none
 DISK_GIB = PREFIX + 'disk-gib'  # size of its own disk, 0 for none
 

@@ -34,9 +34,13 @@ from kata_openstack.compute.network import plugging
 from kata_openstack.compute.pods import admission
 from kata_openstack.compute.pods import cri_config
 from kata_openstack.compute.pods import disks
+from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import making
 from kata_openstack.compute.pods import replacement
 from kata_openstack.compute.pods import view
+from kata_openstack.compute.restarts import inits
+from kata_openstack.compute.restarts import policy
+from kata_openstack.compute.restarts import stored_pod
 from kata_openstack import exception
 from kata_openstack.notifications import emitter
 from kata_openstack import objects
@@ -67,6 +71,7 @@ class Pods:
         self._health = health_
         self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
+        self._inits = inits.Inits(conf, client)
         self._maker = making.Maker(conf, client, images_, network_, self.disks,
                                    emitter_)
 
@@ -145,7 +150,7 @@ class Pods:
         return self._node.choose(
             pod.runtime, pod.needs, self._client.handlers(),
             isolation=pod.isolation,
-            cpus=sum(c.cpus or 0 for c in pod.containers) or None,
+            cpus=cri_config.cpus(pod) or None,
             memory_mib=cri_config.memory_mib(pod) or None)
 
     def start(self, pod: objects.Pod) -> objects.PodStatus:
@@ -186,7 +191,8 @@ class Pods:
         try:
             for container in pod.containers:
                 current = self._maker.settled(pod, container, found, replaced)
-                if current.state == pb.CONTAINER_RUNNING:
+                if current.state == pb.CONTAINER_RUNNING or (
+                        container.init and _has_run(current, found)):
                     continue
                 container_id = current.id
                 if (current.state != pb.CONTAINER_CREATED
@@ -194,7 +200,7 @@ class Pods:
                     container_id = self._maker.replace(
                         pod, container, current, found.sandbox.id, config,
                         handler, replaced)
-                self._maker.start(pod, container, container_id)
+                self._start_one(pod, container, container_id)
         except BaseException:
             if idle:  # stops also those that started before the error
                 self._stop_quietly(found.sandbox.id)
@@ -218,7 +224,7 @@ class Pods:
                 container_id = self._maker.replace(
                     pod, container, current, sandbox_id, config,
                     choice.handler, replaced)
-                self._maker.start(pod, container, container_id)
+                self._start_one(pod, container, container_id)
         except BaseException:
             if sandbox_id:
                 self._stop_quietly(sandbox_id)
@@ -227,6 +233,37 @@ class Pods:
                     self._client.remove_pod_sandbox(sandbox_id)
             raise
         replaced.finish(found.sandboxes)
+
+    def _start_one(self, pod: objects.Pod, container: objects.Container,
+                   container_id: str) -> None:
+        self._maker.start(pod, container, container_id)
+        if container.init:
+            self._inits.wait(pod.uuid, container, container_id)
+
+    def restart_ended(self, pod_uuid: str) -> None:
+        """Start the containers of a pod again whose policy wants it.
+
+        If the VM is gone, all of its containers start in a new one.
+
+        :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
+        """
+        with self._lock(pod_uuid):
+            found = view.read(self._client, pod_uuid)
+            ended = {status.labels[labels.CONTAINER] for status
+                     in policy.wanted(self._client, found)} if found else ()
+            if not found or not ended:
+                return
+            pod = stored_pod.read(self._client, found)
+            if found.ready:
+                pod.containers = [c for c in pod.containers
+                                  if c.uuid in ended]
+                self._start_in(pod, found)
+            else:
+                choice = self._choose(pod)
+                with self._admission.admit(pod.uuid, choice.cost_mib):
+                    self._start_anew(pod, found, choice)
+            LOG.info('Started %d containers of pod %s again', len(ended),
+                     pod_uuid)
 
     def _stop_quietly(self, sandbox_id: str) -> None:
         with replacement.going_on(f'The VM of sandbox {sandbox_id}'):
@@ -278,7 +315,7 @@ class Pods:
             if any(c.id == container_id and c.state != pb.CONTAINER_EXITED
                    for c in found.containers):
                 return False
-            if found.ended:
+            if found.ended and not policy.wanted(self._client, found):
                 self._client.stop_pod_sandbox(found.sandbox.id)
                 LOG.info('Stopped the VM of pod %s: all its containers have '
                          'exited', pod_uuid)
@@ -289,7 +326,7 @@ class Pods:
 
         :param force: delete it also if containerd cannot stop the sandbox
         """
-        with self._lock(pod_uuid):
+        with self._inits.given_up(pod_uuid), self._lock(pod_uuid):
             self._delete(pod_uuid, [], force)
 
     def _give_up(self, pod: objects.Pod) -> None:
@@ -338,3 +375,9 @@ def _is_fresh(found: view.PodView) -> bool:
     return (found.ready and len(found.sandboxes) == 1
             and len(found.containers) == len(newest)
             and all(c.state == pb.CONTAINER_CREATED for c in newest))
+
+
+def _has_run(container: pb.Container, found: view.PodView) -> bool:
+    """Whether an init container has ended well in the present sandbox."""
+    return (container.state == pb.CONTAINER_EXITED
+            and container.pod_sandbox_id == found.sandbox.id)

@@ -140,13 +140,20 @@ class CriClient:
 
         :raises NotFound:
         """
+        return self.sandbox_info(
+            sandbox_id).get('netNamespaceClosed') is False
+
+    def sandbox_info(self, sandbox_id: str) -> dict[str, Any]:
+        """Return what containerd tells of a sandbox for debugging.
+
+        :raises NotFound:
+        """
         response = self._call(
             self._runtime.PodSandboxStatus,
             pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id,
                                        verbose=True),
             ident=sandbox_id)
-        info = json.loads(response.info.get('info') or '{}')
-        return info.get('netNamespaceClosed') is False
+        return json.loads(response.info.get('info') or '{}')
 
     # Containers
 
@@ -209,6 +216,14 @@ class CriClient:
             pb.ContainerStatusRequest(container_id=container_id,
                                       verbose=verbose),
             kind='Container', ident=container_id)
+
+    def container_info(self, container_id: str) -> dict[str, Any]:
+        """Return what containerd tells of a container for debugging.
+
+        :raises NotFound:
+        """
+        info = self.container_status(container_id, verbose=True).info
+        return json.loads(info.get('info') or '{}')
 
     def exec_sync(self, container_id: str, command: Sequence[str],
                   timeout: int = 0) -> pb.ExecSyncResponse:

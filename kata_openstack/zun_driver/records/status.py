@@ -35,8 +35,6 @@ _CHILD_OOM = ('A process in the container was killed because memory ran out; '
               'the main process went on and ended with exit code {}. If that '
               'is an error, create a new container with more --memory.')
 _SIGKILL = 137  # exit code
-_NO_RESTARTS = ('The restart policy has no effect: kata-openstack does not '
-                'start a container again after it exits.')
 # Characters that fit into columns of Zun's database.
 _DETAIL_MAX = 50  # status_detail
 _RUNTIME_MAX = 32  # runtime
@@ -152,21 +150,22 @@ def of(record: Any, pod: objects.PodStatus) -> objects.ContainerStatus | None:
     return next((c for c in pod.containers if c.uuid == record.uuid), None)
 
 
-def _unmet_policy(capsule: Any) -> str | None:
-    """Return what to tell about a restart policy that has no effect."""
-    policy = (capsule.restart_policy or {}).get('Name')
-    return None if policy in (None, '', 'no') else _NO_RESTARTS
-
-
 def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                   forced: bool = False) -> list[Any]:
     """Like :func:`apply`, for a capsule and its containers.
 
-    A capsule is Running while any of its containers is.
+    A capsule is Running while any of its containers is. Its init containers
+    do not count.
 
     :returns: the records that changed.
     """
     states = set()
+    inits = list(capsule.init_containers or ())
+    for record in inits:
+        found = of(record, pod)
+        if found:
+            _set(record, 'container_id', found.container_id)
+            apply(record, found, forced=forced)
     for record in capsule.containers:
         status = of(record, pod)
         if status is None:
@@ -187,6 +186,6 @@ def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                 or capsule.status != consts.ERROR):
             _set(capsule, 'status', new)
             if new == consts.RUNNING:
-                _set(capsule, 'status_reason', _unmet_policy(capsule))
-    return [record for record in (capsule, *capsule.containers)
+                _set(capsule, 'status_reason', None)
+    return [record for record in (capsule, *inits, *capsule.containers)
             if record.obj_what_changed()]

@@ -24,11 +24,11 @@ from tests.unit.contract import base
 
 class CapsuleTestCase(base.ContractTestCase):
 
-    def capsule(self, count=2, policy='no'):
+    def capsule(self, count=2, policy='no', most=0):
         """A capsule as zun-api makes it."""
         common = {'project_id': 'p1', 'user_id': 'u1', 'status': 'Creating',
                   'restart_policy': {'Name': policy,
-                                     'MaximumRetryCount': '0'}}
+                                     'MaximumRetryCount': str(most)}}
         capsule = zun_objects.Capsule(
             self.context, **common, uuid=uuidutils.generate_uuid(),
             name='two', image='kubernetes/pause', image_driver='docker',
@@ -106,15 +106,6 @@ class TestCapsules(CapsuleTestCase):
         self.assertIsNone(self.delete(capsule))
         self.assert_nothing_left()
 
-    def test_init_containers_are_refused(self) -> None:
-        capsule = self.capsule()
-        self.member(capsule, zun_objects.CapsuleInitContainer, 'init:1')
-        capsule = self.create(self.reload(capsule))
-        (first,) = capsule.init_containers
-        self.assertEqual(['Error'] * 4, [*self.states(capsule), first.status])
-        self.assertIn('init containers', capsule.status_reason)
-        self.assert_nothing_left()
-
     def test_a_pod_that_vanished(self) -> None:
         capsule = self.create(self.capsule())
         self.api.pods.clear()
@@ -171,24 +162,55 @@ class TestVolumes(CapsuleTestCase):
 
 class TestRestartPolicies(CapsuleTestCase):
 
-    def test_the_default_of_zun_says_that_it_has_no_effect(self) -> None:
-        capsule = self.create(self.capsule(policy='always'))
-        for _ in range(2):
-            self.assertEqual('Running', capsule.status)
-            self.assertIn('restart policy has no effect',
-                          capsule.status_reason)
-            self.minute()
-            capsule = self.reload(capsule)
+    def test_the_node_gets_them(self) -> None:
+        for policy, most, restart in (
+                ('always', 0, 'always'), ('no', 0, 'no'),
+                ('on-failure', 0, 'on-failure'),
+                ('on-failure', 3, 'on-failure:3')):
+            capsule = self.create(self.capsule(policy=policy, most=most))
+            self.assertEqual(('Running', None), (capsule.status,
+                                                 capsule.status_reason))
+            pod = self.api.requests[capsule.uuid]
+            self.assertEqual([restart] * 2,
+                             [c.restart for c in pod.containers])
 
-    def test_no_restarts(self) -> None:
-        capsule = self.create(self.capsule())
-        self.assertEqual(('Running', None), (capsule.status,
-                                             capsule.status_reason))
 
-    def test_others_are_refused(self) -> None:
-        capsule = self.create(self.capsule(policy='on-failure'))
+class TestInitContainers(CapsuleTestCase):
+
+    def with_inits(self):
+        capsule = self.capsule(policy='always')
+        for number in range(2):
+            self.member(capsule, zun_objects.CapsuleInitContainer,
+                        f'r.example/init{number}:2', restart_policy={
+                            'Name': 'on-failure', 'MaximumRetryCount': '10'})
+        return self.reload(capsule)
+
+    def test_order_and_states(self) -> None:
+        capsule = self.create(self.with_inits())
+        pod = self.api.requests[capsule.uuid]
+        self.assertEqual(
+            [('r.example/init0:2', True, ''), ('r.example/init1:2', True, ''),
+             ('r.example/app0:2', False, 'always'),
+             ('r.example/app1:2', False, 'always')],
+            [(c.image, c.init, c.restart) for c in pod.containers])
+        status = self.api.pods[capsule.uuid]
+        for container in status.containers[:2]:
+            container.state, container.exit_code = 'exited', 0
+        self.minute()
+        capsule = self.reload(capsule)
+        self.assertEqual(['Running'] * 3, self.states(capsule))
+        self.assertEqual(['Stopped'] * 2,
+                         [c.status for c in capsule.init_containers])
+
+    def test_one_that_fails(self) -> None:
+        self.api.fail['start_pod'] = exception.Conflict(
+            kind='Init container', id='m', state='of no use: it ended with '
+            'exit code 3', remedy='Correct its command.')
+        capsule = self.create(self.with_inits())
         self.assertEqual(['Error'] * 3, self.states(capsule))
-        self.assertIn('restart policies', capsule.status_reason)
+        self.assertEqual(['Error'] * 2,
+                         [c.status for c in capsule.init_containers])
+        self.assertIn('exit code 3', capsule.status_reason)
         self.assert_nothing_left()
 
 

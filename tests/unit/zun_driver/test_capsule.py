@@ -170,15 +170,6 @@ class TestCapsule(base.DriverTestCase):
         self.assertNotIn('start_pod', [call[0] for call in self.api.calls])
         self.assertEqual(({}, {}), (self.neutron.ports, self.api.pods))
 
-    def test_init_containers_are_refused(self) -> None:
-        capsule = self.capsule()
-        zun_objects.CapsuleInitContainer(
-            self.context, uuid=uuidutils.generate_uuid(), name='i',
-            image='x', capsule_id=capsule.id, project_id='p1',
-            user_id='u1').create(self.context)
-        raised = self.assertRaises(zun_exc.Invalid, self.create, capsule)
-        self.assertIn('init containers', str(raised))
-
     def test_dedicated_cpus_are_refused(self) -> None:
         capsule = self.capsule()
         capsule.containers[0].cpu_policy = 'dedicated'

@@ -55,7 +55,7 @@ class TestDetail(base.TestCase):
                                  task_state=None)
                        for n, _ in enumerate(states)]
             capsule = mock.Mock(status='Running', task_state=None,
-                                containers=members)
+                                init_containers=[], containers=members)
             module.apply_capsule(capsule, objects.PodStatus(
                 uuid='u', kind='capsule', sandbox_id='s', ready=True,
                 handler='h', containers=[
