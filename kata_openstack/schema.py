@@ -105,6 +105,9 @@ Domain = Annotated[str, matches(
     r'(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*',
     'a DNS domain')]
 Seconds = Annotated[int, between(0, 24 * 3600, ' seconds')]
+# of a terminal, in characters; 0 if the client does not know it
+Side = Annotated[int, between(0, 65535)]
+Secret = Annotated[str, matches('[0-9a-f]{64}', '64 hexadecimal digits')]
 Lines = Annotated[int, between(0, 2 ** 31)]
 Moment = Annotated[float, between(0, 2 ** 40, ' Unix seconds')]
 # of pulling an image

@@ -39,7 +39,7 @@ leaves running services alone.
   clean            stop, and remove the folder
 
   --state-dir DIR  the folder for everything (/var/lib/kata-openstack-dev)
-  --port-base N    first of a dozen ports on loopback (21500)
+  --port-base N    first of 13 ports on loopback (21500)
 END
 }
 

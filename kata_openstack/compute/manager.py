@@ -12,7 +12,7 @@
 
 """The RPC endpoint: unpacks arguments, calls the parts, packs results.
 
-The work is done in pods/, images/ and inventory.py.
+The work is done in pods/, images/, console/ and inventory.py.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from typing import Any
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
+from kata_openstack.compute.console import consoles
 from kata_openstack.compute.events import changes
 from kata_openstack.compute.images import store
 from kata_openstack.compute import inventory
@@ -109,7 +110,8 @@ class ComputeManager:
                  images_: store.Images,
                  inventory_: inventory.Inventory, stats_: stats.Stats,
                  top_: top.Top, resizing_: resizing.Resizing,
-                 changes_: changes.Changes) -> None:
+                 changes_: changes.Changes,
+                 consoles_: consoles.Consoles) -> None:
         self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
@@ -119,6 +121,7 @@ class ComputeManager:
         self._top = top_
         self._resizing = resizing_
         self._changes = changes_
+        self._consoles = consoles_
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
@@ -194,6 +197,27 @@ class ComputeManager:
     def exec_sync(self, ctxt: Dict, container_uuid: schema.Uuid,
                   command: list[str], timeout: schema.Seconds) -> Dict:
         return self._containers.exec_sync(container_uuid, command, timeout)
+
+    @_method()
+    def attach_container(self, ctxt: Dict, container_uuid: schema.Uuid
+                         ) -> Dict:
+        return self._consoles.attach(container_uuid, ctxt.get('project_id'))
+
+    @_method('guest')
+    def resize_terminal(self, ctxt: Dict, container_uuid: schema.Uuid,
+                        height: schema.Side, width: schema.Side) -> None:
+        self._containers.resize(container_uuid, height, width)
+
+    @_method()
+    def create_exec(self, ctxt: Dict, container_uuid: schema.Uuid,
+                    command: list[str], interactive: bool) -> Dict:
+        return self._consoles.create_exec(
+            container_uuid, ctxt.get('project_id'), command, interactive)
+
+    @_method('guest')
+    def resize_exec(self, ctxt: Dict, exec_id: schema.Secret,
+                    height: schema.Side, width: schema.Side) -> None:
+        self._consoles.resize_exec(exec_id, height, width)
 
     @_method('guest')
     def stats(self, ctxt: Dict, container_uuid: schema.Uuid) -> Dict:

@@ -17,7 +17,8 @@ zun-compute imports it, so it imports little itself.
 Version history:
 
 * 1.0: first version
-* 1.1: top, pause_container, resize_container, wait_for_changes
+* 1.1: top, pause_container, resize_container, wait_for_changes,
+  attach_container, resize_terminal, create_exec, resize_exec
 """
 
 import time
@@ -31,6 +32,9 @@ TOPIC = 'kata-compute'
 # Set on both sides, because zun-compute's own control_exchange is 'zun'.
 EXCHANGE = 'kata-openstack'
 VERSION = '1.1'
+# What a node must have for a call that asks for no later version. So a new
+# zun-compute can use what an old node has, until that is upgraded, too.
+OLDEST = '1.0'
 # Of an endpoint that never changes, so that callers of each version can ask
 # which version a node has.
 VERSIONS = 'versions'
@@ -67,21 +71,25 @@ class ComputeAPI:
         self._long_timeout = long_timeout
         self._client = messaging.get_rpc_client(
             transport, messaging.Target(exchange=EXCHANGE, topic=TOPIC,
-                                        version=VERSION))
+                                        version=OLDEST))
 
     def _call(self, ctxt: Dict, host: str, method: str, long: bool = False,
-              extra_time: int = 0, **kwargs: Any) -> Any:
+              extra_time: int = 0, needs: str | None = None,
+              **kwargs: Any) -> Any:
+        """:param needs: the version that a node must have; default: OLDEST"""
         if long:
             # oslo.messaging sends the first heartbeat half the time after
             # the dispatch. A request that is dispatched later than this
             # would be done although the caller has given up.
             patience = _HEARTBEAT / 2 - _MARGIN
             client = self._client.prepare(
-                server=host, timeout=self._long_timeout + extra_time,
+                server=host, version=needs or OLDEST,
+                timeout=self._long_timeout + extra_time,
                 call_monitor_timeout=_HEARTBEAT)
         else:
             patience = self._timeout + extra_time
-            client = self._client.prepare(server=host, timeout=patience)
+            client = self._client.prepare(server=host, version=needs or OLDEST,
+                                          timeout=patience)
         try:
             return client.call(
                 {**ctxt, VALID_UNTIL: time.time() + patience}, method,
@@ -183,8 +191,8 @@ class ComputeAPI:
         :returns: {'epoch', 'since', 'pods': list of UUIDs, or None if any
             pod may have changed}
         """
-        return self._call(ctxt, host, 'wait_for_changes', extra_time=timeout,
-                          epoch=epoch, since=since, timeout=timeout)
+        return self._call(ctxt, host, 'wait_for_changes', needs='1.1',
+                          extra_time=timeout, epoch=epoch, since=since, timeout=timeout)
 
     # Containers
 
@@ -211,6 +219,34 @@ class ComputeAPI:
                           extra_time=timeout, container_uuid=container_uuid,
                           command=command, timeout=timeout)
 
+    def attach_container(self, ctxt: Dict, host: str, container_uuid: str
+                         ) -> dict[str, str]:
+        """:returns: {'url'} of the terminal, with a secret in it"""
+        return self._call(ctxt, host, 'attach_container', needs='1.1',
+                          container_uuid=container_uuid)
+
+    def resize_terminal(self, ctxt: Dict, host: str, container_uuid: str,
+                        height: int, width: int) -> None:
+        self._call(ctxt, host, 'resize_terminal', needs='1.1',
+                   container_uuid=container_uuid, height=height, width=width)
+
+    def create_exec(self, ctxt: Dict, host: str, container_uuid: str,
+                    command: list[str], interactive: bool
+                    ) -> dict[str, str]:
+        """Prepare a command that runs when its user connects.
+
+        :param interactive: with a terminal and with input
+        :returns: {'exec_id', which is secret, 'url' of the server}
+        """
+        return self._call(ctxt, host, 'create_exec', needs='1.1',
+                          container_uuid=container_uuid, command=command,
+                          interactive=interactive)
+
+    def resize_exec(self, ctxt: Dict, host: str, exec_id: str, height: int,
+                    width: int) -> None:
+        self._call(ctxt, host, 'resize_exec', needs='1.1',
+                   exec_id=exec_id, height=height, width=width)
+
     def stats(self, ctxt: Dict, host: str, container_uuid: str) -> Dict:
         return self._call(ctxt, host, 'stats', container_uuid=container_uuid)
 
@@ -219,7 +255,8 @@ class ComputeAPI:
         """:param arguments: of ps; '' for -ef
         :returns: {'Titles': [...], 'Processes': [[...]]}
         """
-        return self._call(ctxt, host, 'top', container_uuid=container_uuid,
+        return self._call(ctxt, host, 'top', needs='1.1',
+                          container_uuid=container_uuid,
                           arguments=arguments)
 
     def resize_container(self, ctxt: Dict, host: str, container_uuid: str,
@@ -228,14 +265,14 @@ class ComputeAPI:
         """:param cpus, memory_mib: None leaves the limit as it is
         :param check_only: only raise the error that the change would raise
         """
-        self._call(ctxt, host, 'resize_container',
+        self._call(ctxt, host, 'resize_container', needs='1.1',
                    container_uuid=container_uuid, cpus=cpus,
                    memory_mib=memory_mib, check_only=check_only)
 
     def pause_container(self, ctxt: Dict, host: str, container_uuid: str,
                         paused: bool) -> None:
         """:param paused: False unpauses it"""
-        self._call(ctxt, host, 'pause_container',
+        self._call(ctxt, host, 'pause_container', needs='1.1',
                    container_uuid=container_uuid, paused=paused)
 
 

@@ -21,6 +21,7 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from kata_openstack.compute import canaries
+from kata_openstack.compute.console import consoles
 from kata_openstack.compute.events import changes
 from kata_openstack.compute.events import follower
 from kata_openstack.compute import guest_updates
@@ -72,6 +73,8 @@ class Service:
                                    self.images, self.network, tell, health)
         self.containers = containers.Containers(conf, self.client,
                                                 self.native)
+        self.consoles = consoles.Consoles(conf, self.client, self.native,
+                                          self.containers)
         self.inventory = inventory.Inventory(
             conf, self.client, self.native, self.node, self.pods.disks)
         self.stats = stats.Stats(conf, self.client, self.native,
@@ -102,7 +105,8 @@ class Service:
                              server=conf.host),
             [manager.ComputeManager(self.pods, self.containers, self.images,
                                     self.inventory, self.stats, self.top,
-                                    self.resizing, self._changes),
+                                    self.resizing, self._changes,
+                                    self.consoles),
              manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
@@ -118,6 +122,7 @@ class Service:
         self._logs.start()
         self._checks.start()
         self._updates.start()
+        self.consoles.start()
         self._server.start(override_pool_size=lanes.THREADS)
         LOG.info('kata-compute serves %s', self._conf.host)
 
@@ -143,6 +148,7 @@ class Service:
         self._server.stop()
         self._server.wait()
         self._checks.stop()
+        self.consoles.stop()
         self._events.stop()
         self._endings.stop()
         self._restarter.stop()

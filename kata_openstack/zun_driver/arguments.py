@@ -34,6 +34,21 @@ def tail(value: int | str | None) -> int | None:
         return None
 
 
+def side(value: int | str | None) -> int:
+    """Return the height or the width of a terminal, in characters.
+
+    :returns: 0 if the client did not name it.
+    :raises InvalidInput: if it is no number
+    """
+    try:
+        return min(max(0, int(value or 0)), 65535)
+    except ValueError:
+        raise exception.InvalidInput(
+            field='size of a terminal', value=str(value)[:32],
+            why='it is no number',
+            remedy='Use numbers of characters, such as 24 and 80.') from None
+
+
 def since(value: int | float | str | None) -> float | None:
     """Return a start time in Unix seconds.
 

@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Commands in running containers, which Zun first prepares and then runs."""
+"""Commands in running containers, and their terminals.
+
+Zun first prepares a command. Then it runs it, or zun-wsproxy connects the user
+to it: by Docker's API, which kata-compute serves for this.
+"""
 
 import collections
 import dataclasses
@@ -27,6 +31,8 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import refusals
 
 CONF = zun.conf.CONF
+# Instead of False: zun-wsproxy will start the command, without a terminal
+WITHOUT_TERMINAL = object()
 _EXECS_MAX = 1000  # beyond this, drop the oldest command that was not run
 
 
@@ -47,16 +53,22 @@ class Commands:
 
     @errors.translated
     def execute_create(self, context: Any, container: Any, command: str,
-                       interactive: bool = False) -> str:
+                       interactive: Any = False) -> str:
         """Prepare a command.
 
-        :returns: an ID for execute_run(), 64 hexadecimal digits.
+        :param interactive: False, True or WITHOUT_TERMINAL
+        :returns: an ID, 64 hexadecimal digits: for execute_run(), or, if
+            ``interactive``, for the server of which Zun stores the URL next.
         """
         refusals.refuse_uncreated(container)
         if interactive:
-            raise exception.Unsupported(
-                operation='interactive commands',
-                remedy=refusals.EXEC_REMEDY)
+            made = client.api().create_exec(
+                client.context(context), client.host(container),
+                container.uuid, arguments.words(command),
+                interactive is not WITHOUT_TERMINAL)
+            # Each node has a server of its own, and kata-compute knows it.
+            CONF.set_override('docker_remote_api_url', made['url'], 'docker')
+            return str(made['exec_id'])
         exec_id = secrets.token_hex(32)
         self._execs[exec_id] = _Exec(client.context(context),
                                      client.host(container), container.uuid)
@@ -86,3 +98,28 @@ class Commands:
             # the text of a server error (HTTP 500).
             raise errors.make(zun_exc.Conflict, errors.text(e)) from e
         return found['output'], found['exit_code']
+
+    @errors.translated
+    def execute_resize(self, exec_id: str, height: Any, width: Any) -> None:
+        """Set the size of the terminal of a command."""
+        client.api().resize_exec(client.context(None), CONF.host, exec_id,
+                                 arguments.side(height),
+                                 arguments.side(width))
+
+    @errors.translated
+    def get_websocket_url(self, context: Any, container: Any) -> str:
+        """Return a URL, with a secret in it, for zun-wsproxy."""
+        refusals.refuse_uncreated(container)
+        return str(client.api().attach_container(
+            client.context(context), client.host(container),
+            container.uuid)['url'])
+
+    @errors.translated
+    def resize(self, context: Any, container: Any, height: Any, width: Any
+               ) -> Any:
+        """Set the size of the terminal of the container's first process."""
+        refusals.refuse_uncreated(container)
+        client.api().resize_terminal(
+            client.context(context), client.host(container), container.uuid,
+            arguments.side(height), arguments.side(width))
+        return container

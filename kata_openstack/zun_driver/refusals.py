@@ -22,9 +22,6 @@ from zun.common import exception as zun_exc
 from kata_openstack import exception
 from kata_openstack.zun_driver import errors
 
-EXEC_REMEDY = ('Run each command without --interactive: openstack '
-               'appcontainer exec <container> <command>.')
-
 _refuse = errors.refuse
 
 
@@ -62,16 +59,6 @@ def refuse_capsule_options(capsule: Any) -> None:
 class Refusals:
     """A mixin; list it before Zun's ContainerDriver in the bases."""
 
-    get_websocket_url = _refuse(
-        'attaching to a container',
-        'Read its output with openstack appcontainer logs, and run commands '
-        'in it with openstack appcontainer exec.')
-    resize = _refuse(
-        'resizing the terminal of a container',
-        'Read its output with openstack appcontainer logs, and run commands '
-        'in it with openstack appcontainer exec.')
-    execute_resize = _refuse(
-        'interactive commands', EXEC_REMEDY)
     get_archive = _refuse(
         'copying files out of a container',
         'Print a text file: openstack appcontainer exec <container> cat '

@@ -16,7 +16,7 @@ from typing import Any
 
 from zun.compute import manager
 
-from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import commands
 
 _zuns_kill = manager.Manager.container_kill
 _zuns_exec = manager.Manager.container_exec
@@ -38,14 +38,11 @@ def _container_kill(self: Any, context: Any, container: Any,
 
 
 def _container_exec(self: Any, context: Any, container: Any, command: str,
-                    run: bool, interactive: bool) -> Any:
-    """Refuse a command that is neither run nor interactive.
+                    run: bool, interactive: Any) -> Any:
+    """Tell the driver of a command that zun-wsproxy will start.
 
-    Zun answers it with a token for Docker's API, which runs nothing here.
+    The driver learns from Zun only whether it needs a terminal.
     """
     if not run and not interactive:
-        raise errors.unsupported(
-            'preparing a command without running it',
-            'Send the request with run=true, as openstack appcontainer exec '
-            'does.')
+        interactive = commands.WITHOUT_TERMINAL
     return _zuns_exec(self, context, container, command, run, interactive)

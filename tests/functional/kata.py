@@ -124,6 +124,7 @@ class Node(fixtures.Fixture):
         self.conf = self.containerd.conf
         self.useFixture(conffixture.ConfFixture(self.conf))
         self.conf.set_override('control_exchange', rpcapi.EXCHANGE)
+        self.conf.set_override('port', 0, 'console')  # others use the default
         for (group, name), value in self._options.items():
             self.conf.set_override(name, value, group)
         self.transport = oslo_messaging.get_rpc_transport(

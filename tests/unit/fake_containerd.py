@@ -65,7 +65,8 @@ class State:
     image_labels, layers: by image ID; registry: reference -> image ID, what a
     pull finds; during_pull: called with each pull request, before its answer;
     volumes: image ID -> paths of its volumes; ignore_volumes: containerd's
-    ignore_image_defined_volumes; metadata: of the last call.
+    ignore_image_defined_volumes; attach_url: what
+    Attach returns; metadata: of the last call.
     """
 
     def __init__(self, root: pathlib.Path) -> None:
@@ -80,6 +81,7 @@ class State:
         self.exits: dict[str, int] = {}
         self.paused: set[str] = set()  # IDs of containers
         self.metrics: list[any_pb2.Any] = []
+        self.attach_url = ''
         self.images: dict[str, str] = {'registry.test/image:1': 'sha256:1'}
         self.image_labels: dict[str, dict[str, str]] = {}
         self.layers: dict[str, list[str]] = {}
@@ -272,6 +274,10 @@ class Runtime(cri_pb2_grpc.RuntimeServiceServicer):
         self.state.enter('ExecSync', request, context)
         return pb.ExecSyncResponse(stdout=b'out\xff', stderr=b'err',
                                    exit_code=2)
+
+    def Attach(self, request, context):
+        self.state.enter('Attach', request, context)
+        return pb.AttachResponse(url=self.state.attach_url)
 
 
 class Images(cri_pb2_grpc.ImageServiceServicer):

@@ -274,7 +274,8 @@ def _node(stack: Stack) -> list[Service]:
             ('containerd files', 'registry')),
         Service('kata-compute', [stack.program('kata-compute'), *conf],
                 listens(stack, f'kata-compute.{stack.host}'),
-                ('containerd', 'rabbitmq', 'ovs bridge'), layer=2),
+                ('containerd', 'rabbitmq', 'ovs bridge'), layer=2,
+                port=stack.port('console')),
     ]
 
 

@@ -36,7 +36,7 @@ PATH = re.compile(r'[A-Za-z0-9/._-]+')
 DEFAULT_PORT_BASE = 21500
 PORTS = ('keystone', 'placement', 'glance', 'neutron', 'zun', 'wsproxy',
          'rabbitmq', 'rabbitmq_dist', 'epmd', 'registry', 'openflow',
-         'cri_stream')
+         'cri_stream', 'console')
 
 PASSWORDS = ('admin', 'rabbitmq', 'keystone', 'placement', 'glance',
              'neutron', 'zun', 'erlang')

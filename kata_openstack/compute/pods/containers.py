@@ -142,6 +142,19 @@ class Containers:
                 break
             time.sleep(0.05)
 
+    def resize(self, container_uuid: str, height: int, width: int) -> None:
+        """Set the size of the terminal of a container's first process.
+
+        :raises Conflict: if the container does not run
+        """
+        container_id = self.running(container_uuid).id
+        if not height or not width:
+            return
+        try:
+            self._native.resize(container_id, height, width)
+        except exception.NotFound:  # it ended just now
+            raise _not_running(container_uuid) from None
+
     def logs(self, container_uuid: str, *, stdout: bool, stderr: bool,
              timestamps: bool, tail: int | None,
              since: float | None) -> str:

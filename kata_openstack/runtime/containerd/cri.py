@@ -247,6 +247,17 @@ class CriClient:
                        container_id=container_id, linux=resources),
                    kind='Container', ident=container_id)
 
+    def attach(self, container_id: str, terminal: bool) -> str:
+        """Return the URL of the streams of a container's first process.
+
+        It holds a secret, which serves one connection of the next minute.
+        """
+        return self._call(
+            self._runtime.Attach,
+            pb.AttachRequest(container_id=container_id, stdin=True,
+                             tty=terminal, stdout=True, stderr=not terminal),
+            kind='Container', ident=container_id).url
+
     def container_stats(self, container_id: str) -> pb.ContainerStats:
         return self._call(
             self._runtime.ContainerStats,

@@ -132,6 +132,15 @@ class NativeClient:
             raise exception.NotFound(kind='Container', id=container_id)
         return found[0].data
 
+    def resize(self, container_id: str, rows: int, columns: int) -> None:
+        """Set the size of the terminal of the container's first process.
+
+        :raises NotFound: it does not exist or does not run
+        """
+        self._call(self._tasks.ResizePty, tasks_pb2.ResizePtyRequest(
+            container_id=container_id, width=columns, height=rows),
+            'ResizePty', container_id)
+
     def container(self, container_id: str) -> containers_pb2.Container:
         return self._call(
             self._containers.Get,

@@ -28,7 +28,8 @@ def serve(case: base.TestCase, url: str, parts: Any,
           threads: int | None = None) -> Any:
     """Serve as node n1 until the end of the test.
 
-    :param parts: stands in for pods, containers, images and inventory.
+    :param parts: stands in for pods, containers, images, inventory and
+        consoles.
     :returns: the transport
     """
     conf = cfg.ConfigOpts()
@@ -39,7 +40,7 @@ def serve(case: base.TestCase, url: str, parts: Any,
     server = oslo_messaging.get_rpc_server(
         transport, oslo_messaging.Target(
             exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC, server='n1'),
-        [manager.ComputeManager(*[parts] * 8), manager.Versions()],
+        [manager.ComputeManager(*[parts] * 9), manager.Versions()],
         executor='threading',
         access_policy=oslo_messaging.DefaultRPCAccessPolicy)
     server.start(override_pool_size=threads)

@@ -21,6 +21,7 @@ import fixtures
 from oslo_config import cfg
 from oslo_log import formatters
 from oslo_log import log as logging
+import oslo_messaging
 from tests.unit import base
 from tests.unit.compute import rpc_server
 
@@ -49,7 +50,8 @@ class Parts:
             if self.error:
                 raise self.error
             self.calls.append((name, args, kwargs))
-            return {'list': [STATUS], 'logs': 'text'}.get(name, STATUS)
+            return {'list': [STATUS], 'logs': 'text', 'create_exec': {},
+                    'attach': {}}.get(name, STATUS)
         return method
 
 
@@ -69,12 +71,21 @@ class RpcTest(base.TestCase):
             CTXT, 'n1', UUID, tail=5, since=1.5))
         self.assertIsNone(self.api.kill_container(
             CTXT, 'n1', UUID, 'TERM'))
+        self.api.create_exec(CTXT | {'project_id': 'p'}, 'n1', UUID, ['sh'],
+                             True)
+        self.api.attach_container(CTXT, 'n1', UUID)
+        self.api.resize_exec(CTXT, 'n1', 'e0' * 32, 24, 80)
+        self.api.resize_terminal(CTXT, 'n1', UUID, 25, 81)
         self.assertEqual([
             ('stop', (UUID, 7), {}),
             ('logs', (UUID,), {'stdout': True, 'stderr': True,
                               'timestamps': False, 'tail': 5,
                               'since': 1.5}),
-            ('kill', (UUID, 'TERM'), {})], self.parts.calls)
+            ('kill', (UUID, 'TERM'), {}),
+            ('create_exec', (UUID, 'p', ['sh'], True), {}),
+            ('attach', (UUID, None), {}),
+            ('resize_exec', ('e0' * 32, 24, 80), {}),
+            ('resize', (UUID, 25, 81), {})], self.parts.calls)
 
     def test_pods_become_objects_and_back(self):
         pod = objects.Pod(uuid=UUID, kind='container', project_id='p',
@@ -110,6 +121,15 @@ class RpcTest(base.TestCase):
                 ('logs', {'container_uuid': UUID, 'stdout': True,
                           'stderr': True, 'timestamps': True, 'tail': -5,
                           'since': float('nan')}),
+                ('create_exec', {'container_uuid': UUID, 'command': 'sh',
+                                 'interactive': True}),
+                ('attach_container', {'container_uuid': '../x'}),
+                ('resize_exec', {'exec_id': '../' + 'a' * 61, 'height': 1,
+                                 'width': 1}),
+                ('resize_exec', {'exec_id': 'a' * 64, 'height': 70000,
+                                 'width': 1}),
+                ('resize_terminal', {'container_uuid': UUID, 'height': -1,
+                                      'width': 1}),
                 ('pull_image', {'reference': 'i', 'policy': 'sometimes',
                                 'auth': None}),
                 ('pull_image', {'reference': 'i', 'policy': 'always',
@@ -208,7 +228,9 @@ class RpcTest(base.TestCase):
                                    ('2.0', 'kata-compute', 'zun-compute'),
                                    ('0.9', 'zun-compute', 'kata-compute')):
             with fixtures.MonkeyPatch(
-                    'kata_openstack.compute.rpcapi.VERSION', ours):
+                    'kata_openstack.compute.rpcapi.VERSION', ours), (
+                    fixtures.MonkeyPatch(
+                        'kata_openstack.compute.rpcapi.OLDEST', ours)):
                 api = rpcapi.ComputeAPI(self.transport, timeout=1,
                                         long_timeout=1)
                 # of the node; the test has both in one process
@@ -223,6 +245,21 @@ class RpcTest(base.TestCase):
             self.assertIn(f'for {older} on n1 to the release of {newer}, and '
                           f'restart {older}', str(error))
         self.assertEqual([], self.parts.calls)
+
+    def test_a_node_of_the_previous_release(self):
+        """It serves the calls that it has."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.manager.ComputeManager.target',
+            oslo_messaging.Target(version='1.0')))
+        self.useFixture(fixtures.MonkeyPatch(
+            'kata_openstack.compute.manager.Versions.get_rpc_version',
+            lambda *_: '1.0'))
+        self.assertEqual(STATUS.to_dict(),
+                         self.api.show_pod(CTXT, 'n1', UUID))
+        error = self.assertRaises(
+            exception.VersionMismatch, self.api.create_exec, CTXT, 'n1', UUID,
+            ['sh'], True)
+        self.assertIn('does not know the call create_exec', str(error))
 
     def test_a_node_without_the_method(self):
         error = self.assertRaises(exception.VersionMismatch, self.api._call,

@@ -186,6 +186,22 @@ class ComputeAPI:
         self._called('top', ctxt, host, container_uuid, arguments)
         return {'Titles': ['PID'], 'Processes': [['1']]}
 
+    def create_exec(self, ctxt, host, container_uuid, command, interactive):
+        self._called('create_exec', ctxt, host, container_uuid, command,
+                     interactive)
+        return {'exec_id': 'e0' * 32, 'url': 'http://node1.test:6785'}
+
+    def resize_exec(self, ctxt, host, exec_id, height, width):
+        self._called('resize_exec', ctxt, host, exec_id, height, width)
+
+    def attach_container(self, ctxt, host, container_uuid):
+        self._called('attach_container', ctxt, host, container_uuid)
+        return {'url': 'ws://node1.test:6785/attach?token=' + 'a0' * 32}
+
+    def resize_terminal(self, ctxt, host, container_uuid, height, width):
+        self._called('resize_terminal', ctxt, host, container_uuid, height,
+                     width)
+
     def stats(self, ctxt, host, container_uuid):
         self._called('stats', ctxt, host, container_uuid)
         return {'cpu_percent': 1.5, 'memory_mib': 20.0,

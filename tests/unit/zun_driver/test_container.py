@@ -836,8 +836,33 @@ class TestOutput(ContainerTestCase):
                               exec_id, command)
 
     def test_exec_interactive(self) -> None:
-        self.assertRaises(zun_exc.Invalid, self.driver.execute_create,
-                          self.context, self.run_container(), 'sh', True)
+        record = self.run_container()
+        exec_id = self.driver.execute_create(self.context, record,
+                                             "sh -c 'a b'", True)
+        self.assertEqual(('create_exec', base.HOST, record.uuid,
+                          ['sh', '-c', 'a b'], True), self.api.calls[-1])
+        self.assertRegex(exec_id, '^[a-f0-9]{64}$')
+        self.driver.execute_resize(exec_id, '24', '80')
+        self.assertEqual(('resize_exec', base.HOST, exec_id, 24, 80),
+                         self.api.calls[-1])
+        self.assertRaises(zun_exc.Invalid, self.driver.execute_resize,
+                          exec_id, 'x', '80')
+        self.assertRaises(zun_exc.Invalid, self.driver.execute_run, exec_id,
+                          'sh')
+
+    def test_attach(self) -> None:
+        record = self.run_container()
+        url = self.driver.get_websocket_url(self.context, record)
+        self.assertEqual('ws://node1.test:6785/attach?token=' + 'a0' * 32,
+                         url)
+        self.assertIs(record, self.driver.resize(self.context, record, '24',
+                                                 '80'))
+        self.assertEqual(('resize_terminal', base.HOST, record.uuid, 24, 80),
+                         self.api.calls[-1])
+        self.api.fail['attach_container'] = exception.Conflict(
+            kind='Container', id='c', state='not running', remedy='Start it.')
+        self.assertRaises(zun_exc.Conflict, self.driver.get_websocket_url,
+                          self.context, record)
 
     def test_exec_forgets_what_is_never_run(self) -> None:
         record = self.run_container()
@@ -891,14 +916,18 @@ class TestContract(ContainerTestCase):
         self.assertIsInstance(zun_driver.load_container_driver(),
                               module.KataContainerDriver)
 
-    def test_a_token_that_could_run_nothing_is_refused(self) -> None:
+    def test_a_command_that_is_not_run_at_once(self) -> None:
         record = self.run_container()
         zun_manager = manager.Manager.__new__(manager.Manager)
         zun_manager.driver = self.driver
-        raised = self.assertRaises(
-            zun_exc.Invalid, zun_manager.container_exec, self.context,
-            record, 'true', False, False)
-        self.assertIn('without running it', str(raised))
+        self.addCleanup(zun.conf.CONF.clear_override,
+                        'docker_remote_api_url', 'docker')
+        self.assertEqual('e0' * 32, zun_manager.container_exec(
+            self.context, record, 'true', False, False)['exec_id'])
+        self.assertEqual(('create_exec', base.HOST, record.uuid, ['true'],
+                          False), self.api.calls[-1])
+        (made,) = self.reload(record).exec_instances
+        self.assertEqual('http://node1.test:6785', made.url)
         self.assertEqual(0, len(self.driver._execs))
         self.assertEqual('true', zun_manager.container_exec(
             self.context, record, 'true', True, False)['output'])

@@ -94,6 +94,11 @@ class RuntimeServiceStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncResponse.FromString,
                 )
+        self.Attach = channel.unary_unary(
+                '/runtime.v1.RuntimeService/Attach',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachResponse.FromString,
+                )
         self.ContainerStats = channel.unary_unary(
                 '/runtime.v1.RuntimeService/ContainerStats',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ContainerStatsRequest.SerializeToString,
@@ -200,6 +205,12 @@ class RuntimeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attach(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ContainerStats(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -288,6 +299,11 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ExecSync,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncResponse.SerializeToString,
+            ),
+            'Attach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachResponse.SerializeToString,
             ),
             'ContainerStats': grpc.unary_unary_rpc_method_handler(
                     servicer.ContainerStats,
@@ -573,6 +589,23 @@ class RuntimeService(object):
         return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/ExecSync',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ExecSyncResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Attach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/runtime.v1.RuntimeService/Attach',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.AttachResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -14,35 +14,52 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4kata_openstack/runtime/containerd/protos/tasks.proto\x12\x1c\x63ontainerd.services.tasks.v1\x1a\x19google/protobuf/any.proto\x1a\x1bgoogle/protobuf/empty.proto\"Q\n\x0bKillRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\r\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08\"\"\n\nGetRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"L\n\x07Process\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.containerd.services.tasks.v1.Status\"E\n\x0bGetResponse\x12\x36\n\x07process\x18\x01 \x01(\x0b\x32%.containerd.services.tasks.v1.Process\"(\n\x10PauseTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\")\n\x11ResumeTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"!\n\x0eMetricsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"8\n\x06Metric\x12\n\n\x02id\x18\x02 \x01(\t\x12\"\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"H\n\x0fMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.containerd.services.tasks.v1.Metric*U\n\x06Status\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\x12\n\n\x06PAUSED\x10\x04\x12\x0b\n\x07PAUSING\x10\x05\x32\xba\x03\n\x05Tasks\x12Z\n\x03Get\x12(.containerd.services.tasks.v1.GetRequest\x1a).containerd.services.tasks.v1.GetResponse\x12I\n\x04Kill\x12).containerd.services.tasks.v1.KillRequest\x1a\x16.google.protobuf.Empty\x12O\n\x05Pause\x12..containerd.services.tasks.v1.PauseTaskRequest\x1a\x16.google.protobuf.Empty\x12Q\n\x06Resume\x12/.containerd.services.tasks.v1.ResumeTaskRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x07Metrics\x12,.containerd.services.tasks.v1.MetricsRequest\x1a-.containerd.services.tasks.v1.MetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4kata_openstack/runtime/containerd/protos/tasks.proto\x12\x1c\x63ontainerd.services.tasks.v1\x1a\x19google/protobuf/any.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x0cStartRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"\x1c\n\rStartResponse\x12\x0b\n\x03pid\x18\x01 \x01(\r\"=\n\x14\x44\x65leteProcessRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"m\n\x0e\x44\x65leteResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x13\n\x0b\x65xit_status\x18\x03 \x01(\r\x12-\n\texited_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0bKillRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\r\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08\"\"\n\nGetRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"L\n\x07Process\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x34\n\x06status\x18\x04 \x01(\x0e\x32$.containerd.services.tasks.v1.Status\"E\n\x0bGetResponse\x12\x36\n\x07process\x18\x01 \x01(\x0b\x32%.containerd.services.tasks.v1.Process\"(\n\x10PauseTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\")\n\x11ResumeTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"!\n\x0eMetricsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"8\n\x06Metric\x12\n\n\x02id\x18\x02 \x01(\t\x12\"\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"H\n\x0fMetricsResponse\x12\x35\n\x07metrics\x18\x01 \x03(\x0b\x32$.containerd.services.tasks.v1.Metric\"\xa0\x01\n\x12\x45xecProcessRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\r\n\x05stdin\x18\x02 \x01(\t\x12\x0e\n\x06stdout\x18\x03 \x01(\t\x12\x0e\n\x06stderr\x18\x04 \x01(\t\x12\x10\n\x08terminal\x18\x05 \x01(\x08\x12\"\n\x04spec\x18\x06 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0f\n\x07\x65xec_id\x18\x07 \x01(\t\"X\n\x10ResizePtyRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"4\n\x0bWaitRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"R\n\x0cWaitResponse\x12\x13\n\x0b\x65xit_status\x18\x01 \x01(\r\x12-\n\texited_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*U\n\x06Status\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43REATED\x10\x01\x12\x0b\n\x07RUNNING\x10\x02\x12\x0b\n\x07STOPPED\x10\x03\x12\n\n\x06PAUSED\x10\x04\x12\x0b\n\x07PAUSING\x10\x05\x32\x95\x07\n\x05Tasks\x12Z\n\x03Get\x12(.containerd.services.tasks.v1.GetRequest\x1a).containerd.services.tasks.v1.GetResponse\x12I\n\x04Kill\x12).containerd.services.tasks.v1.KillRequest\x1a\x16.google.protobuf.Empty\x12O\n\x05Pause\x12..containerd.services.tasks.v1.PauseTaskRequest\x1a\x16.google.protobuf.Empty\x12Q\n\x06Resume\x12/.containerd.services.tasks.v1.ResumeTaskRequest\x1a\x16.google.protobuf.Empty\x12\x66\n\x07Metrics\x12,.containerd.services.tasks.v1.MetricsRequest\x1a-.containerd.services.tasks.v1.MetricsResponse\x12`\n\x05Start\x12*.containerd.services.tasks.v1.StartRequest\x1a+.containerd.services.tasks.v1.StartResponse\x12q\n\rDeleteProcess\x12\x32.containerd.services.tasks.v1.DeleteProcessRequest\x1a,.containerd.services.tasks.v1.DeleteResponse\x12P\n\x04\x45xec\x12\x30.containerd.services.tasks.v1.ExecProcessRequest\x1a\x16.google.protobuf.Empty\x12S\n\tResizePty\x12..containerd.services.tasks.v1.ResizePtyRequest\x1a\x16.google.protobuf.Empty\x12]\n\x04Wait\x12).containerd.services.tasks.v1.WaitRequest\x1a*.containerd.services.tasks.v1.WaitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kata_openstack.runtime.containerd.protos.tasks_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_STATUS']._serialized_start=662
-  _globals['_STATUS']._serialized_end=747
-  _globals['_KILLREQUEST']._serialized_start=142
-  _globals['_KILLREQUEST']._serialized_end=223
-  _globals['_GETREQUEST']._serialized_start=225
-  _globals['_GETREQUEST']._serialized_end=259
-  _globals['_PROCESS']._serialized_start=261
-  _globals['_PROCESS']._serialized_end=337
-  _globals['_GETRESPONSE']._serialized_start=339
-  _globals['_GETRESPONSE']._serialized_end=408
-  _globals['_PAUSETASKREQUEST']._serialized_start=410
-  _globals['_PAUSETASKREQUEST']._serialized_end=450
-  _globals['_RESUMETASKREQUEST']._serialized_start=452
-  _globals['_RESUMETASKREQUEST']._serialized_end=493
-  _globals['_METRICSREQUEST']._serialized_start=495
-  _globals['_METRICSREQUEST']._serialized_end=528
-  _globals['_METRIC']._serialized_start=530
-  _globals['_METRIC']._serialized_end=586
-  _globals['_METRICSRESPONSE']._serialized_start=588
-  _globals['_METRICSRESPONSE']._serialized_end=660
-  _globals['_TASKS']._serialized_start=750
-  _globals['_TASKS']._serialized_end=1192
+  _globals['_STATUS']._serialized_start=1345
+  _globals['_STATUS']._serialized_end=1430
+  _globals['_STARTREQUEST']._serialized_start=175
+  _globals['_STARTREQUEST']._serialized_end=228
+  _globals['_STARTRESPONSE']._serialized_start=230
+  _globals['_STARTRESPONSE']._serialized_end=258
+  _globals['_DELETEPROCESSREQUEST']._serialized_start=260
+  _globals['_DELETEPROCESSREQUEST']._serialized_end=321
+  _globals['_DELETERESPONSE']._serialized_start=323
+  _globals['_DELETERESPONSE']._serialized_end=432
+  _globals['_KILLREQUEST']._serialized_start=434
+  _globals['_KILLREQUEST']._serialized_end=515
+  _globals['_GETREQUEST']._serialized_start=517
+  _globals['_GETREQUEST']._serialized_end=551
+  _globals['_PROCESS']._serialized_start=553
+  _globals['_PROCESS']._serialized_end=629
+  _globals['_GETRESPONSE']._serialized_start=631
+  _globals['_GETRESPONSE']._serialized_end=700
+  _globals['_PAUSETASKREQUEST']._serialized_start=702
+  _globals['_PAUSETASKREQUEST']._serialized_end=742
+  _globals['_RESUMETASKREQUEST']._serialized_start=744
+  _globals['_RESUMETASKREQUEST']._serialized_end=785
+  _globals['_METRICSREQUEST']._serialized_start=787
+  _globals['_METRICSREQUEST']._serialized_end=820
+  _globals['_METRIC']._serialized_start=822
+  _globals['_METRIC']._serialized_end=878
+  _globals['_METRICSRESPONSE']._serialized_start=880
+  _globals['_METRICSRESPONSE']._serialized_end=952
+  _globals['_EXECPROCESSREQUEST']._serialized_start=955
+  _globals['_EXECPROCESSREQUEST']._serialized_end=1115
+  _globals['_RESIZEPTYREQUEST']._serialized_start=1117
+  _globals['_RESIZEPTYREQUEST']._serialized_end=1205
+  _globals['_WAITREQUEST']._serialized_start=1207
+  _globals['_WAITREQUEST']._serialized_end=1259
+  _globals['_WAITRESPONSE']._serialized_start=1261
+  _globals['_WAITRESPONSE']._serialized_end=1343
+  _globals['_TASKS']._serialized_start=1433
+  _globals['_TASKS']._serialized_end=2350
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,31 @@ class TasksStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.FromString,
                 )
+        self.Start = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Start',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartResponse.FromString,
+                )
+        self.DeleteProcess = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/DeleteProcess',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteProcessRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteResponse.FromString,
+                )
+        self.Exec = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Exec',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ExecProcessRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.ResizePty = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/ResizePty',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResizePtyRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
+        self.Wait = channel.unary_unary(
+                '/containerd.services.tasks.v1.Tasks/Wait',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitResponse.FromString,
+                )
 
 
 class TasksServicer(object):
@@ -75,6 +100,36 @@ class TasksServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Start(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteProcess(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exec(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResizePty(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Wait(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TasksServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +157,31 @@ def add_TasksServicer_to_server(servicer, server):
                     servicer.Metrics,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.SerializeToString,
+            ),
+            'Start': grpc.unary_unary_rpc_method_handler(
+                    servicer.Start,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartResponse.SerializeToString,
+            ),
+            'DeleteProcess': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProcess,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteProcessRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Exec': grpc.unary_unary_rpc_method_handler(
+                    servicer.Exec,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ExecProcessRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ResizePty': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResizePty,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResizePtyRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Wait': grpc.unary_unary_rpc_method_handler(
+                    servicer.Wait,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -195,5 +275,90 @@ class Tasks(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Metrics',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.MetricsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Start(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Start',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.StartResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteProcess(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/DeleteProcess',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteProcessRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.DeleteResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Exec(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Exec',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ExecProcessRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ResizePty(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/ResizePty',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.ResizePtyRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Wait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.tasks.v1.Tasks/Wait',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_tasks__pb2.WaitResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
