@@ -107,7 +107,7 @@ class ConsoleTest(base.TestCase):
         shell.client.tty_resize(33, 77)
         shell.type('stty size\r')
         shell.until('33 77\r\n')
-        shell.type(r"printf '\342\202'; sleep 1; printf '\254 \377<\n'" '\r')
+        shell.type(r"printf '\342\202'; sleep 0.1; printf '\254 \377<\n'" '\r')
         shell.until('€ \ufffd<')
         shell.type('sleep 1001\r')
         base.wait_until('sleep', lambda: 'sleep 1001' in self.processes(
@@ -173,6 +173,8 @@ class ConsoleTest(base.TestCase):
         second.type('echo $A$A\r')
         second.until('keptkept\r\n')
         third = self.attach(container)
+        third.type('\r')  # its connection is complete when this arrives
+        third.until('$ ')
         second.type('echo $((5*5))\r')
         for terminal in (second, third):
             terminal.until('\n25\r\n')
