@@ -29,6 +29,7 @@ from typing import Any
 
 from kata_openstack.runtime.embedded.agent import crun
 from kata_openstack.runtime.embedded.agent import footprint
+from kata_openstack.runtime.embedded.agent import guest_archive
 from kata_openstack.runtime.embedded.agent import guest_ps
 from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.agent import system
@@ -223,6 +224,22 @@ class Agent:
         self._start(call, process.Process(
             self, ident, container, folder, terminal, False),
             crun.exec_command(container, folder, terminal), stdin, size)
+
+    def _do_archive(self, call: int, ident: int, container: str,
+                    order: dict[str, Any]) -> dict[str, Any]:
+        first = next((one.pid for one in self._processes.values()
+                      if one.first and one.pid
+                      and one.container == container), 0)
+        if not first:
+            raise Refused('the container does not run')
+        new = process.Process(self, ident, container, '', False, False)
+        self._processes[ident] = new
+        try:
+            new.fork(lambda: guest_archive.run(first, order), order['put'])
+        except OSError:
+            self._remove(new)
+            raise
+        return {}
 
     def _folder(self, ident: int) -> str:
         folder = f'{_FOLDERS}/{ident}'

@@ -13,6 +13,7 @@
 """A process that crun starts, its standard streams and its exit."""
 
 import array
+from collections.abc import Callable
 import errno
 import fcntl
 import os
@@ -20,6 +21,7 @@ import select
 import signal
 import socket
 import struct
+from typing import NoReturn
 from typing import Protocol
 
 from kata_openstack.runtime.embedded.common import protocol
@@ -81,6 +83,17 @@ class Process:
             self.starter = os.posix_spawn(
                 argv[0], argv, os.environ, file_actions=actions,
                 setsigmask=[], setsigdef=[signal.SIGPIPE])
+        finally:
+            for fd in ends:
+                os.close(fd)
+
+    def fork(self, program: Callable[[], NoReturn], stdin: bool) -> None:
+        """Start a copy of the agent that runs ``program``."""
+        ends = self._make_pipes(stdin)
+        try:
+            self.pid = os.fork()
+            if not self.pid:
+                _become(program, ends)
         finally:
             for fd in ends:
                 os.close(fd)
@@ -251,3 +264,12 @@ class Process:
         if self._console:
             self._console.close()
             self._console = None
+
+
+def _become(program: Callable[[], NoReturn], ends: list[int]) -> NoReturn:
+    try:
+        for number, fd in enumerate(ends):
+            os.dup2(fd, number)
+        program()
+    finally:
+        os._exit(1)  # never return to the agent's loop

@@ -16,6 +16,7 @@ Every function raises :class:`OSError` as the os module does. Numbers are
 from the kernel's include/uapi headers.
 """
 
+from collections.abc import Collection
 import ctypes
 import os
 import struct
@@ -47,6 +48,11 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_SET_THP_DISABLE: Final = 41
 _FALLOC_FL_KEEP_SIZE: Final = 1
 _FALLOC_FL_PUNCH_HOLE: Final = 2
+_PR_CAPBSET_READ: Final = 23
+_PR_CAPBSET_DROP: Final = 24
+_CAPABILITIES_V3: Final = 0x20080522
+_OPENAT2: Final = 437  # the number is the same for all architectures
+_RESOLVE_IN_ROOT: Final = 0x10
 _PIVOT_ROOT: Final = {'x86_64': 155, 'aarch64': 41}
 _SIGEV_SIGNAL: Final = 0
 # the number is the same for all architectures; the attributes have the values
@@ -123,6 +129,30 @@ def no_new_privileges() -> None:
 def no_huge_pages() -> None:
     """Have this process, and what it executes, use no huge pages."""
     _check(_libc.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0), 'prctl')
+
+
+def keep_capabilities(kept: Collection[int]) -> None:
+    """Give up all other capabilities of this thread, for ever."""
+    number = 0
+    while _libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if number not in kept:
+            _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), 'prctl')
+        number += 1
+    mask = sum(1 << number for number in kept)
+    low, high = mask & 0xffffffff, mask >> 32
+    # effective, permitted and inheritable, each in two parts
+    data = struct.pack('6I', low, low, 0, high, high, 0)
+    _check(_libc.capset(struct.pack('Ii', _CAPABILITIES_V3, 0), data),
+           'capset')
+
+
+def open_in_root(root: int, path: str, flags: int) -> int:
+    """Open a path as if the folder ``root`` were the root folder."""
+    how = struct.pack('QQQ', flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
+    number = _libc.syscall(_OPENAT2, root, os.fsencode(path), how,
+                           ctypes.c_size_t(len(how)))
+    _check(number, path)
+    return number
 
 
 def fix_addresses() -> None:

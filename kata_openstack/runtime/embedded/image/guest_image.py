@@ -40,12 +40,13 @@ _MODULES = ('virtio_pci', 'virtio_console', 'virtiofs', 'virtio_net',
             'virtio_balloon')
 _FOLDERS = ('dev', 'proc', 'run', 'sys', 'tmp', 'var')
 _AGENT = 'kata_openstack.runtime.embedded.agent.main'
+_ARCHIVES = 'kata_openstack.runtime.archives.work'  # only a child loads it
 
 # Lists the files that the agent loads at its start, and those of later
 _LIST_FILES = f"""
 import sys
 sys.path.insert(0, {str(_PACKAGE)!r})
-import encodings.idna, encodings.latin_1, json, {_AGENT}
+import encodings.idna, encodings.latin_1, json, {_AGENT}, {_ARCHIVES}
 for module in list(sys.modules.values()):
     if getattr(module, '__file__', None):
         print(module.__file__)

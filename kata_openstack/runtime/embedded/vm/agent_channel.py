@@ -106,6 +106,11 @@ class Channel:
             raise AgentError(printable(str(answer['error'])))
         return answer
 
+    def send_call(self, method: str, **arguments: Any) -> None:
+        """Call a method of the agent without a wait for its answer."""
+        self.send(protocol.CALL, self.new_id(),
+                  json.dumps({'do': method, **arguments}).encode())
+
     def receive(self, ident: int, receiver: Receiver) -> None:
         self._receivers[ident] = receiver
 

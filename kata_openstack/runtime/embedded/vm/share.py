@@ -208,9 +208,9 @@ class Share:
         reach the copy in virtiofsd's mount namespace. So the mount is made
         in the stage folder, and moved to ``target`` with its flags.
         """
-        flags, data = _parse(options)
+        flags, data = parse_options(options)
         if not flags & syscalls.MS_BIND:
-            folder, data = _compact(data)
+            folder, data = compact(data)
             os.chdir(folder)
             try:
                 syscalls.mount(source, target, kind, flags | _GUARDS,
@@ -253,7 +253,7 @@ class Share:
             mounts.unmount_below(self._stage, self._mounts, self.path)
 
 
-def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
+def parse_options(options: Iterable[str]) -> tuple[int, list[str]]:
     """Return the flags of mount(2) and the file system's own options."""
     flags, data = 0, []
     for option in options:
@@ -264,7 +264,7 @@ def _parse(options: Iterable[str]) -> tuple[int, list[str]]:
     return flags, data
 
 
-def _compact(data: list[str]) -> tuple[str, list[str]]:
+def compact(data: list[str]) -> tuple[str, list[str]]:
     """Shorten an overlay's options, so that many layers fit.
 
     mount(2) reads one page of options and silently drops the rest. So the

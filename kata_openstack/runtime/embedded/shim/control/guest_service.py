@@ -16,10 +16,16 @@ containerd's API for runtimes has no word for it. The service has the shim's
 socket, which only root can open. Arguments and answers are JSON objects.
 """
 
+from collections.abc import Awaitable
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import functools
 import json
 from typing import Any
 from typing import Final
 
+from kata_openstack.runtime.embedded.shim.control import transfers
 from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import sandbox
 from kata_openstack.runtime.embedded.shim.wire import ttrpc
@@ -40,7 +46,12 @@ class GuestService:
 
     def __init__(self, pod: sandbox.Sandbox) -> None:
         self._pod = pod
-        self._methods = {'Processes': self._processes}
+        archives = transfers.Transfers(pod)
+        self._methods: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+            'Processes': self._processes,
+            'OpenArchive': functools.partial(self._open, archives),
+            'ReadArchive': archives.read, 'WriteArchive': archives.write,
+            'CloseArchive': archives.close}
 
     async def handle(self, method: str, payload: bytes) -> bytes:
         """Answer a request.
@@ -53,9 +64,25 @@ class GuestService:
                                  f'{NAME}/{method} is not implemented')
         try:
             answer = await known(**json.loads(payload))
-        except (TypeError, ValueError) as e:
+        except (TypeError, KeyError, ValueError) as e:
             raise ttrpc.RpcError(ttrpc.INVALID_ARGUMENT, str(e)) from e
+        except transfers.TransferError as e:
+            raise ttrpc.RpcError(ttrpc.FAILED_PRECONDITION, str(e)) from e
         return json.dumps(answer).encode()
+
+    def _running(self, container: str) -> sandbox.Container:
+        found = self._pod.containers.get(container)
+        if (found is None or found.guest is None
+                or found.first.status != guest_process.RUNNING):
+            raise ttrpc.RpcError(ttrpc.NOT_FOUND,
+                                 f'container {container} does not run')
+        return found
+
+    async def _open(self, archives: transfers.Transfers, container: str,
+                    order: dict[str, Any]) -> dict[str, Any]:
+        self._running(container)
+        with self._agents_errors():
+            return await archives.open(container, order)
 
     async def _processes(self, container: str) -> dict[str, Any]:
         """Return the processes of a running container.
@@ -63,11 +90,7 @@ class GuestService:
         :returns: ``processes``, a list; see
             :func:`kata_openstack.runtime.embedded.agent.guest_ps.read`.
         """
-        found = self._pod.containers.get(container)
-        if (found is None or found.guest is None
-                or found.first.status != guest_process.RUNNING):
-            raise ttrpc.RpcError(ttrpc.NOT_FOUND,
-                                 f'container {container} does not run')
+        found = self._running(container)
         processes: list[dict[str, Any]] = []
         last = 0
         while len(processes) < _MAX_PROCESSES:
@@ -82,8 +105,13 @@ class GuestService:
         return {'processes': processes[:_MAX_PROCESSES]}
 
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
-        try:
+        with self._agents_errors():
             return await self._pod.agent.call(method, **arguments)
+
+    @contextlib.contextmanager
+    def _agents_errors(self) -> Iterator[None]:
+        try:
+            yield
         except agent_channel.AgentGone as e:
             raise ttrpc.RpcError(ttrpc.UNAVAILABLE,
                                  self._pod.lost or str(e)) from e

@@ -27,7 +27,7 @@ SNAPSHOTS = '/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs'
 
 class TestCompact(base.TestCase):
     def test_relative_to_the_common_folder(self):
-        folder, data = share._compact([
+        folder, data = share.compact([
             'index=off', f'workdir={SNAPSHOTS}/3/work',
             f'upperdir={SNAPSHOTS}/3/fs',
             f'lowerdir={SNAPSHOTS}/2/fs:{SNAPSHOTS}/1/fs'])
@@ -38,11 +38,11 @@ class TestCompact(base.TestCase):
     def test_what_has_no_common_folder_stays(self):
         for data in (['lowerdir=/a/fs:/b/fs'], ['size=64k'], [],
                      ['lowerdir=a:b']):
-            self.assertEqual(('/', data), share._compact(data))
+            self.assertEqual(('/', data), share.compact(data))
 
     def test_never_cut_off(self):
         layers = ':'.join(f'/x/{number}/fs' for number in range(1000))
-        error = self.assertRaises(OSError, share._compact,
+        error = self.assertRaises(OSError, share.compact,
                                   [f'lowerdir={layers}'])
         self.assertEqual(errno.E2BIG, error.errno)
 
