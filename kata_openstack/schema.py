@@ -40,7 +40,7 @@ MAX_REQUEST = 8 * units.Mi  # bytes
 MAX_NUMBER = 2 ** 53  # JSON carries larger integers differently
 
 # Ends of the names of fields that errors do not quote
-_SECRET = ('.environment', '.password')
+_SECRET = ('.environment', '.password', 'archive_data')
 
 _SAME_RELEASE = ('Run the same release of kata-openstack in zun-compute and '
                  'in kata-compute.')
@@ -104,6 +104,12 @@ Cidr = Annotated[str, Rule(parses(ipaddress.ip_network),
 Domain = Annotated[str, matches(
     r'(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*',
     'a DNS domain')]
+# more than any other string can have; a part of an archive
+ArchiveData = Annotated[Any, Rule(
+    lambda value: isinstance(value, str) and len(value) < MAX_REQUEST,
+    f'base64 of less than {MAX_REQUEST} characters')]
+Offset = Annotated[int, between(0, 2 ** 40)]
+Mebibytes = Annotated[int, between(1, 2 ** 20, ' MiB')]
 Seconds = Annotated[int, between(0, 24 * 3600, ' seconds')]
 # of a terminal, in characters; 0 if the client does not know it
 Side = Annotated[int, between(0, 65535)]

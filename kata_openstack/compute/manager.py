@@ -25,6 +25,7 @@ from typing import Any
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
+from kata_openstack.compute.archives import copying
 from kata_openstack.compute.console import consoles
 from kata_openstack.compute.events import changes
 from kata_openstack.compute.images import store
@@ -111,7 +112,8 @@ class ComputeManager:
                  inventory_: inventory.Inventory, stats_: stats.Stats,
                  top_: top.Top, resizing_: resizing.Resizing,
                  changes_: changes.Changes,
-                 consoles_: consoles.Consoles) -> None:
+                 consoles_: consoles.Consoles,
+                 copying_: copying.Copying) -> None:
         self._lanes = lanes.all_lanes()
         self._pods = pods_
         self._containers = containers_
@@ -122,6 +124,7 @@ class ComputeManager:
         self._resizing = resizing_
         self._changes = changes_
         self._consoles = consoles_
+        self._copying = copying_
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:
@@ -233,6 +236,41 @@ class ComputeManager:
                          cpus: float | None, memory_mib: int | None,
                          check_only: bool) -> None:
         self._resizing.resize(container_uuid, cpus, memory_mib, check_only)
+
+    @_method('guest')
+    def pack_archive(self, ctxt: Dict, container_uuid: schema.Uuid, path: str,
+                     limit_mib: schema.Mebibytes) -> Dict:
+        return self._copying.pack(ctxt.get('project_id'), container_uuid,
+                                  path, limit_mib)
+
+    @_method('guest')
+    def read_archive(self, ctxt: Dict, container_uuid: schema.Uuid,
+                     archive_id: schema.Uuid, offset: schema.Offset) -> str:
+        return self._copying.read(ctxt.get('project_id'), container_uuid,
+                                  archive_id, offset)
+
+    @_method('guest')
+    def open_archive(self, ctxt: Dict, container_uuid: schema.Uuid) -> str:
+        return self._copying.open(ctxt.get('project_id'), container_uuid)
+
+    @_method('guest')
+    def write_archive(self, ctxt: Dict, container_uuid: schema.Uuid,
+                      archive_id: schema.Uuid, offset: schema.Offset,
+                      archive_data: schema.ArchiveData) -> None:
+        self._copying.write(ctxt.get('project_id'), container_uuid,
+                            archive_id, offset, archive_data)
+
+    @_method('guest')
+    def unpack_archive(self, ctxt: Dict, container_uuid: schema.Uuid,
+                       archive_id: schema.Uuid, path: str) -> None:
+        self._copying.unpack(ctxt.get('project_id'), container_uuid,
+                             archive_id, path)
+
+    @_method('guest')
+    def close_archive(self, ctxt: Dict, container_uuid: schema.Uuid,
+                      archive_id: schema.Uuid) -> None:
+        self._copying.close(ctxt.get('project_id'), container_uuid,
+                            archive_id)
 
     @_method('guest')
     def pause_container(self, ctxt: Dict, container_uuid: schema.Uuid,

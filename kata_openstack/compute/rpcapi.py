@@ -18,7 +18,8 @@ Version history:
 
 * 1.0: first version
 * 1.1: top, pause_container, resize_container, wait_for_changes,
-  attach_container, resize_terminal, create_exec, resize_exec
+  attach_container, resize_terminal, create_exec, resize_exec, pack_archive,
+  read_archive, open_archive, write_archive, unpack_archive, close_archive
 """
 
 import time
@@ -41,6 +42,8 @@ VERSIONS = 'versions'
 
 # oslo.messaging's, of a node that lacks the version or the method of a call
 _MISMATCH = ('UnsupportedVersion', 'NoSuchMethod')
+# Bytes of an archive in one request
+ARCHIVE_PART = 2 * 1024 * 1024
 # Seconds within which a node that works on a long call must send a heartbeat.
 # The caller then notices a dead node long before the call's limit, and before
 # zun-api gives up (rpc_response_timeout) and answers with an error 500.
@@ -274,6 +277,55 @@ class ComputeAPI:
         """:param paused: False unpauses it"""
         self._call(ctxt, host, 'pause_container', needs='1.1',
                    container_uuid=container_uuid, paused=paused)
+
+    # Archives of files; container_uuid is that of all other calls for it
+
+    def pack_archive(self, ctxt: Dict, host: str, container_uuid: str,
+                     path: str, limit_mib: int) -> Dict:
+        """Pack a path of a container; close the archive in the end.
+
+        :returns: {'archive_id', 'size': bytes, 'stat': {'name', 'size',
+            'mode', 'mtime', 'linkTarget'}}
+        """
+        return self._call(ctxt, host, 'pack_archive', long=True,
+                          needs='1.1', container_uuid=container_uuid,
+                          path=path, limit_mib=limit_mib)
+
+    def read_archive(self, ctxt: Dict, host: str, container_uuid: str,
+                     archive_id: str, offset: int) -> str:
+        """:returns: some bytes from ``offset`` on in base64; '' at the end
+        """
+        return self._call(ctxt, host, 'read_archive', needs='1.1',
+                          container_uuid=container_uuid,
+                          archive_id=archive_id, offset=offset)
+
+    def open_archive(self, ctxt: Dict, host: str, container_uuid: str) -> str:
+        """Begin with an archive to unpack; close it in the end.
+
+        :returns: archive_id
+        """
+        return self._call(ctxt, host, 'open_archive', needs='1.1',
+                          container_uuid=container_uuid)
+
+    def write_archive(self, ctxt: Dict, host: str, container_uuid: str,
+                      archive_id: str, offset: int,
+                      archive_data: str) -> None:
+        """:param archive_data: at most ARCHIVE_PART bytes in base64"""
+        self._call(ctxt, host, 'write_archive', needs='1.1',
+                   container_uuid=container_uuid, archive_id=archive_id,
+                   offset=offset, archive_data=archive_data)
+
+    def unpack_archive(self, ctxt: Dict, host: str, container_uuid: str,
+                       archive_id: str, path: str) -> None:
+        """:param path: an existing folder in the container"""
+        self._call(ctxt, host, 'unpack_archive', long=True,
+                   needs='1.1', container_uuid=container_uuid,
+                   archive_id=archive_id, path=path)
+
+    def close_archive(self, ctxt: Dict, host: str, container_uuid: str,
+                      archive_id: str) -> None:
+        self._call(ctxt, host, 'close_archive', needs='1.1',
+                   container_uuid=container_uuid, archive_id=archive_id)
 
 
 def _number(version: str) -> list[int]:

@@ -20,6 +20,8 @@ from oslo_config import cfg
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
+from kata_openstack.compute.archives import copying
+from kata_openstack.compute.archives import spool
 from kata_openstack.compute import canaries
 from kata_openstack.compute.console import consoles
 from kata_openstack.compute.events import changes
@@ -82,6 +84,10 @@ class Service:
         self.top = top.Top(conf, self.client, self.containers)
         self.resizing = resizing.Resizing(conf, self.client,
                                           self.containers)
+        self._spools = spool.Spools(self.images.space)
+        self.copying = copying.Copying(conf, self.client, self.native,
+                                       self.pods, self.containers,
+                                       self._spools)
         self.canaries = canaries.Canaries(conf, self.client, self.node,
                                           told=self.inventory.get)
         self._updates = guest_updates.GuestUpdates(conf, self.canaries)
@@ -106,7 +112,7 @@ class Service:
             [manager.ComputeManager(self.pods, self.containers, self.images,
                                     self.inventory, self.stats, self.top,
                                     self.resizing, self._changes,
-                                    self.consoles),
+                                    self.consoles, self.copying),
              manager.Versions()],
             executor='threading',
             access_policy=messaging.DefaultRPCAccessPolicy)
@@ -139,6 +145,7 @@ class Service:
         self.canaries.wake()
         self.pods.sweep()
         self.images.cleanup.run()
+        self._spools.expire()
 
     def stop(self) -> None:
         """Finish the requests in progress, then stop all parts."""

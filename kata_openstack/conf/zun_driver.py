@@ -56,6 +56,18 @@ OPTS = [
              'is killed. Keep it below [DEFAULT] rpc_response_timeout of '
              'zun-api. Replaces [docker] execute_timeout.'),
     cfg.IntOpt(
+        'max_archive_mib',
+        default=90,
+        min=1, max=1024,
+        help='Maximum size, in MiB, of the archive that "openstack '
+             'appcontainer cp" gets from a container. Zun sends an archive in '
+             'one message, in base64, which makes a third more of it. The '
+             'default fits into the limit of RabbitMQ 3 for a message, 128 '
+             'MiB (max_message_size). RabbitMQ 4 has a limit of 16 MiB by '
+             'default: raise it there, or set 11 here. In the other '
+             'direction, from the client to a container, the broker itself '
+             'refuses what is larger.'),
+    cfg.IntOpt(
         'stop_timeout',
         default=10,
         min=0,

@@ -30,6 +30,7 @@ from kata_openstack.zun_driver import base
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import commands
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.files import archives
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import activation
 from kata_openstack.zun_driver.network import ports
@@ -51,7 +52,8 @@ LOG = logging.getLogger(__name__)
 
 
 class KataContainerDriver(refusals.Refusals, images.Images,
-                          commands.Commands, resources.Resources, base.KataBaseDriver,
+                          commands.Commands, archives.Archives,
+                          resources.Resources, base.KataBaseDriver,
                           driver.ContainerDriver):
     """Translate Zun's calls into requests to kata-compute.
 

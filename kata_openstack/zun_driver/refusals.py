@@ -59,14 +59,6 @@ def refuse_capsule_options(capsule: Any) -> None:
 class Refusals:
     """A mixin; list it before Zun's ContainerDriver in the bases."""
 
-    get_archive = _refuse(
-        'copying files out of a container',
-        'Print a text file: openstack appcontainer exec <container> cat '
-        '<file>.')
-    put_archive = _refuse(
-        'copying files into a container',
-        'Let the container download them, for example: openstack '
-        'appcontainer exec <container> wget -O <file> <URL>.')
     network_attach = _refuse(
         'attaching a network to an existing container',
         'Create a new container with one --net network=<network> for each '

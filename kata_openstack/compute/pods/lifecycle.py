@@ -94,7 +94,7 @@ class Pods:
                     container.state = 'paused'
         if lost := view.lost(found, status):
             with (contextlib.suppress(lockutils.AcquireLockFailedException),
-                  self._lock(found.uuid, blocking=False)):
+                  self.lock(found.uuid, blocking=False)):
                 view.explain(self._client, found, lost)
         return status
 
@@ -117,7 +117,7 @@ class Pods:
             NetworkFailed: before or during the creation
         """
         cri_config.check(pod)
-        with self._lock(pod.uuid):
+        with self.lock(pod.uuid):
             if view.read(self._client, pod.uuid) is not None:
                 raise exception.Conflict(
                     kind='Pod', id=pod.uuid, state='already on this node',
@@ -165,7 +165,7 @@ class Pods:
         :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
         """
         cri_config.check(pod)
-        with self._lock(pod.uuid):
+        with self.lock(pod.uuid):
             found = self._read(pod.uuid)
             fresh = _is_fresh(found)
             try:
@@ -247,7 +247,7 @@ class Pods:
 
         :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
         """
-        with self._lock(pod_uuid):
+        with self.lock(pod_uuid):
             found = view.read(self._client, pod_uuid)
             ended = {status.labels[labels.CONTAINER] for status
                      in policy.wanted(self._client, found)} if found else ()
@@ -275,7 +275,7 @@ class Pods:
         :param timeout: seconds between SIGTERM and SIGKILL
         :raises NotFound: if the pod is not on this node
         """
-        with self._lock(pod_uuid):
+        with self.lock(pod_uuid):
             found = self._read(pod_uuid)
             running = [c.id for c in found.current_containers()
                        if c.state == pb.CONTAINER_RUNNING]
@@ -308,7 +308,7 @@ class Pods:
         :param container_id: a CRI container that is known to have ended.
         :returns: False while CRI still believes that it runs; ask again.
         """
-        with self._lock(pod_uuid):
+        with self.lock(pod_uuid):
             found = view.read(self._client, pod_uuid)
             if found is None:
                 return True
@@ -326,7 +326,7 @@ class Pods:
 
         :param force: delete it also if containerd cannot stop the sandbox
         """
-        with self._inits.given_up(pod_uuid), self._lock(pod_uuid):
+        with self._inits.given_up(pod_uuid), self.lock(pod_uuid):
             self._delete(pod_uuid, [], force)
 
     def _give_up(self, pod: objects.Pod) -> None:
@@ -359,13 +359,14 @@ class Pods:
 
     def sweep(self) -> None:
         """Remove what pods that containerd no longer has have left."""
-        lock = functools.partial(self._lock, blocking=False)
+        lock = functools.partial(self.lock, blocking=False)
         folders.sweep(self._conf, self._native, lock)
         self.disks.sweep(lock)
 
     @staticmethod
-    def _lock(pod_uuid: str, blocking: bool = True
+    def lock(pod_uuid: str, blocking: bool = True
               ) -> contextlib.AbstractContextManager[Any]:
+        """Hold a pod: nobody else starts, stops or deletes it meanwhile."""
         return lockutils.lock(f'pod-{pod_uuid}', blocking=blocking)
 
 

@@ -40,7 +40,7 @@ def serve(case: base.TestCase, url: str, parts: Any,
     server = oslo_messaging.get_rpc_server(
         transport, oslo_messaging.Target(
             exchange=rpcapi.EXCHANGE, topic=rpcapi.TOPIC, server='n1'),
-        [manager.ComputeManager(*[parts] * 9), manager.Versions()],
+        [manager.ComputeManager(*[parts] * 10), manager.Versions()],
         executor='threading',
         access_policy=oslo_messaging.DefaultRPCAccessPolicy)
     server.start(override_pool_size=threads)

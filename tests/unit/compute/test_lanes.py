@@ -177,7 +177,7 @@ class ResponsivenessTest(base.TestCase):
 
     def test_full_lanes_leave_the_others_alone(self):
         with contextlib.ExitStack() as held:
-            lanes_ = manager.ComputeManager(*[self.parts] * 9)
+            lanes_ = manager.ComputeManager(*[self.parts] * 10)
             for _ in range(128):
                 held.enter_context(lanes_._lanes['pull'].enter())
             error = self.assertRaises(

@@ -710,7 +710,7 @@ class SweepTest(Case):
     def test_a_pod_that_is_being_created_keeps_its_logs(self):
         new = self.pod()
         (self.logs / new.uuid).mkdir()
-        with self.pods._lock(new.uuid):
+        with self.pods.lock(new.uuid):
             self.pods.sweep()
         self.assertIn(new.uuid, self.left())
         self.pods.sweep()
@@ -725,7 +725,7 @@ class SweepTest(Case):
             self.state.sandboxes['new'] = pb.PodSandbox(
                 id='new', labels={labels.POD: new.uuid})
             yield
-        with mock.patch.object(self.pods, '_lock', late):
+        with mock.patch.object(self.pods, 'lock', late):
             self.pods.sweep()
         self.assertIn(new.uuid, self.left())
 
