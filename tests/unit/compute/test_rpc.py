@@ -96,6 +96,17 @@ class RpcTest(base.TestCase):
         self.assertEqual([STATUS.to_dict()],
                          self.api.list_pods(CTXT, 'n1'))
 
+    def test_parts_of_archives(self):
+        data = 'A' * (rpcapi.ARCHIVE_PART * 4 // 3)
+        self.api.write_archive(CTXT, 'n1', UUID, UUID, 0, data)
+        self.assertEqual(('write', (None, UUID, UUID, 0, data), {}),
+                         self.parts.calls[-1])
+        # what a tenant copies is in no error
+        error = self.assertRaises(
+            exception.InvalidInput, self.api.write_archive, CTXT, 'n1', UUID,
+            UUID, 0, ['secret'])
+        self.assertNotIn('secret', str(error))
+
     def test_every_argument_is_checked(self):
         """Who has the broker's password has no more than this schema."""
         auth = {'server': 's', 'username': 'u', 'password': 'p'}
@@ -130,6 +141,16 @@ class RpcTest(base.TestCase):
                                  'width': 1}),
                 ('resize_terminal', {'container_uuid': UUID, 'height': -1,
                                       'width': 1}),
+                ('pack_archive', {'container_uuid': UUID, 'path': '/',
+                                  'limit_mib': 0}),
+                ('read_archive', {'container_uuid': UUID, 'offset': 0,
+                                  'archive_id': '../x'}),
+                ('write_archive', {'container_uuid': UUID, 'offset': -1,
+                                   'archive_id': UUID, 'archive_data': ''}),
+                ('write_archive', {'container_uuid': UUID, 'offset': 0,
+                                   'archive_id': UUID, 'archive_data': 5}),
+                ('unpack_archive', {'container_uuid': UUID, 'path': 'a\0',
+                                    'archive_id': UUID}),
                 ('pull_image', {'reference': 'i', 'policy': 'sometimes',
                                 'auth': None}),
                 ('pull_image', {'reference': 'i', 'policy': 'always',

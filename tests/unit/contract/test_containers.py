@@ -12,7 +12,10 @@
 
 """Containers through Zun's own Manager."""
 
+from typing import Any
+
 from zun.common import exception as zun_exc
+from zun.common import utils as zun_utils
 from zun import objects as zun_objects
 
 from kata_openstack import exception
@@ -113,6 +116,46 @@ class TestLife(base.ContractTestCase):
         self.assertEqual(({}, set()), (self.neutron.ports,
                                        self.placement.allocations))
         self.assertIn(record.uuid, self.api.pods)
+
+
+class TestArchives(base.ContractTestCase):
+
+    def get(self, record: Any, path: str) -> Any:
+        return self.zun.container_get_archive(self.context, record, path,
+                                              True)
+
+    def put(self, record: Any, path: str, data: bytes) -> None:
+        self.zun.container_put_archive(
+            self.context, record, path,
+            zun_utils.encode_file_data(data), True)
+
+    def test_both_ways(self) -> None:
+        data = bytes(range(256)) * 20_000
+        record = self.create(run=False)
+        for action in (None, 'start', 'pause'):
+            if action:
+                record = self.does(action, record)
+            for name in ('get_archive', 'put_archive'):
+                zun_utils.validate_container_state(record, name)
+            self.put(record, '/data', data)
+            found, stat = self.get(record, '/data')
+            self.assertEqual(data, zun_utils.decode_file_data(found))
+            self.assertEqual(
+                {'name': 'data', 'size': 5, 'mode': 0o644,
+                 'mtime': '2026-01-02T03:04:05Z', 'linkTarget': ''}, stat)
+        self.assertEqual({}, self.api.archives)
+
+    def test_errors_reach_the_user(self) -> None:
+        record = self.create()
+        missing = exception.InvalidInput(
+            field='path', value='/100%', why='it does not exist in the '
+            'container', remedy='Name an existing file.')
+        self.api.fail = {'pack_archive': missing, 'unpack_archive': missing}
+        for work in (lambda: self.get(record, '/100%'),
+                     lambda: self.put(record, '/100%', b'x')):
+            error = self.assertRaises(zun_exc.Invalid, work)
+            self.assertEqual((400, str(missing)), (error.code, str(error)))
+        self.assertEqual('Running', self.reload(record).status)
 
 
 class TestResize(base.ContractTestCase):

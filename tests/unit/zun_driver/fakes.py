@@ -15,6 +15,7 @@
 Both keep real state, so that tests can check for leftovers.
 """
 
+import base64
 from collections.abc import Callable
 import copy
 import itertools
@@ -23,6 +24,7 @@ from typing import Any
 from neutronclient.common import exceptions as neutron_exc
 from oslo_utils import uuidutils
 
+from kata_openstack.compute import rpcapi
 from kata_openstack import exception
 from kata_openstack import objects
 
@@ -56,6 +58,8 @@ class ComputeAPI:
         self.changed: list[str] = []  # UUIDs of pods
         self.vanished: set[str] = set()
         self.node_info = copy.deepcopy(INFO)
+        self.files: dict[str, bytes] = {}  # what was unpacked, by path
+        self.archives: dict[str, bytes] = {}  # those in progress
 
     def _called(self, method: str, ctxt: dict[str, Any], host: str,
                 *args: Any) -> None:
@@ -201,6 +205,44 @@ class ComputeAPI:
     def resize_terminal(self, ctxt, host, container_uuid, height, width):
         self._called('resize_terminal', ctxt, host, container_uuid, height,
                      width)
+
+    def pack_archive(self, ctxt, host, container_uuid, path, limit_mib):
+        self._called('pack_archive', ctxt, host, container_uuid, path,
+                     limit_mib)
+        self._pod(container_uuid)
+        return {'archive_id': self._new_archive(self.files[path]),
+                'size': len(self.files[path]), 'stat': {
+                    'name': path.rpartition('/')[2], 'size': 5, 'mode': 0o644,
+                    'mtime': '2026-01-02T03:04:05Z', 'linkTarget': ''}}
+
+    def _new_archive(self, data=b''):
+        ident = uuidutils.generate_uuid()
+        self.archives[ident] = data
+        return ident
+
+    def read_archive(self, ctxt, host, container_uuid, archive_id, offset):
+        self._called('read_archive', ctxt, host, container_uuid, offset)
+        part = self.archives[archive_id][offset:][:rpcapi.ARCHIVE_PART]
+        return base64.b64encode(part).decode()
+
+    def open_archive(self, ctxt, host, container_uuid):
+        self._called('open_archive', ctxt, host, container_uuid)
+        self._pod(container_uuid)
+        return self._new_archive()
+
+    def write_archive(self, ctxt, host, container_uuid, archive_id, offset,
+                      archive_data):
+        self._called('write_archive', ctxt, host, container_uuid, offset)
+        assert offset == len(self.archives[archive_id])
+        self.archives[archive_id] += base64.b64decode(archive_data)
+
+    def unpack_archive(self, ctxt, host, container_uuid, archive_id, path):
+        self._called('unpack_archive', ctxt, host, container_uuid, path)
+        self.files[path] = self.archives[archive_id]
+
+    def close_archive(self, ctxt, host, container_uuid, archive_id):
+        self._called('close_archive', ctxt, host, container_uuid)
+        del self.archives[archive_id]
 
     def stats(self, ctxt, host, container_uuid):
         self._called('stats', ctxt, host, container_uuid)
