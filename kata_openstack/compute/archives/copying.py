@@ -19,6 +19,7 @@ parts. For the other direction, requests write the parts, and one unpacks.
 
 import base64
 import binascii
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -145,7 +146,8 @@ class Copying:
         self._spools.close(archive_id, project, container_uuid)
 
     def _run(self, container_uuid: str, archive: spool.Spool,
-             order: Any) -> dict[str, Any]:
+             order: Callable[..., work.Order]) -> dict[str, Any]:
+        """:param order: lacks only ``keep_free``"""
         container = self._containers.find(container_uuid)
         if container.state != pb.CONTAINER_RUNNING:
             with self._pods.lock(container.labels[labels.POD]):

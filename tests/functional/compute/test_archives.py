@@ -13,8 +13,10 @@
 """Copies of files from and to containers in real VMs."""
 
 import base64
+from concurrent import futures
 import hashlib
 import io
+import lzma
 import pathlib
 import re
 import tarfile
@@ -256,6 +258,35 @@ class ArchivesTest(base.TestCase):
         node.call('stop_pod', pod['uuid'], 0)
         self.assertEqual(b'words', self.content(pod, '/data/tree/file'))
         self.assertEqual(b'words', self.content(pod, '/root/tree/file'))
+
+    def test_little_memory_and_many_at_once(self):
+        node = self.node
+        pod = node.run(container={'image': _IMAGE, 'memory_mib': 24})
+        with futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda folder: self.put(
+                pod, folder, tree(large=bytes(_MIB))), ('/root', '/tmp')))
+            found = list(pool.map(lambda path: list(self.parts(pod, path)),
+                                  ('/root', '/tmp')))
+        for parts in found:
+            self.assertGreater(sum(map(len, parts)), _MIB)
+        self.put(pod, '/root', lzma.compress(tree(xz=b'x'), preset=1))
+        self.assertEqual(b'x', self.content(pod, '/root/xz'))
+        status = node.call('show_pod', pod['uuid'])['containers'][0]
+        self.assertEqual('running', status['state'])
+
+    def test_a_container_that_ends_meanwhile(self):
+        node = self.node
+        pod = node.run(container={'image': _IMAGE})
+        node.execute(pod, 'dd', 'if=/dev/zero', 'of=/root/x', 'bs=1M',
+                     'count=60')
+        with futures.ThreadPoolExecutor(1) as pool:
+            copy = pool.submit(node.call, 'pack_archive', pod['uuid'],
+                               '/root', 90)
+            time.sleep(2)
+            node.call('stop_pod', pod['uuid'], 0)
+            error = copy.exception()
+        self.assertIsInstance(error, exception.KataError)
+        self.assertEqual(60 * _MIB, len(self.content(pod, '/root/x')))
 
     def test_64_mib(self):
         node = self.node

@@ -16,10 +16,12 @@ import io
 import json
 import os
 import pathlib
+import select
 import stat
 import subprocess
 import sys
 import tarfile
+import time
 
 from kata_openstack.runtime.archives import host_child
 from kata_openstack.runtime.archives import work
@@ -159,6 +161,47 @@ except PermissionError:
         self.assertEqual(('0', '1'), (status['CapInh'].strip('0') or '0',
                                       status['NoNewPrivs']))
         self.assertIn('no chroot', told)
+
+    def test_it_dies_with_kata_compute(self):
+        script = f'''
+import json, os, subprocess, sys
+raw = json.loads(sys.argv[1])
+raw['parent'] = os.getpid()
+child = subprocess.Popen(
+    [sys.executable, '-P', '-m', {host_child.__name__!r}, json.dumps(raw)],
+    stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()
+'''
+        parent = subprocess.Popen(
+            [sys.executable, '-c', script, json.dumps({
+                'order': work.Order(True, '/', 1 << 20)._asdict(),
+                'root': [{'type': 'bind', 'source': str(self.root),
+                          'options': ['rbind', 'rw']}], 'volumes': [],
+                'mounts': [], 'hidden': [], 'point': str(self.point),
+                'readonly': False, 'seconds': 60})],
+            stdout=subprocess.PIPE, text=True,
+            env={'PYTHONPATH': str(PACKAGES)})
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.stdout.close)
+        self.addCleanup(parent.kill)
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        self.addCleanup(os.close, child)
+        # until it has mounted the files and waits for the archive
+        deadline = time.monotonic() + 20
+        while (not self.is_confined(child)
+               and time.monotonic() < deadline):
+            time.sleep(0.05)
+        self.assertTrue(self.is_confined(child))
+        parent.kill()
+        self.assertTrue(select.select([child], [], [], 10)[0])
+
+    @staticmethod
+    def is_confined(pidfd):
+        info = pathlib.Path(f'/proc/self/fdinfo/{pidfd}').read_text()
+        pid = info.split('Pid:')[1].split()[0]
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+        return 'NoNewPrivs:\t1' in status
 
     def test_errors(self):
         self.assertIn('mounting', self.get_failed(root=[

@@ -12,11 +12,13 @@
 
 import os
 import select
+import subprocess
 from unittest import mock
 
 from kata_openstack.runtime.embedded.agent import guest_archive
 from kata_openstack.runtime.embedded.agent import process
 from kata_openstack.runtime.embedded.common import protocol
+from kata_openstack.runtime.embedded.image import guest_image
 from tests.unit import base
 
 MOUNTINFO = rb"""22 1 0:21 / / rw,relatime - virtiofs share rw
@@ -33,6 +35,29 @@ class TestMounts(base.TestCase):
         self.assertEqual(
             ([b'/proc', b'/with space\\', b'/proc/sys', b'/dev/shm'],
              {os.makedev(0, 22)}), guest_archive.mounts(MOUNTINFO))
+
+
+class TestImage(base.TestCase):
+
+    def test_the_child_finds_its_modules(self):
+        files = '\n'.join(map(str, guest_image._python_files(
+            guest_image.PYTHON)))
+        for name in ('archives/work.py', 'archives/tar_source.py', '/lzma.py',
+                     '/bz2.py'):
+            self.assertIn(name, files)
+
+    def test_the_agent_itself_loads_none_of_them(self):
+        """An idle guest needs no memory for copies."""
+        loaded = subprocess.run(
+            [guest_image.PYTHON, '-ISc', 'import sys; sys.path.insert(0, '
+             f'{str(guest_image._PACKAGE)!r}); import {guest_image._AGENT}; '
+             'print(*sys.modules)'], capture_output=True, text=True,
+            check=True).stdout.split()
+        self.assertIn('kata_openstack.runtime.embedded.agent.guest_archive',
+                      loaded)
+        for name in ('kata_openstack.runtime.archives', 'lzma', 'bz2',
+                     'tarfile'):
+            self.assertNotIn(name, loaded)
 
 
 class TestFork(base.TestCase):

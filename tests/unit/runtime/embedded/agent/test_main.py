@@ -12,10 +12,12 @@
 
 """The agent outlives errors: it is PID 1, so its end is the VM's."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import time
 from unittest import mock
 
 from kata_openstack.runtime.embedded.agent import main
@@ -139,6 +141,53 @@ class TestErrors(base.FolderTestCase):
         self.assertIn('invalid literal', json.loads(payload)['error'])
         self.assertEqual({}, self.agent._processes)
         self.assertFalse(folder.exists())
+
+    def call(self, number, **arguments):
+        self.shim.sendall(protocol.frame(protocol.CALL, number,
+                                         json.dumps(arguments).encode()))
+
+    def test_an_archive(self):
+        def run(first, order):
+            os.write(1, f'{first} {order["path"]}'.encode() + os.read(0, 9))
+            os.write(2, b'{}')
+            os._exit(0)
+        order = {'put': True, 'path': '/x', 'limit': 1}
+        self.agent._processes[3] = mock.Mock(first=True, pid=77,
+                                             container='c')
+        with mock.patch.object(main.guest_archive, 'run', run):
+            self.call(9, do='archive', ident=5, container='c', order=order)
+            self.shim.sendall(protocol.frame(protocol.STDIN, 5, b' in')
+                              + protocol.frame(protocol.STDIN_EOF, 5))
+            self.run_agent()
+        told = self.told()
+        deadline = time.monotonic() + 10
+        while protocol.EXIT not in [kind for kind, _, _ in told]:
+            self.assertLess(time.monotonic(), deadline)
+            self.agent._reap()
+            self.run_agent()
+            self.shim.settimeout(0.02)
+            with contextlib.suppress(TimeoutError):
+                told += self.told()
+        self.assertEqual((protocol.REPLY, 9, b'{}'), told[0])
+        for kind, expected in ((protocol.STDOUT, b'77 /x in'),
+                               (protocol.STDERR, b'{}')):
+            self.assertEqual(expected, b''.join(
+                payload for found, _, payload in told if found == kind))
+        self.assertEqual([3], list(self.agent._processes))
+
+    def test_an_archive_that_cannot_be_made(self):
+        order = {'put': True, 'path': '/x', 'limit': 1}
+        self.call(9, do='archive', ident=5, container='c', order=order)
+        self.run_agent()
+        self.assertIn(b'does not run', self.told()[0][2])
+        self.agent._processes[3] = mock.Mock(first=True, pid=77,
+                                             container='c')
+        with mock.patch.object(os, 'fork', side_effect=OSError(12, 'full')):
+            self.call(9, do='archive', ident=5, container='c', order=order)
+            self.run_agent()
+        self.assertIn(b'full', self.told()[0][2])
+        self.assertEqual(([3], {}), (list(self.agent._processes),
+                                     self.agent._watched))
 
     def test_a_stream_without_frames_ends_the_vm(self):
         self.shim.sendall(b'\xff' * 20)
