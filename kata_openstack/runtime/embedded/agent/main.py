@@ -61,6 +61,7 @@ class Agent:
         self._reaped: dict[int, int] = {}  # pid: status, see _on_reaped
         self._oom_watch: dict[int, str] = {}  # fd of memory.events
         self._oom_seen: dict[str, int] = {}
+        self._victims: dict[str, int] = {}  # copies that were killed
         self._dropping: set[int] = set()  # calls that drop caches
         wake, wake_writer = os.pipe()
         for fd in (wake, wake_writer):
@@ -355,7 +356,12 @@ class Agent:
 
     def _on_process_ended(self, ended: process.Process,
                           status: int) -> None:
-        oom = ended.first and crun.oom_kills(ended.container) > 0
+        if ended.copy and status == signal.SIGKILL:
+            # probably for lack of memory, but the container goes on
+            self._victims[ended.container] = (
+                self._victims.get(ended.container, 0) + 1)
+        oom = ended.first and (crun.oom_kills(ended.container)
+                               > self._victims.pop(ended.container, 0))
         ended.ended(status, oom)
         self._remove(ended)
 

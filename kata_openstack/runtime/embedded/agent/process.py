@@ -54,6 +54,7 @@ class Process:
         self.folder = folder
         self.terminal = terminal
         self.first = first
+        self.copy = False  # of the agent, not a program of the container
         self.starter = 0
         self.pid = 0
         self.size = (0, 0)
@@ -89,6 +90,7 @@ class Process:
 
     def fork(self, program: Callable[[], NoReturn], stdin: bool) -> None:
         """Start a copy of the agent that runs ``program``."""
+        self.copy = True
         ends = self._make_pipes(stdin)
         try:
             self.pid = os.fork()

@@ -175,6 +175,21 @@ class TestErrors(base.FolderTestCase):
                 payload for found, _, payload in told if found == kind))
         self.assertEqual([3], list(self.agent._processes))
 
+    def test_a_copy_that_was_killed_is_not_the_container(self):
+        first = mock.Mock(first=True, copy=False, container='c', ident=1)
+        copy = mock.Mock(first=False, copy=True, container='c', ident=2)
+        for one in (first, copy):
+            one.folder = str(self.folder / 'none')
+        for kills, killed, expected in ((1, [copy], False), (1, [], True),
+                                        (2, [copy], True), (0, [copy], False)):
+            with mock.patch.object(main.crun, 'oom_kills',
+                                   return_value=kills):
+                for one in killed:
+                    self.agent._on_process_ended(one, signal.SIGKILL)
+                self.agent._on_process_ended(first, 0)
+            first.ended.assert_called_with(0, expected)
+        self.assertEqual({}, self.agent._victims)
+
     def test_an_archive_that_cannot_be_made(self):
         order = {'put': True, 'path': '/x', 'limit': 1}
         self.call(9, do='archive', ident=5, container='c', order=order)
