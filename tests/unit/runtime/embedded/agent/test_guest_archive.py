@@ -40,8 +40,7 @@ class TestMounts(base.TestCase):
 class TestImage(base.TestCase):
 
     def test_the_child_finds_its_modules(self):
-        files = '\n'.join(map(str, guest_image._python_files(
-            guest_image.PYTHON)))
+        files = guest_image._run_python(guest_image._LIST_FILES)
         for name in ('archives/work.py', 'archives/tar_source.py', '/lzma.py',
                      '/bz2.py'):
             self.assertIn(name, files)
