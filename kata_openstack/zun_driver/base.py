@@ -25,6 +25,7 @@ from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.files import injected
 from kata_openstack.zun_driver import host
 from kata_openstack.zun_driver.network import ports
 from kata_openstack.zun_driver import node_info
@@ -105,11 +106,8 @@ class KataBaseDriver(driver.BaseDriver):
 
     @staticmethod
     def _refuse_volume(volume_mapping: Any) -> None:
-        if volume_mapping.volume_provider == 'local':
-            raise exception.Unsupported(
-                operation='files injected with --mount',
-                remedy='Pass the content in an environment variable, or use '
-                       'an image that contains the file.')
+        if volume_mapping.volume_provider == injected.PROVIDER:
+            return  # the driver's create() writes the file
         raise exception.Unsupported(
             operation='Cinder volumes',
             remedy='Keep the data in a service that the container reaches '
@@ -117,7 +115,12 @@ class KataBaseDriver(driver.BaseDriver):
                    'database.')
 
     def detach_volume(self, context: Any, volume_mapping: Any) -> None:
-        """Do nothing: attach_volume() refuses every volume."""
+        """Do nothing: no volume is ever attached."""
+
+    def delete_volume(self, context: Any, volume_mapping: Any) -> None:
+        """Delete a volume; a file goes with its container."""
+        if volume_mapping.volume_provider != injected.PROVIDER:
+            super().delete_volume(context, volume_mapping)
 
     # resources
 

@@ -31,6 +31,7 @@ from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import commands
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver.files import archives
+from kata_openstack.zun_driver.files import injected
 from kata_openstack.zun_driver import images
 from kata_openstack.zun_driver.network import activation
 from kata_openstack.zun_driver.network import ports
@@ -84,14 +85,17 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         it leaves nothing on the node, in Neutron or in Placement.
         """
         try:
-            self._create(context, container, image, requested_networks)
+            self._create(context, container, image, requested_networks,
+                         requested_volumes.get(container.uuid) or ())
         except Exception:
             placement.free(context, container.uuid)
             raise
         return container
 
     def _create(self, context: Any, container: Any, image: dict[str, Any],
-                requested_networks: list[dict[str, Any]]) -> None:
+                requested_networks: list[dict[str, Any]],
+                volumes: Any) -> None:
+        files = injected.archive(volumes)
         refusals.refuse_options(container)
         details = image.get(images.DETAILS)
         if details is None:
@@ -119,6 +123,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
                 client.context(context), client.host(container),
                 pod.to_dict())
             self._plugged.add(container.uuid, CONF.kata_driver.port_timeout)
+            if files:
+                self.unpack(context, container, '/', files)
         except Exception:
             self._clean_up(context, container)
             raise

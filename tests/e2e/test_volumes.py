@@ -12,6 +12,8 @@
 
 """Data in the volumes that an image declares."""
 
+import base64
+import hashlib
 import pathlib
 
 import fixtures
@@ -52,6 +54,23 @@ class VolumesTest(base.TestCase):
         zun.rebuild(container.uuid)
         self.wait_status(container, 'Running')
         self.assertEqual(['index.html'], self.files(container))
+
+    def test_an_injected_file(self):
+        content = bytes(range(256)) * 300
+        container = self.run_container(image=self.image, mounts=[
+            {'type': 'bind', 'destination': '/etc/app/my.conf',
+             'source': base64.b64encode(content).decode()},
+            {'type': 'bind', 'destination': '/data/seed',
+             'source': base64.b64encode(b'in the volume').decode()}])
+        found = self.output(container, 'md5sum /etc/app/my.conf').split()[0]
+        self.assertEqual(hashlib.md5(content).hexdigest(), found)
+        zun = base.zun().containers
+        zun.restart(container.uuid, 0)
+        self.wait_status(container, 'Running')
+        self.assertEqual('in the volume',
+                         self.output(container, 'cat /data/seed'))
+        self.assertEqual('644 0', self.output(
+            container, "stat -c '%a %u' /etc/app/my.conf"))
 
     def assert_kept(self, container):
         self.wait_status(container, 'Running')

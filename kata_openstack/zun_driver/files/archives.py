@@ -63,9 +63,13 @@ class Archives:
         refusals.refuse_uncreated(container)
         if isinstance(data, str):  # API before 1.25
             data = data.encode()
+        self.unpack(context, container, _checked(path), data)
+
+    @staticmethod
+    def unpack(context: Any, container: Any, path: str, data: bytes) -> None:
+        """:raises KataError:"""
         api, ctxt = client.api(), client.context(context)
         host, uuid = client.host(container), container.uuid
-        path = _checked(path)
         archive = api.open_archive(ctxt, host, uuid)
         with _closing(ctxt, host, uuid, archive):
             for offset in range(0, len(data), rpcapi.ARCHIVE_PART):
