@@ -211,11 +211,11 @@ class ExecTest(ConsoleTestCase):
         gone.leave()
         detached = self.shell(self.pod)
         detached.send(b'tr "\\0" x < /dev/zero | head -c 3000000; '
-                      b'sleep 45; exit\r')
+                      b'sleep 15; exit\r')
         detached.until(b'xxxx')
         detached.send(b'\x10\x11')
         detached.rest()
-        wanted = {'sleep 100000', 'sh', 'sleep 45'}
+        wanted = {'sleep 100000', 'sh', 'sleep 15'}
         self.assertEqual(wanted, until(
             lambda: (found := set(self.processes(self.pod))) == wanted
             and found) or self.processes(self.pod))
