@@ -18,6 +18,7 @@ tests/functional tests containerd itself.
 
 from collections.abc import Callable
 from concurrent import futures
+import gzip
 import hashlib
 import json
 import pathlib
@@ -39,6 +40,8 @@ from kata_openstack.runtime.containerd.protos import content_pb2
 from kata_openstack.runtime.containerd.protos import content_pb2_grpc
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
+from kata_openstack.runtime.containerd.protos import diff_pb2
+from kata_openstack.runtime.containerd.protos import diff_pb2_grpc
 from kata_openstack.runtime.containerd.protos import events_pb2
 from kata_openstack.runtime.containerd.protos import events_pb2_grpc
 from kata_openstack.runtime.containerd.protos import images_pb2
@@ -92,7 +95,10 @@ class State:
         self.ignore_volumes = False
         self.mounts: dict[str, dict[str, pathlib.Path]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.blob_labels: dict[str, dict[str, str]] = {}
         self.records: dict[str, str] = {}
+        self.snapshots: dict[str, str] = {}  # key: its parent
+        self.during_apply: Callable[[], None] = lambda: None
         self.leases: dict[str, dict[str, str]] = {}
         self.cri_is_blind = False
         self.canary_says = 'boot-id-of-a-guest'
@@ -318,6 +324,12 @@ class Images(cri_pb2_grpc.ImageServiceServicer):
         self.state.during_pull(request)
         return pb.PullImageResponse(image_ref=ident)
 
+    def ImageFsInfo(self, request, context):
+        self.state.enter('ImageFsInfo', request, context)
+        return pb.ImageFsInfoResponse(image_filesystems=[
+            pb.FilesystemUsage(fs_id=pb.FilesystemIdentifier(
+                mountpoint='/c/io.containerd.snapshotter.v1.overlayfs'))])
+
     def RemoveImage(self, request, context):
         self.state.enter('RemoveImage', request, context)
         name = request.image.image
@@ -335,16 +347,45 @@ class Content(content_pb2_grpc.ContentServicer):
         self.state = state
 
     def Write(self, requests, context):
+        data = b''
         for request in requests:
             self.state.enter('Write', request, context)
-            digest = f'sha256:{hashlib.sha256(request.data).hexdigest()}'
-            if digest in self.state.blobs:
-                context.abort(grpc.StatusCode.ALREADY_EXISTS, digest)
-            if (digest, len(request.data)) != (
-                    request.expected, request.total):
-                context.abort(grpc.StatusCode.FAILED_PRECONDITION, digest)
-            self.state.blobs[digest] = request.data
+            if request.expected in self.state.blobs:
+                context.abort(grpc.StatusCode.ALREADY_EXISTS,
+                              request.expected)
+            if request.offset != len(data):
+                context.abort(grpc.StatusCode.OUT_OF_RANGE, 'offset')
+            data += request.data
+            digest = f'sha256:{hashlib.sha256(data).hexdigest()}'
+            if request.action == content_pb2.COMMIT:
+                if (digest, len(data)) != (request.expected, request.total):
+                    context.abort(grpc.StatusCode.FAILED_PRECONDITION,
+                                  digest)
+                self.state.blobs[digest] = data
+                self.state.blob_labels[digest] = dict(request.labels)
             yield content_pb2.WriteContentResponse(digest=digest)
+
+    def Update(self, request, context):
+        self.state.enter('UpdateContent', request, context)
+        self.state.blob_labels[request.info.digest].update(
+            request.info.labels)
+        return content_pb2.UpdateResponse(info=request.info)
+
+
+class Diff(diff_pb2_grpc.DiffServicer):
+    """Unpacks nothing, but knows the digest of the unpacked layer."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def Apply(self, request, context):
+        self.state.enter('Apply', request, context)
+        self.state.during_apply()
+        data = self.state.blobs[request.diff.digest]
+        if request.diff.media_type.endswith('+gzip'):
+            data = gzip.decompress(data)
+        return diff_pb2.ApplyResponse(applied=types_pb2.Descriptor(
+            digest=f'sha256:{hashlib.sha256(data).hexdigest()}'))
 
 
 class ImageRecords(images_pb2_grpc.ImagesServicer):
@@ -393,7 +434,8 @@ class ImageRecords(images_pb2_grpc.ImagesServicer):
 
     def Delete(self, request, context):
         self.state.enter('Delete', request, context)
-        del self.state.records[request.name]
+        if self.state.records.pop(request.name, None) is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.name)
         return empty_pb2.Empty()
 
 
@@ -410,6 +452,10 @@ class Leases(leases_pb2_grpc.LeasesServicer):
     def Delete(self, request, context):
         self.state.enter('LeaseDelete', request, context)
         del self.state.leases[request.id]
+        return empty_pb2.Empty()
+
+    def AddResource(self, request, context):
+        self.state.enter('AddResource', request, context)
         return empty_pb2.Empty()
 
     def List(self, request, context):
@@ -456,6 +502,33 @@ class Snapshots(snapshots_pb2_grpc.SnapshotsServicer):
 
     def __init__(self, state: State) -> None:
         self.state = state
+
+    def Prepare(self, request, context):
+        self.state.enter('Prepare', request, context)
+        if request.parent and request.parent not in self.state.snapshots:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.parent)
+        self.state.snapshots[request.key] = request.parent
+        return snapshots_pb2.PrepareSnapshotResponse()
+
+    def Commit(self, request, context):
+        self.state.enter('Commit', request, context)
+        if request.name in self.state.snapshots:
+            context.abort(grpc.StatusCode.ALREADY_EXISTS, request.name)
+        self.state.snapshots[request.name] = self.state.snapshots.pop(
+            request.key)
+        return empty_pb2.Empty()
+
+    def Stat(self, request, context):
+        self.state.enter('Stat', request, context)
+        if request.key not in self.state.snapshots:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.key)
+        return snapshots_pb2.StatSnapshotResponse()
+
+    def Remove(self, request, context):
+        self.state.enter('RemoveSnapshot', request, context)
+        if self.state.snapshots.pop(request.key, None) is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, request.key)
+        return empty_pb2.Empty()
 
     def Mounts(self, request, context):
         self.state.enter('Mounts', request, context)
@@ -573,6 +646,8 @@ class FakeContainerd(fixtures.Fixture):
             Images(self.state), self.server)
         content_pb2_grpc.add_ContentServicer_to_server(
             Content(self.state), self.server)
+        diff_pb2_grpc.add_DiffServicer_to_server(
+            Diff(self.state), self.server)
         images_pb2_grpc.add_ImagesServicer_to_server(
             ImageRecords(self.state), self.server)
         leases_pb2_grpc.add_LeasesServicer_to_server(

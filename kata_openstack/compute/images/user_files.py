@@ -20,11 +20,12 @@ containerd for ever, and containerd ends when it has too many of them.
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import hashlib
+import functools
 import os
 import stat
 
 from kata_openstack import exception
+from kata_openstack.runtime.containerd.image_archive import archive_importer
 from kata_openstack.runtime.containerd import native
 from kata_openstack.runtime.containerd.protos import types_pb2
 
@@ -76,11 +77,7 @@ def _check(image: str, layers: Sequence[str]) -> None:
 
 def chain_id(diff_ids: Sequence[str]) -> str:
     """Return the ID of layers on each other, as OCI's image-spec defines."""
-    chain = diff_ids[0]
-    for digest in diff_ids[1:]:
-        both = hashlib.sha256(f'{chain} {digest}'.encode())
-        chain = f'sha256:{both.hexdigest()}'
-    return chain
+    return functools.reduce(archive_importer.chain_id, diff_ids, '')
 
 
 def _layers(mounts: Iterable[types_pb2.Mount]) -> list[str]:

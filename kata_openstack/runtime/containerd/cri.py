@@ -33,6 +33,28 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 from kata_openstack.runtime.containerd.protos import cri_pb2_grpc
 
 _WATCH_SECONDS = 0.2
+_SNAPSHOTTER = '/io.containerd.snapshotter.v1.'
+
+
+def watched(method: Any, watch: Callable[[], None]) -> Callable[..., Any]:
+    """Return a method that calls ``watch`` five times a second.
+
+    If that raises, the call is canceled.
+
+    :param method: of a stub on a channel without patience
+    """
+    def call(request: Any, **options: Any) -> Any:
+        future = method.future(request, **options)
+        try:
+            while True:
+                try:
+                    return future.result(_WATCH_SECONDS)
+                except grpc.FutureTimeoutError:
+                    watch()
+        finally:
+            future.cancel()  # does nothing after the end
+
+    return call
 
 
 class CriClient:
@@ -52,12 +74,12 @@ class CriClient:
         self._runtime = cri_pb2_grpc.RuntimeServiceStub(self.channel)
         self._images = cri_pb2_grpc.ImageServiceStub(self.channel)
         # A call of a patient channel cannot be canceled.
-        self._pull_channel = channel_mod.connect(self.address, patience=0)
-        self._pulls = cri_pb2_grpc.ImageServiceStub(self._pull_channel)
+        self.plain_channel = channel_mod.connect(self.address, patience=0)
+        self._pulls = cri_pb2_grpc.ImageServiceStub(self.plain_channel)
 
     def close(self) -> None:
         self.channel.close()
-        self._pull_channel.close()
+        self.plain_channel.close()
 
     def _call(self, method: Callable[..., Any], request: Any, *,
               kind: str = 'Sandbox', ident: str = '',
@@ -274,20 +296,8 @@ class CriClient:
             ends, and containerd removes what it has of the image.
         :returns: the image's id
         """
-        def pull(request: pb.PullImageRequest, timeout: float
-                 ) -> pb.PullImageResponse:
-            call = self._pulls.PullImage.future(request, timeout=timeout)
-            try:
-                while True:
-                    try:
-                        return call.result(_WATCH_SECONDS)
-                    except grpc.FutureTimeoutError:
-                        watch()
-            finally:
-                call.cancel()  # does nothing after the end
-
         return self._call(
-            pull, pb.PullImageRequest(image=pb.ImageSpec(image=reference),
+            watched(self._pulls.PullImage, watch), pb.PullImageRequest(image=pb.ImageSpec(image=reference),
                                       auth=auth),
             kind='Image', ident=reference,
             timeout=self._conf.pull_timeout).image_ref
@@ -310,3 +320,23 @@ class CriClient:
         self._call(self._images.RemoveImage,
                    pb.RemoveImageRequest(image=pb.ImageSpec(image=reference)),
                    kind='Image', ident=reference)
+
+    def snapshotter(self) -> str:
+        """Return the snapshotter that pulls unpack images into.
+
+        :raises RuntimeFailed: if containerd does not tell it
+        """
+        found = self._call(self._images.ImageFsInfo, pb.ImageFsInfoRequest(),
+                           kind='Image').image_filesystems
+        # the first one is the default of the CRI plugin
+        path = found[0].fs_id.mountpoint if found else ''
+        _, known, name = path.rpartition(_SNAPSHOTTER)
+        if not known:
+            config = json.loads(self.status(verbose=True).info.get('config')
+                                or '{}')
+            name = (config.get('containerd') or {}).get('snapshotter') or ''
+        if not name:
+            raise exception.RuntimeFailed(
+                operation='ImageFsInfo', why='it does not tell the '
+                f'snapshotter of images (it has {path!r})')
+        return name

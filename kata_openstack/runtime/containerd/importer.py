@@ -30,6 +30,7 @@ import uuid
 
 import grpc
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
@@ -42,12 +43,14 @@ from kata_openstack.runtime.containerd.protos import leases_pb2
 from kata_openstack.runtime.containerd.protos import leases_pb2_grpc
 from kata_openstack.runtime.containerd.protos import types_pb2
 
-_MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
-_CONFIG = 'application/vnd.oci.image.config.v1+json'
-_LAYER = 'application/vnd.oci.image.layer.v1.tar'
+LOG = logging.getLogger(__name__)
+
+MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
+CONFIG = 'application/vnd.oci.image.config.v1+json'
+LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
 # Seconds after which a lease expires, if this process ends before it deletes
-# the lease.
+# the lease. Work that takes long has them in addition.
 _LEASE = 600
 # Seconds until the CRI plugin must know an image; normally milliseconds.
 _SEEN = 10.0
@@ -98,51 +101,81 @@ class Importer:
         """
         if self._known(image.name):
             return
-        children = [_Blob(_CONFIG, image.config),
-                    *(_Blob(_LAYER, layer) for layer in image.layers)]
-        manifest = _Blob(_MANIFEST, json.dumps({
-            'schemaVersion': 2, 'mediaType': _MANIFEST,
+        children = [_Blob(CONFIG, image.config),
+                    *(_Blob(LAYER, layer) for layer in image.layers)]
+        manifest = _Blob(MANIFEST, json.dumps({
+            'schemaVersion': 2, 'mediaType': MANIFEST,
             'config': children[0].descriptor(),
             'layers': [blob.descriptor() for blob in children[1:]],
         }).encode(), {f'containerd.io/gc.ref.content.{n}': blob.digest
                       for n, blob in enumerate(children)})
-        with self._lease() as lease:
+        with self.lease() as lease:
             for blob in (*children, manifest):
                 self._write(blob, lease)
-            self._name(image.name, manifest)
-        self._wait(image.name)
+            self.name(image.name, manifest.digest, len(manifest.data))
+        self.wait(image.name)
 
     def _known(self, name: str) -> bool:
         return self._client.image_status(name).HasField('image')
 
-    def _call(self, method: Callable[..., Any], request: Any, operation: str,
-              ident: str, lease: str = '') -> bool:
-        """:returns: False if the object already exists"""
+    def call(self, method: Callable[..., Any], request: Any, operation: str,
+             ident: str, lease: str = '', timeout: float | None = None
+             ) -> Any:
+        """Call containerd in its namespace for CRI.
+
+        :param lease: keeps what the call creates
+        :param timeout: seconds; default: ``[containerd] timeout``
+        :returns: the answer, None if the object already exists
+        :raises ContainerdUnavailable, NotFound, RuntimeFailed:
+        """
         metadata = [('containerd-namespace', self._conf.namespace)]
         if lease:
             metadata.append(('containerd-lease', lease))
         try:
-            method(request, timeout=self._conf.timeout, metadata=metadata)
+            return method(request, timeout=timeout or self._conf.timeout,
+                          metadata=metadata)
         except grpc.RpcError as e:
             if e.code() == grpc.StatusCode.ALREADY_EXISTS:
-                return False
+                return None
             raise grpc_errors.translate(e, operation, self._conf.address,
-                                   'Image', ident) from e
-        return True
+                                        'Image', ident) from e
 
     @contextlib.contextmanager
-    def _lease(self) -> Iterator[str]:
+    def lease(self, seconds: float = 0) -> Iterator[str]:
+        """Keep from the garbage collector what is written meanwhile.
+
+        After an error, containerd has removed it when this returns.
+
+        :param seconds: that the work may take
+        """
         ident = f'kata-openstack-{uuid.uuid4()}'
-        until = time.strftime('%Y-%m-%dT%H:%M:%SZ',
-                              time.gmtime(time.time() + _LEASE))
-        self._call(self._leases.Create, leases_pb2.CreateRequest(
+        until = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(
+            time.time() + _LEASE + seconds))
+        self.call(self._leases.Create, leases_pb2.CreateRequest(
             id=ident, labels={'containerd.io/gc.expire': until}),
             'Creating a lease', ident)
         try:
             yield ident
-        finally:
-            self._call(self._leases.Delete, leases_pb2.DeleteRequest(
-                id=ident), 'Deleting a lease', ident)
+        except BaseException:
+            try:
+                self._delete(ident, sync=True)
+            except exception.KataError as e:
+                LOG.warning('The lease %s stays in containerd: %s', ident, e)
+            raise
+        self._delete(ident)
+
+    def _delete(self, lease: str, sync: bool = False) -> None:
+        self.call(self._leases.Delete, leases_pb2.DeleteRequest(
+            id=lease, sync=sync), 'Deleting a lease', lease)
+
+    def hold(self, lease: str, kind: str, ident: str) -> None:
+        """Keep an object also, if it exists.
+
+        :param kind: 'content' or 'snapshots/' with the snapshotter
+        """
+        self.call(self._leases.AddResource, leases_pb2.AddResourceRequest(
+            id=lease, resource=leases_pb2.Resource(id=ident, type=kind)),
+            'Holding an object', ident)
 
     def _write(self, blob: _Blob, lease: str) -> None:
         request = content_pb2.WriteContentRequest(
@@ -151,27 +184,42 @@ class Importer:
             labels=blob.labels)
         # containerd answers each message of the stream, and stores the blob
         # after the last
-        self._call(lambda stream, **options: list(
+        self.call(lambda stream, **options: list(
             self._content.Write(iter([stream]), **options)),
             request, 'Writing an image', blob.digest, lease)
 
-    def _name(self, name: str, manifest: _Blob) -> None:
+    def name(self, name: str, digest: str, size: int) -> None:
         """Create the image record.
 
         The CRI plugin only reads the record on an event of its creation, so
         create an existing one again.
+
+        :param digest: of the manifest
         """
         request = images_pb2.CreateImageRequest(image=images_pb2.Image(
             name=name, target=types_pb2.Descriptor(
-                media_type=manifest.media_type, digest=manifest.digest,
-                size=len(manifest.data))))
+                media_type=MANIFEST, digest=digest, size=size)))
         operation = 'Creating an image'
-        if not self._call(self._images.Create, request, operation, name):
-            self._call(self._images.Delete, images_pb2.DeleteImageRequest(
+        if self.call(self._images.Create, request, operation, name) is None:
+            self.call(self._images.Delete, images_pb2.DeleteImageRequest(
                 name=name), 'Deleting an image', name)
-            self._call(self._images.Create, request, operation, name)
+            self.call(self._images.Create, request, operation, name)
 
-    def _wait(self, name: str) -> None:
+    def forget(self, name: str) -> None:
+        """Remove an image record. Idempotent; never raises."""
+        try:
+            self.call(self._images.Delete, images_pb2.DeleteImageRequest(
+                name=name), 'Deleting an image', name)
+        except exception.NotFound:
+            pass
+        except exception.KataError as e:
+            LOG.warning('The image %s stays in containerd: %s', name, e)
+
+    def wait(self, name: str) -> None:
+        """Wait until the CRI plugin knows an image.
+
+        :raises RuntimeFailed: it does not
+        """
         end = time.monotonic() + _SEEN
         while not self._known(name):
             if time.monotonic() > end:

@@ -12,25 +12,36 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6kata_openstack/runtime/containerd/protos/content.proto\x12\x1e\x63ontainerd.services.content.v1\"\x9e\x02\n\x13WriteContentRequest\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12O\n\x06labels\x18\x07 \x03(\x0b\x32?.containerd.services.content.v1.WriteContentRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x14WriteContentResponse\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t*.\n\x0bWriteAction\x12\x08\n\x04STAT\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\n\n\x06\x43OMMIT\x10\x02\x32\x81\x01\n\x07\x43ontent\x12v\n\x05Write\x12\x33.containerd.services.content.v1.WriteContentRequest\x1a\x34.containerd.services.content.v1.WriteContentResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6kata_openstack/runtime/containerd/protos/content.proto\x12\x1e\x63ontainerd.services.content.v1\x1a google/protobuf/field_mask.proto\"\x87\x01\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.containerd.services.content.v1.Info.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\rUpdateRequest\x12\x32\n\x04info\x18\x01 \x01(\x0b\x32$.containerd.services.content.v1.Info\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x0eUpdateResponse\x12\x32\n\x04info\x18\x01 \x01(\x0b\x32$.containerd.services.content.v1.Info\"\x9e\x02\n\x13WriteContentRequest\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12O\n\x06labels\x18\x07 \x03(\x0b\x32?.containerd.services.content.v1.WriteContentRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x82\x01\n\x14WriteContentResponse\x12;\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32+.containerd.services.content.v1.WriteAction\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t*.\n\x0bWriteAction\x12\x08\n\x04STAT\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\n\n\x06\x43OMMIT\x10\x02\x32\xea\x01\n\x07\x43ontent\x12g\n\x06Update\x12-.containerd.services.content.v1.UpdateRequest\x1a..containerd.services.content.v1.UpdateResponse\x12v\n\x05Write\x12\x33.containerd.services.content.v1.WriteContentRequest\x1a\x34.containerd.services.content.v1.WriteContentResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kata_openstack.runtime.containerd.protos.content_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
+  _globals['_INFO_LABELSENTRY']._options = None
+  _globals['_INFO_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_WRITECONTENTREQUEST_LABELSENTRY']._options = None
   _globals['_WRITECONTENTREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WRITEACTION']._serialized_start=512
-  _globals['_WRITEACTION']._serialized_end=558
-  _globals['_WRITECONTENTREQUEST']._serialized_start=91
-  _globals['_WRITECONTENTREQUEST']._serialized_end=377
-  _globals['_WRITECONTENTREQUEST_LABELSENTRY']._serialized_start=332
-  _globals['_WRITECONTENTREQUEST_LABELSENTRY']._serialized_end=377
-  _globals['_WRITECONTENTRESPONSE']._serialized_start=380
-  _globals['_WRITECONTENTRESPONSE']._serialized_end=510
-  _globals['_CONTENT']._serialized_start=561
-  _globals['_CONTENT']._serialized_end=690
+  _globals['_WRITEACTION']._serialized_start=872
+  _globals['_WRITEACTION']._serialized_end=918
+  _globals['_INFO']._serialized_start=125
+  _globals['_INFO']._serialized_end=260
+  _globals['_INFO_LABELSENTRY']._serialized_start=215
+  _globals['_INFO_LABELSENTRY']._serialized_end=260
+  _globals['_UPDATEREQUEST']._serialized_start=262
+  _globals['_UPDATEREQUEST']._serialized_end=378
+  _globals['_UPDATERESPONSE']._serialized_start=380
+  _globals['_UPDATERESPONSE']._serialized_end=448
+  _globals['_WRITECONTENTREQUEST']._serialized_start=451
+  _globals['_WRITECONTENTREQUEST']._serialized_end=737
+  _globals['_WRITECONTENTREQUEST_LABELSENTRY']._serialized_start=215
+  _globals['_WRITECONTENTREQUEST_LABELSENTRY']._serialized_end=260
+  _globals['_WRITECONTENTRESPONSE']._serialized_start=740
+  _globals['_WRITECONTENTRESPONSE']._serialized_end=870
+  _globals['_CONTENT']._serialized_start=921
+  _globals['_CONTENT']._serialized_end=1155
 # @@protoc_insertion_point(module_scope)

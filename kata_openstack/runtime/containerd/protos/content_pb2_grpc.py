@@ -14,6 +14,11 @@ class ContentStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.Update = channel.unary_unary(
+                '/containerd.services.content.v1.Content/Update',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateResponse.FromString,
+                )
         self.Write = channel.stream_stream(
                 '/containerd.services.content.v1.Content/Write',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.WriteContentRequest.SerializeToString,
@@ -24,6 +29,12 @@ class ContentStub(object):
 class ContentServicer(object):
     """Missing associated documentation comment in .proto file."""
 
+    def Update(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Write(self, request_iterator, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -33,6 +44,11 @@ class ContentServicer(object):
 
 def add_ContentServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateResponse.SerializeToString,
+            ),
             'Write': grpc.stream_stream_rpc_method_handler(
                     servicer.Write,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.WriteContentRequest.FromString,
@@ -47,6 +63,23 @@ def add_ContentServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Content(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.content.v1.Content/Update',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_content__pb2.UpdateResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def Write(request_iterator,

@@ -656,6 +656,11 @@ class ImageServiceStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageResponse.FromString,
                 )
+        self.ImageFsInfo = channel.unary_unary(
+                '/runtime.v1.ImageService/ImageFsInfo',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoResponse.FromString,
+                )
 
 
 class ImageServiceServicer(object):
@@ -685,6 +690,12 @@ class ImageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImageFsInfo(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -707,6 +718,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.RemoveImage,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageResponse.SerializeToString,
+            ),
+            'ImageFsInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImageFsInfo,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -783,5 +799,22 @@ class ImageService(object):
         return grpc.experimental.unary_unary(request, target, '/runtime.v1.ImageService/RemoveImage',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.RemoveImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ImageFsInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/runtime.v1.ImageService/ImageFsInfo',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_cri__pb2.ImageFsInfoResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

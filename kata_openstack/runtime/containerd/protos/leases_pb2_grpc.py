@@ -30,6 +30,11 @@ class LeasesStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListResponse.FromString,
                 )
+        self.AddResource = channel.unary_unary(
+                '/containerd.services.leases.v1.Leases/AddResource',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.AddResourceRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
 
 
 class LeasesServicer(object):
@@ -53,6 +58,12 @@ class LeasesServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddResource(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeasesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -70,6 +81,11 @@ def add_LeasesServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListResponse.SerializeToString,
+            ),
+            'AddResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddResource,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.AddResourceRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -129,5 +145,22 @@ class Leases(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.leases.v1.Leases/List',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListRequest.SerializeToString,
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.ListResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def AddResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.leases.v1.Leases/AddResource',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_leases__pb2.AddResourceRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -16,23 +16,33 @@ from kata_openstack.runtime.containerd.protos import types_pb2 as kata__openstac
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8kata_openstack/runtime/containerd/protos/snapshots.proto\x12 containerd.services.snapshots.v1\x1a\x34kata_openstack/runtime/containerd/protos/types.proto\x1a\x1bgoogle/protobuf/empty.proto\"G\n\x13ViewSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\t\"?\n\x14ViewSnapshotResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.containerd.types.Mount\"9\n\x15RemoveSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"1\n\rMountsRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x0eMountsResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.containerd.types.Mount2\xca\x02\n\tSnapshots\x12u\n\x04View\x12\x35.containerd.services.snapshots.v1.ViewSnapshotRequest\x1a\x36.containerd.services.snapshots.v1.ViewSnapshotResponse\x12k\n\x06Mounts\x12/.containerd.services.snapshots.v1.MountsRequest\x1a\x30.containerd.services.snapshots.v1.MountsResponse\x12Y\n\x06Remove\x12\x37.containerd.services.snapshots.v1.RemoveSnapshotRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8kata_openstack/runtime/containerd/protos/snapshots.proto\x12 containerd.services.snapshots.v1\x1a\x34kata_openstack/runtime/containerd/protos/types.proto\x1a\x1bgoogle/protobuf/empty.proto\"J\n\x16PrepareSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\t\"B\n\x17PrepareSnapshotResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.containerd.types.Mount\"G\n\x15\x43ommitSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\"7\n\x13StatSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x16\n\x14StatSnapshotResponse\"G\n\x13ViewSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06parent\x18\x03 \x01(\t\"?\n\x14ViewSnapshotResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.containerd.types.Mount\"9\n\x15RemoveSnapshotRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"1\n\rMountsRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"9\n\x0eMountsResponse\x12\'\n\x06mounts\x18\x01 \x03(\x0b\x32\x17.containerd.types.Mount2\x9c\x05\n\tSnapshots\x12~\n\x07Prepare\x12\x38.containerd.services.snapshots.v1.PrepareSnapshotRequest\x1a\x39.containerd.services.snapshots.v1.PrepareSnapshotResponse\x12u\n\x04View\x12\x35.containerd.services.snapshots.v1.ViewSnapshotRequest\x1a\x36.containerd.services.snapshots.v1.ViewSnapshotResponse\x12k\n\x06Mounts\x12/.containerd.services.snapshots.v1.MountsRequest\x1a\x30.containerd.services.snapshots.v1.MountsResponse\x12Y\n\x06\x43ommit\x12\x37.containerd.services.snapshots.v1.CommitSnapshotRequest\x1a\x16.google.protobuf.Empty\x12Y\n\x06Remove\x12\x37.containerd.services.snapshots.v1.RemoveSnapshotRequest\x1a\x16.google.protobuf.Empty\x12u\n\x04Stat\x12\x35.containerd.services.snapshots.v1.StatSnapshotRequest\x1a\x36.containerd.services.snapshots.v1.StatSnapshotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kata_openstack.runtime.containerd.protos.snapshots_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_VIEWSNAPSHOTREQUEST']._serialized_start=177
-  _globals['_VIEWSNAPSHOTREQUEST']._serialized_end=248
-  _globals['_VIEWSNAPSHOTRESPONSE']._serialized_start=250
-  _globals['_VIEWSNAPSHOTRESPONSE']._serialized_end=313
-  _globals['_REMOVESNAPSHOTREQUEST']._serialized_start=315
-  _globals['_REMOVESNAPSHOTREQUEST']._serialized_end=372
-  _globals['_MOUNTSREQUEST']._serialized_start=374
-  _globals['_MOUNTSREQUEST']._serialized_end=423
-  _globals['_MOUNTSRESPONSE']._serialized_start=425
-  _globals['_MOUNTSRESPONSE']._serialized_end=482
-  _globals['_SNAPSHOTS']._serialized_start=485
-  _globals['_SNAPSHOTS']._serialized_end=815
+  _globals['_PREPARESNAPSHOTREQUEST']._serialized_start=177
+  _globals['_PREPARESNAPSHOTREQUEST']._serialized_end=251
+  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_start=253
+  _globals['_PREPARESNAPSHOTRESPONSE']._serialized_end=319
+  _globals['_COMMITSNAPSHOTREQUEST']._serialized_start=321
+  _globals['_COMMITSNAPSHOTREQUEST']._serialized_end=392
+  _globals['_STATSNAPSHOTREQUEST']._serialized_start=394
+  _globals['_STATSNAPSHOTREQUEST']._serialized_end=449
+  _globals['_STATSNAPSHOTRESPONSE']._serialized_start=451
+  _globals['_STATSNAPSHOTRESPONSE']._serialized_end=473
+  _globals['_VIEWSNAPSHOTREQUEST']._serialized_start=475
+  _globals['_VIEWSNAPSHOTREQUEST']._serialized_end=546
+  _globals['_VIEWSNAPSHOTRESPONSE']._serialized_start=548
+  _globals['_VIEWSNAPSHOTRESPONSE']._serialized_end=611
+  _globals['_REMOVESNAPSHOTREQUEST']._serialized_start=613
+  _globals['_REMOVESNAPSHOTREQUEST']._serialized_end=670
+  _globals['_MOUNTSREQUEST']._serialized_start=672
+  _globals['_MOUNTSREQUEST']._serialized_end=721
+  _globals['_MOUNTSRESPONSE']._serialized_start=723
+  _globals['_MOUNTSRESPONSE']._serialized_end=780
+  _globals['_SNAPSHOTS']._serialized_start=783
+  _globals['_SNAPSHOTS']._serialized_end=1451
 # @@protoc_insertion_point(module_scope)

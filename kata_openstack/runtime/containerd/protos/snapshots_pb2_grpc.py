@@ -15,6 +15,11 @@ class SnapshotsStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.Prepare = channel.unary_unary(
+                '/containerd.services.snapshots.v1.Snapshots/Prepare',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotResponse.FromString,
+                )
         self.View = channel.unary_unary(
                 '/containerd.services.snapshots.v1.Snapshots/View',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotRequest.SerializeToString,
@@ -25,15 +30,31 @@ class SnapshotsStub(object):
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsRequest.SerializeToString,
                 response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsResponse.FromString,
                 )
+        self.Commit = channel.unary_unary(
+                '/containerd.services.snapshots.v1.Snapshots/Commit',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.CommitSnapshotRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                )
         self.Remove = channel.unary_unary(
                 '/containerd.services.snapshots.v1.Snapshots/Remove',
                 request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 )
+        self.Stat = channel.unary_unary(
+                '/containerd.services.snapshots.v1.Snapshots/Stat',
+                request_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotRequest.SerializeToString,
+                response_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotResponse.FromString,
+                )
 
 
 class SnapshotsServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def Prepare(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def View(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -47,7 +68,19 @@ class SnapshotsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Commit(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Remove(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stat(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -56,6 +89,11 @@ class SnapshotsServicer(object):
 
 def add_SnapshotsServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Prepare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Prepare,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotResponse.SerializeToString,
+            ),
             'View': grpc.unary_unary_rpc_method_handler(
                     servicer.View,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.ViewSnapshotRequest.FromString,
@@ -66,10 +104,20 @@ def add_SnapshotsServicer_to_server(servicer, server):
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsRequest.FromString,
                     response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.MountsResponse.SerializeToString,
             ),
+            'Commit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Commit,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.CommitSnapshotRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
             'Remove': grpc.unary_unary_rpc_method_handler(
                     servicer.Remove,
                     request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'Stat': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stat,
+                    request_deserializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotRequest.FromString,
+                    response_serializer=kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -80,6 +128,23 @@ def add_SnapshotsServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Snapshots(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Prepare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Prepare',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.PrepareSnapshotResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
     def View(request,
@@ -116,6 +181,23 @@ class Snapshots(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def Commit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Commit',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.CommitSnapshotRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def Remove(request,
             target,
             options=(),
@@ -129,5 +211,22 @@ class Snapshots(object):
         return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Remove',
             kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.RemoveSnapshotRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Stat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/containerd.services.snapshots.v1.Snapshots/Stat',
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotRequest.SerializeToString,
+            kata__openstack_dot_runtime_dot_containerd_dot_protos_dot_snapshots__pb2.StatSnapshotResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
