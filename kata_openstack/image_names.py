@@ -32,6 +32,9 @@ _DOMAIN = re.compile(r'(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?')
 _IMAGE_ID = re.compile(r'(sha256:)?[0-9a-f]{64}')
 
 _HUB = 'docker.io'
+# The registry in the names of images from Glance. The domain "invalid" never
+# exists (RFC 2606), so no registry can have it.
+_GLANCE = 'glance.invalid'
 _FORM = 'Use [registry/]name[:tag] or [registry/]name@sha256:digest'
 
 
@@ -79,6 +82,15 @@ def parse(reference: str) -> Name:
     if domain == _HUB and '/' not in path:
         path = f'library/{path}'
     return Name(f'{domain}/{path}', '' if digest else tag or 'latest', digest)
+
+
+def of_glance(uuid: str) -> Name:
+    """Return the name that an image of Glance has on nodes."""
+    return Name(f'{_GLANCE}/{uuid}', 'latest', '')
+
+
+def is_of_glance(name: Name) -> bool:
+    return name.repository.startswith(f'{_GLANCE}/')
 
 
 def is_id(text: str) -> bool:

@@ -138,6 +138,12 @@ class ComputeManager:
                                  auth.to_dict() if auth else None,
                                  ctxt.get('project_id'))
 
+    @_method('pull')
+    def import_image(self, ctxt: Dict, image_uuid: schema.Uuid,
+                     file: str | None) -> Dict:
+        return self._images.import_image(image_uuid, file,
+                                         ctxt.get('project_id'))
+
     @_method()
     def inspect_image(self, ctxt: Dict, reference: str) -> Dict:
         return self._images.inspect(reference)

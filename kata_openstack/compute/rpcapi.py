@@ -19,7 +19,8 @@ Version history:
 * 1.0: first version
 * 1.1: top, pause_container, resize_container, wait_for_changes,
   attach_container, resize_terminal, create_exec, resize_exec, pack_archive,
-  read_archive, open_archive, write_archive, unpack_archive, close_archive
+  read_archive, open_archive, write_archive, unpack_archive, close_archive,
+  import_image
 """
 
 import time
@@ -147,6 +148,20 @@ class ComputeAPI:
         """
         return self._call(ctxt, host, 'pull_image', long=True,
                           reference=reference, policy=policy, auth=auth)
+
+    def import_image(self, ctxt: Dict, host: str, image_uuid: str,
+                     file: str | None = None) -> Dict:
+        """Import an image of Glance, unless the node has it.
+
+        The caller vouches that Glance lets the project in ``ctxt`` use it.
+
+        :param file: the name of an archive in the folder [compute]
+            image_import_path, which starts with the UUID; None for an image
+            that the node must have
+        :raises ImageNotFound: without a file, if the node does not have it
+        """
+        return self._call(ctxt, host, 'import_image', long=True,
+                          image_uuid=image_uuid, file=file)
 
     def inspect_image(self, ctxt: Dict, host: str, reference: str) -> Dict:
         return self._call(ctxt, host, 'inspect_image', reference=reference)

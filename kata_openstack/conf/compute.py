@@ -80,6 +80,14 @@ OPTS = [
              'that no container has used since. 0 keeps images until space '
              'is needed. Images that others pulled or imported are never '
              'removed.'),
+    cfg.StrOpt(
+        'image_import_path',
+        default='/var/lib/zun/images',
+        help='Folder from which the node imports images of Glance. '
+             'zun-compute downloads them into it, and removes each file after '
+             'the import. It must be the folder that [glance] '
+             "images_directory names in zun-compute's configuration. The node "
+             'opens files of no other folder.'),
     cfg.IntOpt(
         'resync_interval',
         default=60, min=5,

@@ -26,7 +26,6 @@ import time
 from kata_openstack.compute import space
 from kata_openstack import exception
 
-_WHAT = 'Pulling an image'
 _PAUSE = 1.0  # seconds until containerd has removed what a pull had written
 
 
@@ -44,20 +43,23 @@ class PullWatch:
         self._next = 0.0  # time of the next end, at the earliest
 
     @contextlib.contextmanager
-    def pull(self) -> Iterator[Callable[[], None]]:
+    def pull(self, what: str = 'Pulling an image', size: int = 0
+             ) -> Iterator[Callable[[], None]]:
         """Make room before a pull, and watch it.
 
+        :param what: what takes the space, for the error
+        :param size: of what it will surely take, in bytes
         :returns: a function to call again and again during the pull. It
             raises NotEnoughDisk if the pull must end.
         :raises NotEnoughDisk: there is no room
         """
-        self._space.check(_WHAT)
+        self._space.check(what, size)
         this = object()
         with self._lock:
             self._running.append(this)
         try:
             try:
-                yield functools.partial(self._look, this)
+                yield functools.partial(self._look, this, what)
             finally:
                 with self._lock:
                     self._running.remove(this)
@@ -66,7 +68,7 @@ class PullWatch:
                 self._space.make_room()  # so that the next attempt succeeds
             raise
 
-    def _look(self, this: object) -> None:
+    def _look(self, this: object, what: str) -> None:
         free = self._space.free()
         if free >= self._space.reserve:
             return
@@ -75,4 +77,4 @@ class PullWatch:
             if self._running[-1] is not this or now < self._next:
                 return
             self._next = now + _PAUSE
-        raise self._space.error(_WHAT, 0, free)
+        raise self._space.error(what, 0, free)

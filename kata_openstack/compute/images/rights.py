@@ -123,17 +123,22 @@ class Rights:
         return self._bring(repository, pull, prove, None, private=False)
 
     def bind(self, project: str | None, repository: str,
-             pull: Callable[[], str], prove: Callable[[str], None]) -> str:
+             pull: Callable[[], str], prove: Callable[[str], None],
+             answers: tuple[type[Exception], ...] = _ANSWERS) -> str:
         """Pull with the project's credentials, and bind the image to it.
 
         An image that was open before the pull stays open: a pull must not
-        take it from others. For the arguments, see :meth:`open`.
+        take it from others. For the other arguments, see :meth:`open`.
+
+        :param answers: after these errors, containerd has no new image
         """
-        return self._bring(repository, pull, prove, project, private=True)
+        return self._bring(repository, pull, prove, project, private=True,
+                           answers=answers)
 
     def _bring(self, repository: str, pull: Callable[[], str],
                prove: Callable[[str], None], project: str | None,
-               private: bool) -> str:
+               private: bool,
+               answers: tuple[type[Exception], ...] = _ANSWERS) -> str:
         """Pull, and give the right.
 
         Until the end, an image that the pull brought is in containerd
@@ -152,7 +157,7 @@ class Rights:
             else:
                 self._open(repository, image_id)
             unsure = False
-        except _ANSWERS:
+        except answers:
             unsure = time.monotonic() - begun >= self._patience
             raise
         finally:

@@ -23,6 +23,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from kata_openstack.compute.images import cleanup
+from kata_openstack.compute.images import glance_imports
 from kata_openstack.compute.images import proof
 from kata_openstack.compute.images import pull_error
 from kata_openstack.compute.images import pull_watch
@@ -60,6 +61,8 @@ class Images:
         self._pulls: dict[Any, futures.Future[str]] = {}
         self.space = space.Space(conf, client)
         self._watch = pull_watch.PullWatch(self.space)
+        self._imports = glance_imports.GlanceImports(conf, client,
+                                                     self._watch)
         self.cleanup = cleanup.Cleanup(
             conf, client, native_, self.space, self._lock,
             lambda: [key[0] for key in self._pulls])
@@ -88,6 +91,12 @@ class Images:
         :raises ImagePullFailed: anything else
         """
         name = self._parse(reference)
+        if image_names.is_of_glance(name):
+            raise exception.InvalidInput(
+                field='image', value=str(name)[:64],
+                why='it is the name that nodes give to an image of Glance',
+                remedy='Name the image as Glance does, with --image-driver '
+                       'glance.')
         if policy != 'always':
             try:
                 return _details(self._use(name, project), name)
@@ -115,10 +124,51 @@ class Images:
         # by its ID: another pull may have moved the tag meanwhile
         return _details(self._status(image_id, name), name)
 
+    def import_image(self, image_uuid: str, file: str | None,
+                     project: str | None) -> dict[str, Any]:
+        """Import an image of Glance; concurrent equal imports join.
+
+        Glance has decided that the project may use it, so no proof is
+        needed: all of the image is in the file, or the node got it so before.
+
+        :param file: see :meth:`ComputeAPI.import_image
+            <kata_openstack.compute.rpcapi.ComputeAPI.import_image>`
+        :returns: see :meth:`inspect`
+        :raises ImageNotFound: there is no file, and the node does not have
+            the image
+        :raises InvalidInput: the file is not an archive of an image
+        :raises NotEnoughDisk: the node keeps the space that is left
+        :raises ImagePullFailed: anything else
+        """
+        name = image_names.of_glance(image_uuid)
+
+        def work() -> str:
+            try:
+                return self._here(name).image.id
+            except exception.ImageNotFound:
+                if not file:
+                    raise
+                return self._import(name, image_uuid, file, project)
+
+        image_id = self._rights.bind(
+            project, name.repository,
+            lambda: self._join((str(name), file is None), work), lambda image_id: None,
+            answers=glance_imports.ANSWERS)
+        return _details(self._status(image_id, name), name)
+
+    def _import(self, name: image_names.Name, image_uuid: str, file: str,
+                project: str | None) -> str:
+        with self._slots.take(project):
+            known = self.cleanup.known()
+            return self._imports.load(
+                name, image_uuid, file,
+                lambda ident: self.cleanup.pulled(ident, str(name), known))
+
     def _parse(self, reference: str) -> image_names.Name:
         """:raises InvalidInput: not a name, or its registry is not allowed"""
         name = image_names.parse(reference)
-        self._registries.check(name)
+        if not image_names.is_of_glance(name):  # no registry has these
+            self._registries.check(name)
         return name
 
     def _join(self, key: Any, work: Callable[[], str]) -> str:
@@ -166,6 +216,16 @@ class Images:
         """
         with self._lock:  # or the cleanup removes it meanwhile
             found = self._find(name, project)
+            self.cleanup.used(found.image.id)
+        return found
+
+    def _here(self, name: image_names.Name) -> pb.ImageStatusResponse:
+        """Like _use(), if the caller has the right otherwise.
+
+        :raises ImageNotFound:
+        """
+        with self._lock:
+            found = self._status(str(name), name)
             self.cleanup.used(found.image.id)
         return found
 

@@ -155,6 +155,11 @@ class RpcTest(base.TestCase):
                                 'auth': None}),
                 ('pull_image', {'reference': 'i', 'policy': 'always',
                                 'auth': {**auth, 'password': 5}}),
+                ('import_image', {'image_uuid': '../x', 'file': None}),
+                ('import_image', {'image_uuid': UUID.upper(),
+                                  'file': None}),
+                ('import_image', {'image_uuid': UUID, 'file': 5}),
+                ('import_image', {'image_uuid': UUID}),
                 ('pull_image', {'reference': 'i', 'policy': 'always',
                                 'auth': {**auth, 'path': '/etc/shadow'}})):
             error = self.assertRaises(

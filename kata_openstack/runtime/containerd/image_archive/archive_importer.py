@@ -27,6 +27,7 @@ import time
 from typing import Any
 
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
@@ -40,6 +41,8 @@ from kata_openstack.runtime.containerd.protos import diff_pb2_grpc
 from kata_openstack.runtime.containerd.protos import snapshots_pb2
 from kata_openstack.runtime.containerd.protos import snapshots_pb2_grpc
 from kata_openstack.runtime.containerd.protos import types_pb2
+
+LOG = logging.getLogger(__name__)
 
 _UNPACKING = 'Unpacking an image'
 
@@ -65,7 +68,10 @@ class ArchiveImporter:
         :param watch: called again and again; its errors end the import
         :returns: the image's ID
         :raises NotAnImage: its layers are not what it says that they are
-        :raises ContainerdUnavailable, RuntimeFailed:
+        :raises ImagePullFailed: containerd could not take or unpack them;
+            the log has its words
+        :raises ContainerdUnavailable, RuntimeFailed: it has all, but the
+            image record may or may not follow
         """
         end = time.monotonic() + self._timeout
 
@@ -80,12 +86,13 @@ class ArchiveImporter:
             work = _Import(self._importer, self._blobs, self._snapshots,
                            self._diff, lease, self._client.snapshotter(),
                            self._timeout, look)
-            chain, layers = '', []
-            for number, layer in enumerate(image.layers):
-                blob = work.write(archive, layer)
-                chain = work.unpack(f'{lease}-{number}', layer, blob, chain)
-                layers.append(blob)
-            config, manifest = work.finish(image, chain, layers)
+            try:
+                config, manifest = work.do(archive, image)
+            except exception.RuntimeFailed as e:
+                LOG.warning('Could not import %s: %s', name, ''.join(
+                    c if c.isprintable() else '?' for c in str(e)))
+                raise exception.ImagePullFailed(
+                    image=name, why='the node could not unpack it') from None
             try:
                 self._importer.name(name, manifest.digest, manifest.size)
                 self._importer.wait(name)
@@ -115,8 +122,22 @@ class _Import:
         # one member may be a layer several times
         self._written: dict[tar_index.Member, types_pb2.Descriptor] = {}
 
-    def write(self, archive: tar_index.TarIndex, layer: contents.Layer
-              ) -> types_pb2.Descriptor:
+    def do(self, archive: tar_index.TarIndex, image: contents.Contents
+           ) -> tuple[types_pb2.Descriptor, types_pb2.Descriptor]:
+        """Do all but the image record.
+
+        :returns: the configuration and the manifest
+        """
+        chain, layers = '', []
+        for number, layer in enumerate(image.layers):
+            blob = self._write(archive, layer)
+            chain = self._unpack(f'{self._lease}-{number}', layer, blob,
+                                 chain)
+            layers.append(blob)
+        return self._finish(image, chain, layers)
+
+    def _write(self, archive: tar_index.TarIndex, layer: contents.Layer
+               ) -> types_pb2.Descriptor:
         """Write a layer into the content store."""
         found = self._written.get(layer.member)
         if found is not None and layer.digest in ('', found.digest):
@@ -135,8 +156,8 @@ class _Import:
         self._written[layer.member] = blob
         return blob
 
-    def unpack(self, key: str, layer: contents.Layer,
-               blob: types_pb2.Descriptor, parent: str) -> str:
+    def _unpack(self, key: str, layer: contents.Layer,
+                blob: types_pb2.Descriptor, parent: str) -> str:
         """Unpack a layer onto its parent.
 
         Layers of one chain ID have one content, so a chain that another
@@ -195,9 +216,9 @@ class _Import:
         return self._importer.call(method, request, _UNPACKING,
                                    self._snapshotter, self._lease, timeout)
 
-    def finish(self, image: contents.Contents, chain: str,
-               layers: list[types_pb2.Descriptor]
-               ) -> tuple[types_pb2.Descriptor, types_pb2.Descriptor]:
+    def _finish(self, image: contents.Contents, chain: str,
+                layers: list[types_pb2.Descriptor]
+                ) -> tuple[types_pb2.Descriptor, types_pb2.Descriptor]:
         """Write the configuration and a manifest.
 
         Their labels keep the layers from the garbage collector, packed and

@@ -56,8 +56,9 @@ class BlobWriter:
                 yield from _requests(f'{lease}-{digest}', digest, size,
                                      _checked(chunks, digest, watch))
             except Exception as e:
-                failed.append(e)  # gRPC would hide it
-                raise
+                # gRPC would log and hide it. Without a commit, nothing is
+                # written.
+                failed.append(e)
 
         def write(_: None, **options: float) -> list[object]:
             return list(self._content.Write(requests(), **options))

@@ -28,7 +28,7 @@ class Space:
     def free(self):
         return self.free_now
 
-    def check(self, what):
+    def check(self, what, size=0):
         if self.free_now < self.reserve:
             raise self.error(what, 0, self.free_now)
 

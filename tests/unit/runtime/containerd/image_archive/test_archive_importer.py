@@ -39,6 +39,7 @@ class ArchiveImporterTest(base.TestCase):
         self.state = fake.state
         self.client = cri.CriClient(fake.conf)
         self.addCleanup(self.client.close)
+        self.log = self.useFixture(fixtures.FakeLogger())
         self.importer = archive_importer.ArchiveImporter(fake.conf,
                                                          self.client)
         self.path = pathlib.Path(
@@ -155,9 +156,11 @@ class ArchiveImporterTest(base.TestCase):
                        'UpdateContent', 'Create', 'ImageFsInfo'):
             self.state.__init__(self.state.root)
             self.state.fail[method] = (grpc.StatusCode.UNKNOWN, 'broken')
-            error = self.assertRaises(exception.RuntimeFailed, self.load,
-                                      archives.saved(LAYERS))
-            self.assertIn('broken', str(error))
+            error = self.assertRaises(
+                exception.RuntimeFailed if method in ('Create', 'ImageFsInfo')
+                else exception.ImagePullFailed, self.load,
+                archives.saved(LAYERS))
+            self.assertIn('broken', str(error) + self.log.output)
             self.assert_nothing_left()
             [deleted] = self.called('LeaseDelete')
             self.assertTrue(deleted.sync)
