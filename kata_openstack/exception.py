@@ -98,6 +98,11 @@ class ImagePullFailed(KataError):
     remedy_fmt = "Find the cause in kata-compute's log on the node."
 
 
+class GlanceFailed(KataError):
+    msg_fmt = 'Cannot get image %(image)s from Glance: %(why)s.'
+    remedy_fmt = '%(remedy)s'
+
+
 class NoHandler(KataError):
     """No runtime handler of this node satisfies the request.
 

@@ -60,9 +60,10 @@ PROPERTY_NEEDS = 'kata_needs'
 PROPERTY_ISOLATION = 'kata_isolation'
 PROPERTY_ENCRYPTION = 'hw_mem_encryption'
 
+PROPERTIES = (PROPERTY_NEEDS, PROPERTY_ISOLATION, PROPERTY_ENCRYPTION)
+
 # The labels and properties of an image that express needs or isolation.
-IMAGE_KEYS = (ANNOTATION_NEEDS, ANNOTATION_ISOLATION, PROPERTY_NEEDS,
-              PROPERTY_ISOLATION, PROPERTY_ENCRYPTION)
+IMAGE_KEYS = (ANNOTATION_NEEDS, ANNOTATION_ISOLATION, *PROPERTIES)
 
 LONGEST = 200  # maximum length of a tenant's list, in characters
 

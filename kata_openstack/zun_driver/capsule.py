@@ -104,7 +104,8 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         pulled = images.pull(context, client.host(capsule), repo, tag,
                              record.image_pull_policy, record.image_driver,
                              record.registry)
-        return images.name(repo, tag), pulled[images.DETAILS]
+        return (images.reference({**pulled, 'repo': repo, 'tag': tag}),
+                pulled[images.DETAILS])
 
     @errors.translated
     def delete_capsule(self, context: Any, capsule: Any,

@@ -103,7 +103,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
             details = images.pull(
                 context, client.host(container), image['repo'], image['tag'],
                 'ifnotpresent', None, container.registry)[images.DETAILS]
-        reference = images.name(image['repo'], image['tag'])
+        images.admit_owner(context, container, image)
         networks = kept.resolve(container, requested_networks)
         translate.runtime(container)
         network = ports.Network(context)
@@ -111,7 +111,7 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         try:
             container.addresses = attachment.addresses
             kept.keep(container, kept.Kept(
-                image=reference, vifs=attachment.vifs,
+                image=images.reference(image), vifs=attachment.vifs,
                 nameservers=attachment.nameservers,
                 search_domains=attachment.search_domains,
                 image_labels=details.get('labels') or {}))

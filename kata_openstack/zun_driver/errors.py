@@ -53,6 +53,7 @@ _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (exception.NodeBusy, zun_exc.Conflict),
     (exception.NodeFull, zun_exc.Conflict),
     (exception.ImagePullFailed, zun_exc.Conflict),
+    (exception.GlanceFailed, zun_exc.Conflict),
     (exception.ContainerdUnavailable, zun_exc.Conflict),
     (exception.NetworkFailed, zun_exc.Conflict),
     (exception.RuntimeFailed, zun_exc.Conflict),

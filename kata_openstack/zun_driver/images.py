@@ -14,14 +14,18 @@
 
 from typing import Any
 
+from oslo_concurrency import lockutils
 from zun.common import exception as zun_exc
 from zun.common import utils as zun_utils
 import zun.conf
 
 from kata_openstack import exception
 from kata_openstack import image_names
+from kata_openstack import needs
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.glance import catalog
+from kata_openstack.zun_driver.glance import download
 
 CONF = zun.conf.CONF
 DETAILS = 'kata'  # our key in the dictionary that Zun passes to create()
@@ -32,9 +36,13 @@ def parse_image_name(image: str, driver: str | None = None,
                      registry: Any = None) -> tuple[str, str]:
     """Return repository and tag; with a digest, its two halves.
 
+    Of an image in Glance, all is in the first.
+
     ``name(*parse_image_name(image))`` is the whole name, with the registry
     that Zun adds. Never raises: pull() refuses an invalid name.
     """
+    if _is_glance(driver):
+        return image, ''
     try:
         image_names.parse(image)
         repo, tag = _zuns_parser(image, driver, registry=registry)
@@ -119,10 +127,10 @@ def pull(context: Any, host: str, repo: str, tag: str | None,
 
     :returns: the dictionary that Zun passes to create(). Its key
         ``DETAILS`` has the image's details as the node reports them.
-    :raises Unsupported: for an image in Glance.
     :raises InvalidInput: for an invalid name.
     """
-    refuse_glance(driver)
+    if _is_glance(driver):
+        return _pull_from_glance(context, host, name(repo, tag), policy)
     reference = name(repo, tag)
     ctxt = client.context(context)
     if registry is not None:
@@ -136,17 +144,73 @@ def pull(context: Any, host: str, repo: str, tag: str | None,
     return image
 
 
-def refuse_glance(driver: str | None) -> None:
-    if (driver or CONF.default_image_driver) == 'glance':
-        raise exception.Unsupported(
-            operation='images from Glance',
-            remedy='Push the image to a registry, and use its full name '
-                   'there with --image-driver docker.')
+def _is_glance(driver: str | None) -> bool:
+    return (driver or CONF.default_image_driver) == 'glance'
+
+
+def _pull_from_glance(context: Any, host: str, ident: str,
+                      policy: str | None) -> dict[str, Any]:
+    """Bring an image of Glance onto the node, unless the node has it.
+
+    Glance is asked in any case, so it decides each time who may use it. The
+    data of an image in Glance never changes, so the policy "always" is
+    "ifnotpresent".
+    """
+    found = catalog.find(context, ident)
+    api, ctxt = client.api(), client.context(context)
+    try:
+        details = api.import_image(ctxt, host, found.id)
+    except exception.ImageNotFound:
+        if (policy or '').lower() == 'never':
+            raise exception.ImageNotFound(image=ident) from None
+        with lockutils.lock(f'kata-glance-{found.id}'):
+            details = _import(context, host, found)
+    # properties of an image express needs as labels do
+    properties = {key: str(value)[:needs.LONGEST + 1]
+                  for key in needs.PROPERTIES
+                  if (value := getattr(found, key, None)) is not None}
+    details['labels'] = {**(details.get('labels') or {}), **properties}
+    return {'image': found.name, 'path': None, 'driver': 'glance',
+            'tags': list(found.tags or ()), DETAILS: details}
+
+
+def _import(context: Any, host: str, found: Any) -> dict[str, Any]:
+    api, ctxt = client.api(), client.context(context)
+    try:  # another request may have brought it meanwhile
+        return api.import_image(ctxt, host, found.id)
+    except exception.ImageNotFound:
+        with download.downloaded(context, found) as file:
+            return api.import_image(ctxt, host, found.id, file)
+
+
+def reference(image: dict[str, Any]) -> str:
+    """Return the full reference of an image that Zun passes to create()."""
+    if image.get('driver') == 'glance':
+        return str(image[DETAILS]['reference'])
+    return name(image['repo'], image['tag'])
+
+
+def admit_owner(context: Any, container: Any, image: dict[str, Any]) -> None:
+    """Let the owner of a container use an image that another user named.
+
+    An administrator may rebuild a container of another project.
+    """
+    owner = container.project_id
+    if image.get('driver') == 'glance' and owner != context.project_id:
+        client.api().import_image(
+            {**client.context(context), 'project_id': owner},
+            client.host(container), _uuid(reference(image)))
+
+
+def _uuid(name_of_glance: str) -> str:
+    return name_of_glance.rpartition('/')[2].partition(':')[0]
 
 
 def inspect(context: Any, host: str, image: str) -> dict[str, Any]:
     """Return the fields of ``docker inspect`` that Zun reads."""
     found = client.api().inspect_image(client.context(context), host, image)
+    if image_names.is_of_glance(image_names.parse(image)):
+        image = image.rpartition('/')[2]  # Zun's record has the UUID
     return {'Id': found['id'],
             'Size': found['size'],
             # Zun's manager splits the first one at a colon and needs a tag.
@@ -184,14 +248,14 @@ class Images:
                      image_driver: str | None = None) -> None:
         client.api().delete_image(client.context(context), CONF.host, img_id)
 
-    @errors.translated
     def load_image(self, image_path: str | None = None) -> None:
-        if image_path:
-            refuse_glance('glance')
+        """Do nothing: pull_image() has loaded the image."""
 
-    @errors.translated
     def read_tar_image(self, image: dict[str, Any]) -> None:
-        refuse_glance('glance')
+        """Tell Zun's "image pull" by which name to inspect the image."""
+        if 'repo' not in image:  # not called for a container
+            image['repo'], _, image['tag'] = reference(image).rpartition(':')
+            image['tags'] = [*image['tags'], image['tag']]
 
     def search_image(self, context: Any, repo: str, tag: str | None,
                      driver_name: str | None, exact_match: bool) -> None:

@@ -12,10 +12,12 @@
 
 """Base of the driver's tests: Zun's objects with an in-memory database."""
 
+import pathlib
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import fixtures
 from oslo_db.sqlalchemy import enginefacade
 from oslo_utils import uuidutils
 from zun.common import clients
@@ -55,6 +57,12 @@ class DriverTestCase(base.TestCase):
         self._replace(client, 'api', lambda: self.api)
         self._replace(clients.OpenStackClients, 'neutron',
                       lambda _: self.neutron)
+        self.glance = fakes.Glance()
+        self._replace(clients.OpenStackClients, 'glance',
+                      lambda _: self.glance)
+        self.api.folder = pathlib.Path(
+            self.useFixture(fixtures.TempDir()).path)
+        self.config('glance', images_directory=str(self.api.folder))
         self._replace(zun_utils, 'spawn_n', self._spawn)
         # it never ends
         self._replace(watch.Watch, 'start', lambda _: None)

@@ -18,9 +18,13 @@ Both keep real state, so that tests can check for leftovers.
 import base64
 from collections.abc import Callable
 import copy
+import hashlib
 import itertools
+import pathlib
+from types import SimpleNamespace
 from typing import Any
 
+from glanceclient import exc as glance_exc
 from neutronclient.common import exceptions as neutron_exc
 from oslo_utils import uuidutils
 
@@ -54,6 +58,9 @@ class ComputeAPI:
         self.fail: dict[str, Exception] = {}
         self.labels: dict[str, dict[str, str]] = {}  # by image
         self.images: dict[str, dict[str, Any]] = {}  # other details
+        # UUIDs of Glance: the projects that may use them
+        self.imported: dict[str, set[str | None]] = {}
+        self.folder: pathlib.Path | None = None  # of files to import
         self.handler = 'kata-embedded'
         self.changed: list[str] = []  # UUIDs of pods
         self.vanished: set[str] = set()
@@ -89,6 +96,18 @@ class ComputeAPI:
         return IMAGE | {'reference': reference,
                         'labels': self.labels.get(reference, {}),
                         **self.images.get(reference, {})}
+
+    def import_image(self, ctxt, host, image_uuid, file=None):
+        self._called('import_image', ctxt, host, image_uuid, file)
+        reference = f'glance.invalid/{image_uuid}:latest'
+        if image_uuid not in self.imported:
+            if file is None:
+                raise exception.ImageNotFound(image=reference)
+            self.data = (self.folder / file).read_bytes()
+            self.imported[image_uuid] = set()
+        self.imported[image_uuid].add(ctxt['project_id'])
+        return IMAGE | {'reference': reference,
+                        'labels': dict(self.labels.get(image_uuid, {}))}
 
     def inspect_image(self, ctxt, host, reference):
         self._called('inspect_image', ctxt, host, reference)
@@ -366,3 +385,50 @@ class Neutron:
         if any(group in p['security_groups'] for p in self.ports.values()):
             raise neutron_exc.Conflict()
         del self.groups[group]
+
+
+class Glance:
+    """Stands in for glanceclient; the user sees all of its images.
+
+    ``chunks``: how the data of an image comes; an exception in it is raised.
+    """
+
+    def __init__(self) -> None:
+        self.all: dict[str, SimpleNamespace] = {}
+        self.chunks: dict[str, list[bytes | Exception]] = {}
+        self.fail: dict[str, Exception] = {}
+        self.downloads = 0
+        self.images = self
+
+    def add(self, name: str = 'app', data: bytes = b'data' * 1000,
+            ident: str | None = None, **values: Any) -> str:
+        """:returns: its UUID"""
+        ident = ident or uuidutils.generate_uuid()
+        self.all[ident] = SimpleNamespace(**{
+            'id': ident, 'name': name, 'container_format': 'docker',
+            'status': 'active', 'size': len(data), 'tags': [],
+            'checksum': hashlib.md5(data).hexdigest(),
+            'os_hash_algo': 'sha512',
+            'os_hash_value': hashlib.sha512(data).hexdigest(), **values})
+        self.chunks[ident] = [data[:100], data[100:]]
+        return ident
+
+    def get(self, ident):
+        if 'get' in self.fail:
+            raise self.fail['get']
+        if ident not in self.all:
+            raise glance_exc.HTTPNotFound()
+        return self.all[ident]
+
+    def list(self, filters):
+        if 'list' in self.fail:
+            raise self.fail['list']
+        return [image for image in self.all.values()
+                if image.container_format == filters['container_format']]
+
+    def data(self, ident):
+        self.downloads += 1
+        for chunk in self.chunks[ident]:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk

@@ -227,12 +227,6 @@ class TestCreate(ContainerTestCase):
         self.assertIn('the CPU policy shared', str(raised))
         self.create(cpu_policy='shared')
 
-    def test_glance(self) -> None:
-        raised = self.assertRaises(
-            zun_exc.Invalid, self.driver.pull_image, self.context, 'x', '',
-            'always', 'glance')
-        self.assertIn('Push the image to a registry', str(raised))
-
 
 class TestImageName(ContainerTestCase):
     """The name of the image on its way through Zun's own manager."""

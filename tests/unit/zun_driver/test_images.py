@@ -70,8 +70,13 @@ class TestParse(base.DriverTestCase):
                          module.name(*module.parse_image_name('app')))
 
     def test_glance(self) -> None:
-        self.assertEqual(('app', ''), module.parse_image_name(
-            f'app@{self.DIGEST}', 'glance'))
+        """All is the name of the image, in any form."""
+        for image in ('app', 'app:1', 'My App 1', f'app@{self.DIGEST}',
+                      'a' * 30 + '!'):
+            self.assertEqual((image, ''),
+                             module.parse_image_name(image, 'glance'))
+        self.config(default_image_driver='glance')
+        self.assertEqual(('app:1', ''), module.parse_image_name('app:1'))
 
 
 class TestImages(base.DriverTestCase):
