@@ -99,11 +99,13 @@ class KataCapsuleDriver(base.KataBaseDriver, driver.CapsuleDriver):
         :returns: its full reference, and its details as the node reports
             them.
         """
-        repo, tag = images.parse_image_name(
-            record.image, record.image_driver, record.registry)
+        driver = translate.image_driver(capsule, record)
+        repo, tag = images.parse_image_name(record.image, driver,
+                                            record.registry)
         pulled = images.pull(context, client.host(capsule), repo, tag,
-                             record.image_pull_policy, record.image_driver,
+                             record.image_pull_policy, driver,
                              record.registry)
+        record.image_driver = pulled['driver']
         return (images.reference({**pulled, 'repo': repo, 'tag': tag}),
                 pulled[images.DETAILS])
 

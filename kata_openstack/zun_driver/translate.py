@@ -26,6 +26,7 @@ from kata_openstack.zun_driver.records import kept
 
 CONF = zun.conf.CONF
 RUNTIME_ANNOTATION = 'kata-openstack.io/runtime'
+IMAGE_DRIVER_ANNOTATION = 'kata-openstack.io/image-driver'
 
 
 def runtime(record: Any) -> str:
@@ -43,6 +44,25 @@ def runtime(record: Any) -> str:
                 remedy='Use "kata", or a runtime that "openstack '
                        'appcontainer host show" lists.')
     return asked or CONF.kata_driver.default_runtime
+
+
+def image_driver(capsule: Any, record: Any) -> str | None:
+    """Return the image driver of a container in a capsule.
+
+    Zun's template of a capsule has no field for it, so an annotation of the
+    capsule names it for all of its containers.
+
+    :raises InvalidInput: for an annotation that names none.
+    """
+    asked = (capsule.annotations or {}).get(IMAGE_DRIVER_ANNOTATION)
+    if asked is None:
+        return record.image_driver
+    if asked not in CONF.image_driver_list:
+        raise exception.InvalidInput(
+            field=IMAGE_DRIVER_ANNOTATION, value=str(asked)[:64],
+            why='it is not an image driver of this cloud',
+            remedy=f'Use one of: {", ".join(CONF.image_driver_list)}.')
+    return str(asked)
 
 
 def hostname(record: Any) -> str:

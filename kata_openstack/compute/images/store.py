@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from concurrent import futures
+import contextlib
 import json
 import pathlib
 import threading
@@ -141,6 +142,8 @@ class Images:
         :raises ImagePullFailed: anything else
         """
         name = image_names.of_glance(image_uuid)
+        with contextlib.suppress(exception.ImageNotFound):
+            return _details(self._use(name, project), name)
 
         def work() -> str:
             try:

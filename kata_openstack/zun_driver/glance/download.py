@@ -42,6 +42,7 @@ LOG = logging.getLogger(__name__)
 # Files at the same time, so that they do not fill the disk
 _MOST = 4
 _places = threading.BoundedSemaphore(_MOST)
+_once = threading.Lock()  # a cache alone lets several calls begin
 _RESERVE = units.Gi  # bytes that stay free
 _LOOK = 16 * units.Mi  # bytes between two looks at the free space
 _WHAT = 'Downloading an image'
@@ -60,7 +61,8 @@ def downloaded(context: Any, image: Any) -> Iterator[str]:
     folder = pathlib.Path(CONF.glance.images_directory)
     with _places:
         fileutils.ensure_tree(str(folder), 0o700)
-        _remove_old(folder)
+        with _once:
+            _remove_old(folder)
         part = folder / f'{image.id}-{_mark()}-{uuid.uuid4().hex}.part'
         whole = part.with_suffix('.tar')
         try:

@@ -120,6 +120,28 @@ class TestGlanceCapsules(test_capsules.CapsuleTestCase):
             {'r.example/app0:2', f'glance.invalid/{ident}:latest'},
             {container.image for container in pod.containers})
 
+    def test_by_annotation(self) -> None:
+        """zun-api's template has no field for the driver."""
+        idents = {self.glance.add(f'r.example/app{number}:2')
+                  for number in range(2)}
+        for value, words in (('glance', None), ('other', 'Use one of'),
+                             (['glance'], 'Use one of')):
+            capsule = self.capsule()
+            capsule.annotations = {'kata-openstack.io/image-driver': value}
+            capsule.save(self.context)
+            capsule = self.create(capsule)
+            if words:
+                self.assertEqual('Error', capsule.status)
+                self.assertIn(words, capsule.status_reason)
+                continue
+            self.assertEqual(['Running'] * 3, self.states(capsule))
+            self.assertEqual({'glance'}, {
+                record.image_driver for record in capsule.containers})
+            (pod,) = self.api.requests.values()
+            self.assertEqual(
+                {f'glance.invalid/{ident}:latest' for ident in idents},
+                {container.image for container in pod.containers})
+
     def test_a_failure(self) -> None:
         capsule = self.capsule(count=1)
         self.member(capsule, zun_objects.CapsuleContainer, 'none',

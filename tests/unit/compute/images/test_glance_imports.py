@@ -113,7 +113,11 @@ class ImportTest(Case):
         config = archives.config(LAYERS)
         self.assertEqual((NAME, f'sha256:{archives.sha(config)}'),
                          (found['reference'], found['id']))
+        # a create from an image that is there writes nothing
+        self.state.calls.clear()
         self.assertEqual(found, self.images.import_image(UUID, None, 'p'))
+        self.assertEqual({'ImageStatus', 'Get'},
+                         {name for name, _ in self.state.calls})
         self.assertEqual(found['id'], self.images.resolve(NAME, 'p')[0])
         self.assertEqual({}, self.state.leases)
 
