@@ -21,6 +21,8 @@ import fixtures
 from tests.e2e import base
 from tools.quickstart import images
 
+from kata_openstack import exception
+
 SAY = "sh -c 'echo $VERSION'"
 
 
@@ -104,19 +106,18 @@ class GlanceTest(GlanceTestCase):
         self.assertEqual('first', self.output(container, SAY))
         for image, version in ((None, 'first'), (second.id, 'second')):
             arguments = {'image': image} if image else {}
+            before = self.pod(container)['sandbox_id']
             api.rebuild(container.uuid, **arguments)
-            # the status changes only after a moment
-            base.wait_until('the rebuild has begun or ended', lambda: (
-                api.get(container.uuid).status))
+            base.wait_until(f'{version} runs', lambda before=before: (
+                self.sandbox(container) not in (None, before)))
             self.wait_status(container, 'Running')
-            base.wait_until(f'{version} runs', lambda version=version: (
-                self.says(container) == version))
+            self.assertEqual(version, self.output(container, SAY))
 
-    def says(self, container):
+    def sandbox(self, container):
         try:
-            return self.execute(container, SAY)[0].strip()
-        except Exception:
-            return None  # the old VM is gone, the new one not ready
+            return self.pod(container)['sandbox_id']
+        except exception.NotFound:
+            return None  # the old one is gone
 
     def test_capsule(self):
         image = self.upload(self.layout('capsule'))
