@@ -91,7 +91,7 @@ class HealthCheck(schema.Data):
     test: Annotated[str, schema.matches('(?s).{1,4096}',
                                         'a command of 1 to 4096 characters')]
     interval: Annotated[int, schema.between(1, 86400, ' seconds')] = 30
-    timeout: Annotated[int, schema.between(1, 600, ' seconds')] = 30
+    timeout: Annotated[int, schema.between(1, 120, ' seconds')] = 30
     retries: Annotated[int, schema.between(1, 1000)] = 3
 
 

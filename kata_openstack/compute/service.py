@@ -152,6 +152,7 @@ class Service:
         self._updates.stop()
         self.canaries.stop()
         self._changes.close()
+        self.pods.stop_waiting()
         self._server.stop()
         self._server.wait()
         self._checks.stop()

@@ -172,9 +172,20 @@ class KataContainerDriver(refusals.Refusals, images.Images,
                     and self._is_gone(container)):
                 self._clean_up(context, container)
             raise
+        self._restarts_an_end(container)
         if container.status == consts.RUNNING:
             container.status_reason = None
         return container
+
+    def _restarts_an_end(self, container: Any) -> None:
+        """Leave a container in Running that has ended at once.
+
+        Its restart policy takes it when the node tells of the end, and looks
+        only at containers that ran.
+        """
+        if (container.status == consts.STOPPED
+                and self._restarts.has_policy(container)):
+            container.status = consts.RUNNING
 
     def _wait_for_network(self, context: Any, container: Any) -> None:
         """Wait for the ports, because the program may need them at once.
@@ -245,6 +256,8 @@ class KataContainerDriver(refusals.Refusals, images.Images,
         # after SIGKILL, the node has waited for the end of the container
         self._apply(container, api.show_pod(ctxt, client.host(container),
                                             container.uuid))
+        if not self._restarts.ends(container):
+            self._restarts_an_end(container)
         return container
 
     @errors.reported

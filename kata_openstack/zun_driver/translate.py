@@ -178,6 +178,8 @@ def _restart(record: Any) -> str:
     name = {'unless-stopped': 'always'}.get(
         policy.get('Name') or 'no', policy.get('Name') or 'no')
     most = int(policy.get('MaximumRetryCount') or 0)
+    if name == 'no':
+        return ''
     return f'{name}:{most}' if name == 'on-failure' and most else name
 
 

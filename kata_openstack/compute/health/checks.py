@@ -37,7 +37,7 @@ from kata_openstack import stored
 
 LOG = logging.getLogger(__name__)
 _LOOK = 1.0  # seconds between two looks at the containers
-_THREADS = 16
+_THREADS = 64  # mostly they wait for a guest
 _PER_PROJECT = 4
 
 
@@ -113,7 +113,9 @@ class Checks:
             for ident in running.keys() - self._checked.keys():
                 self._add(running[ident], now)
             self._unreadable &= running.keys()
-            for ident, one in self._checked.items():
+            # who has waited longest comes first
+            for ident, one in sorted(self._checked.items(),
+                                     key=lambda item: item[1].due):
                 if (one.due <= now and not one.running
                         and self._busy[one.project] < _PER_PROJECT):
                     one.running = True

@@ -87,18 +87,28 @@ class Endings:
 
     def _free(self, pod_uuid: str, container_id: str = '') -> None:
         try:
+            known = False
             for pause in _PAUSES:
                 if self._stopped.wait(pause):
                     return
-                if container_id and self._has_ended(container_id):
-                    self._told(pod_uuid)
+                if (container_id and not known
+                        and self._has_ended(container_id)):
+                    known = True
+                    self._tell(pod_uuid)
                 if self._pods.free_if_ended(pod_uuid, container_id):
-                    self._told(pod_uuid)
+                    self._tell(pod_uuid)
                     return
         except Exception as e:  # the pool would drop it without a word
             LOG.warning('The VM of pod %s cannot be freed; the next '
                         'comparison with containerd tries again: %s',
                         pod_uuid, e)
+
+    def _tell(self, pod_uuid: str) -> None:
+        try:
+            self._told(pod_uuid)
+        except Exception as e:  # the VM must be freed nevertheless
+            LOG.warning('Nobody was told of the end of a container of pod '
+                        '%s: %s', pod_uuid, e)
 
     def _has_ended(self, container_id: str) -> bool:
         return all(container.state == pb.CONTAINER_EXITED

@@ -232,7 +232,10 @@ class Pods:
                 with replacement.going_on(f'Sandbox {sandbox_id}'):
                     self._client.remove_pod_sandbox(sandbox_id)
             raise
-        replaced.finish(found.sandboxes)
+        started = {container.uuid for container in pod.containers}
+        kept = {c.pod_sandbox_id for c in found.current_containers()
+                if c.labels[labels.CONTAINER] not in started}
+        replaced.finish([s for s in found.sandboxes if s.id not in kept])
 
     def _start_one(self, pod: objects.Pod, container: objects.Container,
                    container_id: str) -> None:
@@ -243,7 +246,7 @@ class Pods:
     def restart_ended(self, pod_uuid: str) -> None:
         """Start the containers of a pod again whose policy wants it.
 
-        If the VM is gone, all of its containers start in a new one.
+        If the VM is gone, they start in a new one, after the init containers.
 
         :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
         """
@@ -254,9 +257,11 @@ class Pods:
             if not found or not ended:
                 return
             pod = stored_pod.read(self._client, found)
+            # what has ended well does not run again, also in a new VM
+            pod.containers = [
+                c for c in pod.containers
+                if c.uuid in ended or c.init and not found.ready]
             if found.ready:
-                pod.containers = [c for c in pod.containers
-                                  if c.uuid in ended]
                 self._start_in(pod, found)
             else:
                 choice = self._choose(pod)
@@ -306,20 +311,29 @@ class Pods:
         """Stop the VM of a pod whose containers have all exited.
 
         :param container_id: a CRI container that is known to have ended.
-        :returns: False while CRI still believes that it runs; ask again.
+        :returns: False while CRI still believes that it runs, or another
+            operation has the pod; ask again.
         """
-        with self.lock(pod_uuid):
-            found = view.read(self._client, pod_uuid)
-            if found is None:
-                return True
-            if any(c.id == container_id and c.state != pb.CONTAINER_EXITED
-                   for c in found.containers):
-                return False
-            if found.ended and not policy.wanted(self._client, found):
-                self._client.stop_pod_sandbox(found.sandbox.id)
-                LOG.info('Stopped the VM of pod %s: all its containers have '
-                         'exited', pod_uuid)
+        # An operation may take long: an init container of a tenant decides
+        # how long a start takes. The next comparison frees what is left.
+        try:
+            with self.lock(pod_uuid, blocking=False):
+                return self._free_if_ended(pod_uuid, container_id)
+        except lockutils.AcquireLockFailedException:
+            return False
+
+    def _free_if_ended(self, pod_uuid: str, container_id: str) -> bool:
+        found = view.read(self._client, pod_uuid)
+        if found is None:
             return True
+        if any(c.id == container_id and c.state != pb.CONTAINER_EXITED
+               for c in found.containers):
+            return False
+        if found.ended and not policy.wanted(self._client, found):
+            self._client.stop_pod_sandbox(found.sandbox.id)
+            LOG.info('Stopped the VM of pod %s: all its containers have '
+                     'exited', pod_uuid)
+        return True
 
     def delete(self, pod_uuid: str, force: bool) -> None:
         """Delete a pod; a pod that is not on this node is not an error.
@@ -356,6 +370,10 @@ class Pods:
         with replacement.going_on(f'The disk of pod {pod_uuid}'):
             self.disks.remove(pod_uuid)
         LOG.info('Deleted pod %s', pod_uuid)
+
+    def stop_waiting(self) -> None:
+        """Let operations that wait for a tenant's program fail soon."""
+        self._inits.stop()
 
     def sweep(self) -> None:
         """Remove what pods that containerd no longer has have left."""

@@ -29,6 +29,7 @@ from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 _PAUSE = 0.05  # seconds
+_LONGEST = 600  # seconds that one may take; it holds up its capsule only
 _LINES, _SHOWN = 5, 300  # of the log, in the error: lines and characters
 
 
@@ -40,6 +41,11 @@ class Inits:
         self._client = client
         self._lock = threading.Lock()
         self._given_up: collections.Counter[str] = collections.Counter()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let each wait end."""
+        self._stopped.set()
 
     @contextlib.contextmanager
     def given_up(self, pod_uuid: str) -> Iterator[None]:
@@ -56,18 +62,24 @@ class Inits:
              container_id: str) -> None:
         """Wait until an init container has ended.
 
-        The wait has no limit of its own: who asked for the start deletes the
-        pod after its time.
-
-        :raises Conflict: it ended with an error, or the pod is deleted
+        :raises Conflict: it ended with an error or takes too long, the pod is
+            deleted, or kata-compute stops
         """
+        deadline = time.monotonic() + _LONGEST
         while self._runs(container_id):
             with self._lock:
-                if self._given_up[pod_uuid]:
-                    raise exception.Conflict(
-                        kind='Pod', id=pod_uuid, state='being deleted',
-                        remedy='Create it again.')
-            time.sleep(_PAUSE)
+                given_up = self._given_up[pod_uuid]
+            if given_up or self._stopped.is_set():
+                raise exception.Conflict(
+                    kind='Pod', id=pod_uuid, state='being deleted, or '
+                    'kata-compute is stopping', remedy='Try again.')
+            if time.monotonic() > deadline:
+                raise exception.Conflict(
+                    kind='Init container', id=container.name,
+                    state=f'still running after {_LONGEST} s'
+                          f'{self._words(pod_uuid, container)}',
+                    remedy='Do long work in an ordinary container.')
+            self._stopped.wait(_PAUSE)
         status = self._client.container_status(container_id).status
         if status.exit_code:
             raise exception.Conflict(

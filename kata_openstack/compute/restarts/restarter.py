@@ -16,6 +16,7 @@ Containers of one pod share a VM, so only the node can start one of them
 again beside the others. Plain containers are the driver's.
 """
 
+import collections
 from collections.abc import Callable
 from concurrent import futures
 import threading
@@ -23,6 +24,7 @@ import time
 
 from oslo_log import log as logging
 
+from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute.pods import view
 from kata_openstack.compute.restarts import policy
@@ -32,7 +34,10 @@ from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 LOG = logging.getLogger(__name__)
 _FIRST, _LONGEST = 0.1, 60.0  # seconds, as in Docker
 _STABLE = 10.0  # seconds of a run, after which the pauses begin anew
-_THREADS = 4
+_THREADS = 16
+# of one project: its init containers decide how long a start takes
+_PER_PROJECT = 4
+_BUSY = 1.0  # seconds until the next attempt to get a thread
 
 
 class Restarter:
@@ -49,6 +54,7 @@ class Restarter:
         self._lock = threading.Lock()
         self._pauses: dict[str, float] = {}  # by pod
         self._timers: dict[str, threading.Timer] = {}  # by pod
+        self._busy: collections.Counter[str] = collections.Counter()
         self._stopped = False
         self._pool = futures.ThreadPoolExecutor(
             _THREADS, thread_name_prefix='restarts')
@@ -85,26 +91,36 @@ class Restarter:
     def _check(self, found: view.PodView) -> None:
         ended = policy.wanted(self._client, found)
         if ended:
-            self._later(found.uuid, max(map(_seconds, ended)) >= _STABLE)
+            self._later(found.uuid,
+                        found.sandbox.labels.get(labels.PROJECT, ''),
+                        max(map(_seconds, ended)) >= _STABLE)
 
-    def _later(self, pod_uuid: str, anew: bool) -> None:
+    def _later(self, pod_uuid: str, project: str, anew: bool) -> None:
         with self._lock:
             if self._stopped or pod_uuid in self._timers:
                 return
             before = 0.0 if anew else self._pauses.get(pod_uuid, 0.0)
             pause = min(max(2 * before, _FIRST), _LONGEST)
             self._pauses[pod_uuid] = pause
-            timer = threading.Timer(pause, self._submit, (pod_uuid,))
-            timer.daemon = True
-            self._timers[pod_uuid] = timer
-            timer.start()
+            self._start_timer(pause, pod_uuid, project)
 
-    def _submit(self, pod_uuid: str) -> None:
+    def _start_timer(self, pause: float, pod_uuid: str, project: str) -> None:
+        timer = threading.Timer(pause, self._submit, (pod_uuid, project))
+        timer.daemon = True
+        self._timers[pod_uuid] = timer
+        timer.start()
+
+    def _submit(self, pod_uuid: str, project: str) -> None:
         with self._lock:
-            if not self._stopped:
-                self._pool.submit(self._restart, pod_uuid)
+            if self._stopped:
+                return
+            if self._busy[project] >= _PER_PROJECT:
+                self._start_timer(_BUSY, pod_uuid, project)
+                return
+            self._busy[project] += 1
+            self._pool.submit(self._restart, pod_uuid, project)
 
-    def _restart(self, pod_uuid: str) -> None:
+    def _restart(self, pod_uuid: str, project: str) -> None:
         failed = False
         try:
             self._pods.restart_ended(pod_uuid)
@@ -115,9 +131,10 @@ class Restarter:
         finally:
             with self._lock:
                 del self._timers[pod_uuid]
+                self._busy -= collections.Counter([project])
         self._told(pod_uuid)
         if failed:
-            self._later(pod_uuid, False)
+            self._later(pod_uuid, project, False)
 
 
 def _seconds(status: pb.ContainerStatus) -> float:

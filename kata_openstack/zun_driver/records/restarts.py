@@ -32,6 +32,7 @@ from zun.common import context as zun_context
 from zun.common import utils as zun_utils
 from zun import objects as zun_objects
 
+from kata_openstack import exception
 from kata_openstack import objects
 from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver.records import failures
@@ -41,17 +42,23 @@ _FIRST, _LONGEST = 0.1, 60.0  # seconds
 _STABLE = 10.0  # seconds
 # Signals with which users end a program, in each spelling
 _ENDING = {'KILL', 'TERM', 'INT', 'QUIT', '9', '15', '2', '3'}
+# After these errors of a start, another one may succeed
+_PASSING = (*errors.UNREACHABLE, exception.NodeBusy, exception.Expired,
+            exception.NodeFull, exception.NotEnoughDisk,
+            exception.RuntimeFailed)
 _MOST = 10000  # containers that are remembered
 
 
 @dataclasses.dataclass
 class _History:
-    """``pending``: a restart has been decided and is not over."""
+    """``pending``: a restart has been decided and is not over. ``again``: it
+    failed, but may succeed later."""
 
     count: int = 0
     pause: float = _FIRST / 2
     pending: bool = False
     ended_by_user: bool = False
+    again: bool = False
 
 
 class Restarts:
@@ -80,6 +87,15 @@ class Restarts:
                 and signal.upper().removeprefix('SIG') in _ENDING):
             self.forget(record)
             self._history(record).ended_by_user = True
+
+    @staticmethod
+    def has_policy(record: Any) -> bool:
+        return bool(_policy(record)[0])
+
+    def ends(self, record: Any) -> bool:
+        """Return whether a user has sent a signal to end the container."""
+        history = self._known.get(record.uuid)
+        return bool(history and history.ended_by_user)
 
     def is_pending(self, record: Any) -> bool:
         history = self._known.get(record.uuid)
@@ -123,16 +139,20 @@ class Restarts:
         @zun_utils.synchronized(uuid)
         def restart() -> None:
             if self._known.get(uuid) is history:
-                self._start_again(uuid)
+                self._start_again(uuid, history)
         try:
             restart()
         except Exception as e:
             LOG.warning('Cannot restart container %s: %s', uuid,
                         errors.text(e))
         finally:
-            history.pending = False
+            history.pending = history.again
+        if history.again:
+            history.again = False
+            history.pause = min(2 * history.pause, _LONGEST)
+            zun_utils.spawn_n(self._restart, uuid, history)
 
-    def _start_again(self, uuid: str) -> None:
+    def _start_again(self, uuid: str, history: _History) -> None:
         context = zun_context.get_admin_context(all_projects=True)
         record = zun_objects.Container.get_by_uuid(context, uuid)
         if record.status != consts.RUNNING or record.task_state:
@@ -141,6 +161,10 @@ class Restarts:
             try:
                 self._start(context, record)
                 record.started_at = timeutils.utcnow()
+            except _PASSING as e:
+                record.status_reason = errors.text(e)
+                history.again = True
+                raise
             except Exception as e:
                 # the reason stays until a user starts it
                 record.status = consts.STOPPED

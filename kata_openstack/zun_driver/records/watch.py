@@ -33,6 +33,7 @@ CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
 _PATIENCE = 25  # seconds for one call
 _PAUSE = 5  # seconds after an error
+_UPGRADE = 300  # seconds, while the node does not know the call
 
 
 class Watch:
@@ -66,7 +67,9 @@ class Watch:
                     LOG.warning('Containers that end show their state only '
                                 'after up to a minute: %s', errors.text(e))
                 failing = True
-                time.sleep(_PAUSE)
+                # an old node logs each such call with a traceback
+                time.sleep(_UPGRADE if isinstance(
+                    e, exception.VersionMismatch) else _PAUSE)
             except Exception:
                 LOG.exception('Cannot follow the changes on the node')
                 time.sleep(_PAUSE)

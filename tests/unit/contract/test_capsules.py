@@ -164,7 +164,7 @@ class TestRestartPolicies(CapsuleTestCase):
 
     def test_the_node_gets_them(self) -> None:
         for policy, most, restart in (
-                ('always', 0, 'always'), ('no', 0, 'no'),
+                ('always', 0, 'always'), ('no', 0, ''),
                 ('on-failure', 0, 'on-failure'),
                 ('on-failure', 3, 'on-failure:3')):
             capsule = self.create(self.capsule(policy=policy, most=most))

@@ -141,11 +141,54 @@ class TestRestarts(base.ContractTestCase):
     def test_a_start_that_fails(self) -> None:
         record = self.policy('always')
         self.ends(record)
-        self.api.fail['start_pod'] = exception.NodeFull(
-            asked_mib=1, limit_mib=1, used_mib=1)
+        self.api.fail['start_pod'] = exception.NotEnoughMemory(
+            asked_mib=2, limit_mib=1)
         record = self.goes_on(record)
         self.assertEqual('Stopped', record.status)
-        self.assertIn('other pods have', record.status_reason)
+        self.assertIn('at most 1 MiB', record.status_reason)
+
+    def test_a_start_that_may_succeed_later(self) -> None:
+        record = self.policy('always')
+        self.ends(record)
+        for error in (exception.NodeUnavailable(host='h', why='it restarts'),
+                      exception.NodeFull(asked_mib=1, limit_mib=1,
+                                         used_mib=1)):
+            self.api.fail['start_pod'] = error
+            with mock.patch.object(zun_utils, 'spawn_n',
+                                   lambda *call: self.later.append(call)):
+                function, *arguments = self.later.pop()
+                function(*arguments)
+            record = self.reload(record)
+            self.assertEqual(('Running', str(error)), (
+                record.status, record.status_reason))
+            self.minute()  # changes nothing
+        self.api.fail.clear()
+        record = self.goes_on(record)
+        self.assertEqual(('Running', None), (record.status,
+                                             record.status_reason))
+        self.assertEqual([0.1, 0.2, 0.4], self.pauses())
+
+    def test_one_that_ends_at_once(self) -> None:
+        """Before the answer to the start, or to a signal."""
+        for action, arguments in (('start', ()), ('kill', ('SIGHUP',))):
+            record = self.policy('always')
+            if action == 'start':
+                record = self.does('stop', record, '1')
+            method = {'start': 'start_pod', 'kill': 'kill_container'}[action]
+            done = getattr(self.api, method)
+
+            def ends(*args, done=done, uuid=record.uuid, **kwargs):
+                done(*args, **kwargs)
+                self.api.set_state(uuid, 'exited', exit_code=1)
+                return self.api.pods[uuid].to_dict()
+            with mock.patch.object(self.api, method, ends):
+                record = self.does(action, record, *arguments)
+            self.assertEqual('Running', record.status)
+            with mock.patch.object(zun_utils, 'spawn_n',
+                                   lambda *call: self.later.append(call)):
+                self.manager.driver._changed(record.uuid)
+            self.assertEqual(1, len(self.later), action)
+            self.assertEqual('Running', self.goes_on(record).status)
 
     def test_a_restart_of_zun_compute(self) -> None:
         for resume in (True, False):

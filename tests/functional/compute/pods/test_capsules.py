@@ -12,6 +12,7 @@
 
 import os
 import signal
+import threading
 import time
 import uuid
 
@@ -89,15 +90,53 @@ class CapsulesTest(base.TestCase):
                            ('sleep 1000', {'restart': 'always'}))
         boot = self.execute(pod, 0, 'cat', BOOT_ID)
         self.execute(pod, 1, 'touch', '/root/kept')
-        config = settings.Settings.load(
-            str(embedded.config_path(self.node.conf)))
         sandbox = self.node.call('show_pod', pod['uuid'])['sandbox_id']
-        os.kill(state.State.load(config, sandbox).qemu, signal.SIGKILL)
+        self.kill_vm(sandbox)
         wait_until(lambda: self.states(pod) == ['running'] * 2 and (
             self.node.call('show_pod', pod['uuid'])['sandbox_id'] != sandbox))
         self.assertNotEqual(boot, self.execute(pod, 0, 'cat', BOOT_ID))
         self.assertEqual('/root/kept\n',
                          self.execute(pod, 1, 'ls', '/root/kept'))
+
+    def test_what_ended_well_does_not_run_again_in_a_new_vm(self):
+        pod = self.capsule(('echo once', {'restart': 'on-failure'}),
+                           ('sleep 1000', {'restart': 'on-failure'}))
+        wait_until(lambda: self.states(pod) == ['exited', 'running'])
+        sandbox = self.node.call('show_pod', pod['uuid'])['sandbox_id']
+        self.kill_vm(sandbox)
+        wait_until(lambda: self.node.call('show_pod', pod['uuid'])[
+            'sandbox_id'] != sandbox)
+        wait_until(lambda: self.states(pod) == ['exited', 'running'])
+        self.assertEqual(['once'], self.logs(pod, 0))
+        self.node.call('delete_pod', pod['uuid'])
+        self.assertEqual(
+            [], [*self.node.containerd.client.list_pod_sandboxes()])
+
+    def kill_vm(self, sandbox):
+        config = settings.Settings.load(
+            str(embedded.config_path(self.node.conf)))
+        os.kill(state.State.load(config, sandbox).qemu, signal.SIGKILL)
+
+    def test_an_init_container_holds_up_nobody_else(self):
+        slow = self.capsule(('true', {'init': True}),
+                            ('sleep 1000', {'init': True}),
+                            ('sleep 1000', {}), run=False)
+        self.node.call('create_pod', slow)
+        starting = threading.Thread(target=self.fails, args=(slow,))
+        starting.start()
+        wait_until(lambda: self.states(slow)[:2] == ['exited', 'running'])
+        others = [self.capsule(('exit 0', {})) for _ in range(5)]
+        for pod in others:
+            wait_until(lambda pod=pod: not self.node.call(
+                'show_pod', pod['uuid'])['ready'], 10)
+        begun = time.monotonic()
+        self.node.call('delete_pod', slow['uuid'])
+        self.assertLess(time.monotonic() - begun, 20)
+        starting.join()
+
+    def fails(self, pod):
+        self.assertRaises(exception.KataError, self.node.call, 'start_pod',
+                          pod)
 
     def test_all_that_end_well(self):
         """The VM goes, although a failure would start a container again."""

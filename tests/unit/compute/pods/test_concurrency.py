@@ -138,9 +138,15 @@ class ConcurrencyTest(test_lifecycle.Case):
         pod = self.running()
         (container,) = self.state.containers.values()
         container.state = pb.CONTAINER_EXITED
-        self.assertEqual((None, None), self.both(
-            'CreateContainer', (self.pods.start, pod),
-            (self.pods.free_if_ended, pod.uuid)))
+        self.hold('CreateContainer')
+        starting = Request(self.pods.start, pod)
+        self.assertTrue(self.reached.wait(SECONDS))
+        # it does not wait: a tenant could make a start very long
+        self.assertFalse(self.pods.free_if_ended(pod.uuid))
+        self.go.set()
+        starting.join(SECONDS)
+        self.assertIsNone(starting.error)
+        self.assertTrue(self.pods.free_if_ended(pod.uuid))
         self.assertEqual(['running'], self.states(pod))
 
     def test_pods_do_not_wait_for_each_other(self):

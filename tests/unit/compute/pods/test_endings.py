@@ -73,6 +73,13 @@ class EndingsTest(base.TestCase):
         self.assertEqual([[], ['pod']], seen)
         self.assertEqual(['pod', 'pod'], self.told)
 
+    def test_an_error_of_who_is_told_keeps_no_vm(self):
+        self.pod('pod', pb.CONTAINER_EXITED)
+        self.endings._told = mock.Mock(side_effect=ValueError('odd'))
+        self.pods.free_if_ended.return_value = True
+        self.endings.container_ended('pod', 'pod0')
+        self.assertEqual([('pod', 'pod0')], self.finish())
+
     def test_not_for_ever(self):
         self.pods.free_if_ended.return_value = False
         self.endings.container_ended('pod', 'c')

@@ -11,6 +11,7 @@
 # under the License.
 
 import threading
+from unittest import mock
 
 from kata_openstack.compute.restarts import inits
 from kata_openstack import exception
@@ -72,3 +73,12 @@ class InitsTest(base.TestCase):
             thread.join(30)
         self.assertIn('being deleted', errors[0])
         self.assertEqual({}, dict(self.inits._given_up))
+
+    def test_kata_compute_does_not_wait_when_it_stops(self):
+        threading.Timer(0.1, self.inits.stop).start()
+        self.assertRaises(exception.Conflict, self.wait)
+
+    def test_one_that_takes_too_long(self):
+        with mock.patch.object(inits, '_LONGEST', 0.1):
+            error = self.assertRaises(exception.Conflict, self.wait)
+        self.assertIn('still running', str(error))

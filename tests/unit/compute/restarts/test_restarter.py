@@ -134,8 +134,8 @@ class RestarterTest(RestartsTestCase):
         self.container('b', 'no', pod='p2')
         self.restarter._pauses['gone'] = 5.0
         self.restarter.check_all()
-        self.assertEqual([('p1',)], [arguments for _, arguments
-                                     in self.pending])
+        self.assertEqual([('p1', '')], [arguments for _, arguments
+                                        in self.pending])
         self.assertNotIn('gone', self.restarter._pauses)
 
     def test_not_after_the_stop(self):
@@ -146,3 +146,25 @@ class RestarterTest(RestartsTestCase):
         for function, arguments in self.pending:
             function(*arguments)
         self.pods.restart_ended.assert_not_called()
+
+    def test_one_project_has_a_part_of_the_threads(self):
+        go_on, begun = threading.Event(), threading.Semaphore(0)
+
+        def hang(pod):
+            begun.release()
+            go_on.wait(30)
+        self.pods.restart_ended.side_effect = hang
+        for number in range(restarter._PER_PROJECT + 1):
+            self.container(f'a{number}', 'always', pod=f'p{number}')
+        self.container('b', 'always', pod='other')
+        self.fake.state.sandboxes['other'].labels[labels.PROJECT] = 'b'
+        self.restarter.check_all()
+        for function, arguments in self.pending[:]:
+            self.pending.pop(0)
+            function(*arguments)
+        for _ in range(restarter._PER_PROJECT + 1):
+            self.assertTrue(begun.acquire(timeout=30))
+        self.assertEqual(1, len(self.pending))  # it waits for a thread
+        self.assertIn(mock.call('other'),
+                      self.pods.restart_ended.mock_calls)
+        go_on.set()

@@ -64,10 +64,16 @@ class TestWatch(base.DriverTestCase):
     def test_a_node_that_does_not_answer(self):
         class End(Exception):
             pass
-        self.api.fail['wait_for_changes'] = exception.NodeUnavailable(
-            host='h', why='down')
-        with mock.patch.object(watch.time, 'sleep',
-                               side_effect=[None, None, End]) as sleep:
-            self.assertRaises(End, self.watch._follow)
-        self.assertEqual([mock.call(5)] * 3, sleep.mock_calls)
-        self.assertEqual(3, len(self.api.calls))
+        for error, pause in (
+                (exception.NodeUnavailable(host='h', why='down'), 5),
+                # an old node logs each such call with a traceback
+                (exception.VersionMismatch(
+                    operation='o', host='h', older='a', newer='b', node='1.0',
+                    driver='1.1'), 300)):
+            self.api.calls.clear()
+            self.api.fail['wait_for_changes'] = error
+            with mock.patch.object(watch.time, 'sleep',
+                                   side_effect=[None, None, End]) as sleep:
+                self.assertRaises(End, self.watch._follow)
+            self.assertEqual([mock.call(pause)] * 3, sleep.mock_calls)
+            self.assertEqual(3, len(self.api.calls))

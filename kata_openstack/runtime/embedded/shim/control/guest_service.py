@@ -33,6 +33,7 @@ from kata_openstack.runtime.embedded.vm import agent_channel
 
 NAME: Final = 'kata_openstack.Guest'
 _MAX_PROCESSES = 2000
+_MAX_ROUNDS = 200
 _MAX_TEXT = 1024  # characters of a name or a command line
 _MAX_NUMBER = 1 << 53
 # The values of a process, as the guest sends them
@@ -93,7 +94,9 @@ class GuestService:
         found = self._running(container)
         processes: list[dict[str, Any]] = []
         last = 0
-        while len(processes) < _MAX_PROCESSES:
+        for _ in range(_MAX_ROUNDS):
+            if len(processes) >= _MAX_PROCESSES:
+                break
             answer = await self._ask('processes', container=found.id,
                                      after=last)
             processes += _checked(answer.get('processes'))

@@ -87,6 +87,13 @@ class TestProcesses(unittest.IsolatedAsyncioTestCase):
         async with asyncio.timeout(5):
             self.assertEqual([], (await self.ask())['processes'])
 
+    async def test_a_guest_with_nothing_readable_without_end(self):
+        counter = iter(range(1, 1 << 30))
+        self.agent.call.side_effect = lambda *_, **__: {
+            'processes': [1], 'last': next(counter)}
+        async with asyncio.timeout(5):
+            self.assertEqual({'processes': []}, await self.ask())
+
     async def test_refusals(self):
         await self.refuses(ttrpc.UNIMPLEMENTED, 'Other')
         await self.refuses(ttrpc.INVALID_ARGUMENT, 'Processes', b'no JSON')
