@@ -28,8 +28,12 @@
 import functools
 from typing import Any
 
+from keystoneauth1 import exceptions as ks_exc
+import os_resource_classes as orc
 from oslo_log import log as logging
 from zun.scheduler.client import report
+
+from kata_openstack import exception
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +55,35 @@ def free(context: Any, uuid: str) -> bool:
                     uuid, e)
         return False
     return True
+
+
+def resize(context: Any, uuid: str, memory_mib: int) -> None:
+    """Change the memory in the allocation of a container.
+
+    Zun leaves the allocation as the scheduler made it. Then Placement would
+    offer memory that a grown container already has.
+
+    :raises Conflict: the node has not that much left. Any other failure is
+        only logged: it must not keep a user from a smaller limit.
+    """
+    try:
+        found = _client().get_allocs_for_consumer(context, uuid)
+        for allocation in found['allocations'].values():
+            allocation.pop('generation', None)
+            if orc.MEMORY_MB in allocation['resources']:
+                allocation['resources'][orc.MEMORY_MB] = memory_mib
+        if found['allocations']:
+            _client().put_allocations(context, uuid, found)
+    except ks_exc.Conflict as e:
+        raise exception.Conflict(
+            kind='Container', id=uuid,
+            state=f'on a node that has not {memory_mib} MiB of memory left '
+                  'for it', remedy='Choose less memory, or create a new '
+            'container, for which the scheduler looks for another node.'
+        ) from e
+    except Exception as e:  # Zun names classes here that do not exist
+        LOG.warning('Could not change the allocation of %s in Placement: %s',
+                    uuid, e)
 
 
 def is_current(provider: Any) -> bool:

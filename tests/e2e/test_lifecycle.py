@@ -130,6 +130,9 @@ class LifecycleTest(base.TestCase):
         self.assertEqual(f'30000 100000\n{150 << 20}', self.output(
             container, 'cat /sys/fs/cgroup/cpu.max '
                        '/sys/fs/cgroup/memory.max'))
+        (allocation,) = base.cloud().placement.get(
+            f'/allocations/{container.uuid}').json()['allocations'].values()
+        self.assertEqual(150, allocation['resources']['MEMORY_MB'])
         refused = self.assertRaises(exceptions.Conflict, zun.update,
                                     container.uuid, memory='3000')
         self.assertIn('can be at most', str(refused))

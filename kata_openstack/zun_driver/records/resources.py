@@ -29,6 +29,7 @@ from zun.objects import container as zun_container
 from kata_openstack import exception
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver import placement
 from kata_openstack.zun_driver import translate
 
 LOG = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Resources:
             LOG.error('Could not resize container %s: %s', container.uuid, e)
             former = zun_objects.Container.get_by_uuid(context,
                                                        container.uuid)
+            _allocate(container, former)
             for field in _FIELDS:
                 setattr(container, field, getattr(former, field))
             container.status_reason = errors.text(e)
@@ -74,6 +76,7 @@ class Resources:
 def _check(record: Any) -> None:
     try:
         _resize(record, check_only=True)
+        _allocate(record, record)
     except exception.KataError as e:
         error = errors.to_zun(e)
         former = zun_objects.Container.get_by_uuid(record._context,
@@ -81,6 +84,17 @@ def _check(record: Any) -> None:
         former.status_reason = errors.text(error)
         former.save(record._context)
         raise error from e
+
+
+def _allocate(record: Any, amounts: Any) -> None:
+    """Tell Placement of a change of memory.
+
+    :param amounts: a record with the amounts that hold from now on
+    :raises Conflict:
+    """
+    memory_mib = translate.memory_mib(amounts)
+    if 'memory' in record.obj_get_changes() and memory_mib:
+        placement.resize(record._context, record.uuid, memory_mib)
 
 
 def _resize(record: Any, check_only: bool = False) -> None:

@@ -21,6 +21,7 @@ are stand-ins that keep state.
 from typing import Any
 from unittest import mock
 
+from keystoneauth1 import exceptions as ks_exc
 from oslo_utils import uuidutils
 from zun.common import context as zun_context
 from zun.common import utils as zun_utils
@@ -50,6 +51,8 @@ class Placement:
         self.allocations: set[str] = set()
         self.provider: Any = None
         self.fail: Exception | None = None
+        self.memory: dict[str, int] = {}  # MiB, of resized containers
+        self.most = 1 << 20  # MiB
 
     def delete_allocation_for_container(self, context: Any,
                                         uuid: str) -> bool:
@@ -68,6 +71,25 @@ class Placement:
             raise self.fail
         (root,) = tree.roots
         self.provider = tree.data(root.uuid)
+
+    def get_allocs_for_consumer(self, context: Any, consumer: str
+                                ) -> dict[str, Any]:
+        if consumer not in self.allocations:
+            return {'allocations': {}}
+        return {'allocations': {'rp': {'generation': 1, 'resources': {
+            'VCPU': 1, 'MEMORY_MB': self.memory.get(consumer, 512)}}},
+            'consumer_generation': 1, 'project_id': 'p', 'user_id': 'u'}
+
+    def put_allocations(self, context: Any, consumer: str,
+                        payload: dict[str, Any]) -> bool:
+        (allocation,) = payload['allocations'].values()
+        assert set(allocation) == {'resources'}
+        assert payload['consumer_generation'] == 1
+        memory = allocation['resources']['MEMORY_MB']
+        if memory > self.most:
+            raise ks_exc.Conflict
+        self.memory[consumer] = memory
+        return True
 
     def get(self, url: str) -> Any:
         return mock.Mock(json=lambda: {'generation': 1})

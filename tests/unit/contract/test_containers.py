@@ -178,6 +178,18 @@ class TestResize(base.ContractTestCase):
                           256), self.api.calls[-1])
         node = zun_objects.ComputeNode.get_by_name(self.admin, base.HOST)
         self.assertEqual((256, 0.5), (node.mem_used, node.cpu_used))
+        self.assertEqual({record.uuid: 256}, self.placement.memory)
+
+    def test_an_update_for_which_the_node_has_no_room(self) -> None:
+        record = self.create()
+        self.placement.most = 1000
+        raised = self.assertRaises(
+            zun_exc.Conflict, self.zun.container_update, self.context, record,
+            {'memory': '1001'})
+        self.assertIn('has not 1001 MiB', str(raised))
+        self.assertEqual('512', self.reload(record).memory)
+        self.assertEqual([], [c for c in self.api.calls
+                              if c[0] == 'resize_container'])
 
     def test_an_update_that_the_node_refuses(self) -> None:
         refusal = exception.Conflict(kind='Container', id='c', state='small',
@@ -208,6 +220,7 @@ class TestResize(base.ContractTestCase):
         record = self.reload(record)
         self.assertEqual(('512', str(NO_ANSWER)), (record.memory,
                                                    record.status_reason))
+        self.assertEqual({record.uuid: 512}, self.placement.memory)
 
 
 class TestSync(base.ContractTestCase):
