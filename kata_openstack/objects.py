@@ -189,7 +189,8 @@ class PodStatus(schema.Data):
     """The state of a pod on the node.
 
     ``ready``: its VM runs. ``handler_reason``: a text that explains the
-    choice of the handler. ``created_at``: Unix seconds.
+    choice of the handler. ``created_at``: Unix seconds. ``problem``: why the
+    node could not restart its containers last.
     """
 
     uuid: str
@@ -201,6 +202,7 @@ class PodStatus(schema.Data):
     accelerator: str = ''
     hostname: str = ''
     created_at: float | None = None
+    problem: str = ''
     containers: list[ContainerStatus] = dataclasses.field(
         default_factory=list)
 
@@ -210,4 +212,6 @@ class PodStatus(schema.Data):
         for container in data['containers']:
             if not container['health']:
                 del container['health']
+        if not data['problem']:
+            del data['problem']
         return data

@@ -72,6 +72,8 @@ class Pods:
         self.disks = disks.Disks(native_, images_.space)
         self._admission = admission.Admission(conf, client)
         self._inits = inits.Inits(conf, client)
+        # why a pod could not be restarted, by its UUID; in memory only
+        self.problems: dict[str, str] = {}
         self._maker = making.Maker(conf, client, images_, network_, self.disks,
                                    emitter_)
 
@@ -87,6 +89,7 @@ class Pods:
 
     def _status(self, found: view.PodView) -> objects.PodStatus:
         status = view.pod_status(self._client, found)
+        status.problem = self.problems.get(found.uuid, '')
         for container in status.containers:
             if container.state == 'running':
                 container.health = self._health.words(container.container_id)
@@ -366,6 +369,7 @@ class Pods:
                             'cannot be stopped: %s', sandbox.id, pod_uuid, e)
             self._client.remove_pod_sandbox(sandbox.id)
         self._network.release(pod_uuid, sandboxes, vifs)
+        self.problems.pop(pod_uuid, None)
         folders.remove(self._conf, pod_uuid)
         with replacement.going_on(f'The disk of pod {pod_uuid}'):
             self.disks.remove(pod_uuid)

@@ -28,6 +28,7 @@ from kata_openstack.compute.pods import labels
 from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute.pods import view
 from kata_openstack.compute.restarts import policy
+from kata_openstack import exception
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
@@ -124,7 +125,11 @@ class Restarter:
         failed = False
         try:
             self._pods.restart_ended(pod_uuid)
+            self._pods.problems.pop(pod_uuid, None)
         except Exception as e:  # the pool would drop it without a word
+            self._pods.problems[pod_uuid] = (
+                str(e) if isinstance(e, exception.KataError)
+                else f'{type(e).__name__} in kata-compute')
             LOG.warning('Cannot restart containers of pod %s: %s', pod_uuid,
                         e)
             failed = True

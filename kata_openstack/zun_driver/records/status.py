@@ -186,6 +186,8 @@ def apply_capsule(capsule: Any, pod: objects.PodStatus, *,
                 or capsule.status != consts.ERROR):
             _set(capsule, 'status', new)
             if new == consts.RUNNING:
-                _set(capsule, 'status_reason', None)
+                _set(capsule, 'status_reason', pod.problem or None)
+            elif pod.problem:
+                _set(capsule, 'status_reason', pod.problem)
     return [record for record in (capsule, *inits, *capsule.containers)
             if record.obj_what_changed()]

@@ -175,6 +175,24 @@ class TestRestartPolicies(CapsuleTestCase):
                              [c.restart for c in pod.containers])
 
 
+    def test_why_they_cannot_restart(self) -> None:
+        capsule = self.create(self.capsule(policy='always'))
+        pod = self.api.pods[capsule.uuid]
+        for state in ('running', 'exited'):
+            for container in pod.containers:
+                container.state = state
+            pod.problem = 'The node is full.'
+            self.minute()
+            self.assertEqual('The node is full.',
+                             self.reload(capsule).status_reason)
+        pod.problem = ''
+        for container in pod.containers:
+            container.state = 'running'
+        self.minute()
+        self.assertEqual(('Running', None), (
+            self.reload(capsule).status, self.reload(capsule).status_reason))
+
+
 class TestInitContainers(CapsuleTestCase):
 
     def with_inits(self):

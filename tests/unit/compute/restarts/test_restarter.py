@@ -66,7 +66,7 @@ class RestarterTest(RestartsTestCase):
 
     def setUp(self):
         super().setUp()
-        self.pods = mock.Mock()
+        self.pods = mock.Mock(problems={})
         self.told = []
         self.restarter = restarter.Restarter(self.client, self.pods,
                                              self.told.append)
@@ -128,6 +128,10 @@ class RestarterTest(RestartsTestCase):
         self.restarter.check('pod')
         self.run_pending()
         self.assertEqual([0.1, 0.2], self.pauses)
+        self.assertIn('other pods have', self.pods.problems['pod'])
+        self.pods.restart_ended.side_effect = None
+        self.run_pending()
+        self.assertEqual({}, self.pods.problems)
 
     def test_all_pods(self):
         self.container('a', 'always', pod='p1')
