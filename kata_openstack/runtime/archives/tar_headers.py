@@ -30,7 +30,7 @@ FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = (
     b'0', b'1', b'2', b'3', b'4', b'5', b'6')
 # entries that describe the next one
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b'x', b'g', b'L', b'K'
-_FILES = (FILE, b'\0', b'7')
+_OLD, _CONTIGUOUS = b'\0', b'7'  # other types of files
 _SPARSE = b'S'
 # No data follows these, whatever their headers say, as in Go's archive/tar
 _NO_DATA = (LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO)
@@ -67,6 +67,8 @@ def broken(why: str, name: bytes = b'') -> archive_error.ArchiveError:
 def parse(block: bytes) -> Entry | None:
     """Return the entry of a header; None for the end of the archive.
 
+    It is complete after :func:`extend`.
+
     :raises ArchiveError: it is no header of a tar archive.
     """
     if not any(block):
@@ -81,9 +83,8 @@ def parse(block: bytes) -> Entry | None:
         name = prefix + b'/' + name
     if kind == _SPARSE:
         raise sparse(name)
-    if kind in _FILES:
-        # before POSIX, the name alone told a folder
-        kind = FOLDER if name.endswith(b'/') else FILE
+    if kind == _CONTIGUOUS:
+        kind = FILE
     entry = Entry(name, kind, _number(mode) & 0o7777, _number(uid),
                   _number(gid), _number(size), _number(mtime) * 10 ** 9,
                   _text(link))
@@ -158,7 +159,7 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def extend(entry: Entry, records: dict[bytes, bytes]) -> None:
-    """Apply the records of an extended header.
+    """Apply the records of the extended headers, of which there may be none.
 
     :raises ArchiveError:
     """
@@ -174,6 +175,10 @@ def extend(entry: Entry, records: dict[bytes, bytes]) -> None:
         raise broken('it has a damaged extended header', entry.name) from None
     if b'\0' in entry.name + entry.link:
         raise broken('a name contains a NUL character', entry.name)
+    if entry.kind == _OLD:
+        # Before POSIX, the name alone told a folder. The whole name: the
+        # header has only its first 100 bytes, which may end with a slash
+        entry.kind = FOLDER if entry.name.endswith(b'/') else FILE
     check(entry)
 
 

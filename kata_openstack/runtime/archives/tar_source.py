@@ -200,8 +200,7 @@ class Reader:
                 (default if entry.kind == tar_headers.PAX_GLOBAL
                  else own).update(self._extended(entry))
                 continue
-            if default or own:
-                tar_headers.extend(entry, {**default, **own})
+            tar_headers.extend(entry, {**default, **own})
             own, in_a_row = {}, 0
             self._begin(entry.size)
             yield entry

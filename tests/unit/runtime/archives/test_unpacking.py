@@ -123,6 +123,31 @@ class TestUnpacking(UnpackingTestCase):
         self.unpack(bytes(old) + bytes(1024))
         self.assertTrue((self.target / 'old').is_dir())
 
+    def test_a_slash_where_a_header_cuts_the_name(self):
+        """What follows such a header is a file's data, not another header."""
+        name = 'proj/' + 94 * 'x' + '/data.bin'
+        self.assertEqual('/', name[99])
+        inner = archive(member('inner', b'changed'))
+        for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            for content in (b'', b'words', inner):
+                for kind in (tarfile.REGTYPE, tarfile.CONTTYPE,
+                             tarfile.AREGTYPE):
+                    self.unpack(archive(
+                        member('inner', b'kept'),
+                        member(name, content, type=kind),
+                        member('last', content), form=form))
+                    self.assertEqual(content, self.content(name))
+                    self.assertEqual(content, self.content('last'))
+                    self.assertEqual(b'kept', self.content('inner'))
+
+    def test_old_folders(self):
+        long = 'n' * 90 + '/' + 'm' * 120
+        for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+            self.unpack(archive(
+                member(long + '/', type=tarfile.AREGTYPE, mode=0o755),
+                member(f'{long}/f', b'x'), form=form))
+            self.assertEqual(b'x', self.content(f'{long}/f'))
+
     def test_owners(self):
         if os.geteuid():
             self.skipTest('only root can give files away')
