@@ -61,7 +61,7 @@ class Agent:
         self._reaped: dict[int, int] = {}  # pid: status, see _on_reaped
         self._oom_watch: dict[int, str] = {}  # fd of memory.events
         self._oom_seen: dict[str, int] = {}
-        self._victims: dict[str, int] = {}  # copies that were killed
+        self._victims: dict[str, int] = {}  # copies that the kernel killed
         self._dropping: set[int] = set()  # calls that drop caches
         wake, wake_writer = os.pipe()
         for fd in (wake, wake_writer):
@@ -263,6 +263,11 @@ class Agent:
             crun.kill_all(target.container, number)
         else:
             os.kill(target.pid, number)
+        if number == signal.SIGKILL:
+            for one in self._processes.values():
+                if one is target or (
+                        everyone and one.container == target.container):
+                    one.aborted = True
         return {}
 
     def _do_resize(self, call: int, ident: int, rows: int,
@@ -356,7 +361,7 @@ class Agent:
 
     def _on_process_ended(self, ended: process.Process,
                           status: int) -> None:
-        if ended.copy and status == signal.SIGKILL:
+        if ended.copy and status == signal.SIGKILL and not ended.aborted:
             # probably for lack of memory, but the container goes on
             self._victims[ended.container] = (
                 self._victims.get(ended.container, 0) + 1)

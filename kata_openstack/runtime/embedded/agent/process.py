@@ -55,6 +55,7 @@ class Process:
         self.terminal = terminal
         self.first = first
         self.copy = False  # of the agent, not a program of the container
+        self.aborted = False  # the shim has asked for its end
         self.starter = 0
         self.pid = 0
         self.size = (0, 0)

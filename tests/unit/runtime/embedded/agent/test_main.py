@@ -15,6 +15,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import time
@@ -177,7 +178,8 @@ class TestErrors(base.FolderTestCase):
 
     def test_a_copy_that_was_killed_is_not_the_container(self):
         first = mock.Mock(first=True, copy=False, container='c', ident=1)
-        copy = mock.Mock(first=False, copy=True, container='c', ident=2)
+        copy = mock.Mock(first=False, copy=True, container='c', ident=2,
+                         aborted=False)
         for one in (first, copy):
             one.folder = str(self.folder / 'none')
         for kills, killed, expected in ((1, [copy], False), (1, [], True),
@@ -189,6 +191,25 @@ class TestErrors(base.FolderTestCase):
                 self.agent._on_process_ended(first, 0)
             first.ended.assert_called_with(0, expected)
         self.assertEqual({}, self.agent._victims)
+
+    def test_a_copy_that_the_shim_ends_is_no_victim_of_memory(self):
+        """Else a later lack of memory of the container would be hidden."""
+        self.agent._poll.register(self.agent._port, select.POLLIN)
+        for ident, everyone in ((2, False), (1, True)):
+            first, copy = (process.Process(self.agent, number, 'c', '', False,
+                                           number == 1) for number in (1, 2))
+            first.pid, copy.pid, copy.copy = 77, 78, True
+            self.agent._processes.update({1: first, 2: copy})
+            with (mock.patch.object(os, 'kill'),
+                  mock.patch.object(main.crun, 'kill_all')):
+                self.agent._on_call(9, {
+                    'do': 'kill', 'ident': ident, 'number': signal.SIGKILL,
+                    'everyone': everyone})
+            self.agent._on_process_ended(copy, signal.SIGKILL)
+            with mock.patch.object(main.crun, 'oom_kills', return_value=1):
+                self.agent._on_process_ended(first, signal.SIGKILL)
+            self.assertIn((protocol.EXIT, 1, protocol.STATUS.pack(137, True)),
+                          self.told())
 
     def test_an_archive_that_cannot_be_made(self):
         order = {'put': True, 'path': '/x', 'limit': 1}
