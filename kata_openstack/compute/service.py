@@ -148,11 +148,12 @@ class Service:
         self._spools.expire()
 
     def stop(self) -> None:
-        """Finish the requests in progress, then stop all parts."""
+        """Finish the requests in progress but copies; stop all parts."""
         self._updates.stop()
         self.canaries.stop()
         self._changes.close()
         self.pods.stop_waiting()
+        self.pods.interrupts.stop()
         self._server.stop()
         self._server.wait()
         self._checks.stop()

@@ -158,8 +158,9 @@ class Copying:
                         _SECONDS), container_uuid)
         self._containers.refuse_paused(container)
         try:
-            outcome = in_guest.Copy(self._conf, container, _SECONDS).run(
-                order(), archive, self._spools)
+            outcome = in_guest.Copy(
+                self._conf, container, _SECONDS, self._pods.interrupts).run(
+                    order(), archive, self._spools)
         except exception.NotFound:
             # it has just ended
             raise exception.Conflict(

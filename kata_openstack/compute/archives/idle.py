@@ -53,7 +53,8 @@ class Idle:
         The caller holds the lock of the pod: a start mounts the same files.
 
         :returns: the outcome, as the child tells it.
-        :raises Conflict: another container of the pod runs.
+        :raises Conflict: another container of the pod runs, or somebody
+            waits for the lock.
         :raises Unsupported: the host must not mount these files.
         :raises RuntimeFailed, NodeBusy, NotEnoughDisk:
         """
@@ -75,7 +76,7 @@ class Idle:
             'point': str(self._spools.folder()),
             'readonly': bool((spec.get('root') or {}).get('readonly')),
             'seconds': seconds, 'parent': os.getpid()}, order.put, archive,
-            seconds)
+            seconds, container)
 
     def _settled(self, container: pb.Container) -> pb.Container:
         """Return the CRI container that has the files, at rest."""
@@ -118,7 +119,8 @@ class Idle:
                  'options': list(mount.options)} for mount in found]
 
     def _child(self, arguments: dict[str, Any], put: bool,
-               archive: spool.Spool, seconds: int) -> Any:
+               archive: spool.Spool, seconds: int,
+               container: pb.Container) -> Any:
         archive.file.seek(0)
         # the child gets no more of the environment than Python needs
         env = {name: os.environ[name] for name in ('PATH', 'PYTHONPATH')
@@ -131,7 +133,7 @@ class Idle:
             stderr=subprocess.PIPE)
         assert child.stderr
         try:
-            self._wait(child, put, time.monotonic() + seconds)
+            self._wait(child, put, time.monotonic() + seconds, container)
             told = child.stderr.read(_MAX_TOLD)
         finally:
             child.kill()
@@ -144,11 +146,14 @@ class Idle:
             return {'failed': (lines or ['it was killed'])[-1]}
 
     def _wait(self, child: 'subprocess.Popen[bytes]', put: bool,
-              deadline: float) -> None:
+              deadline: float, container: pb.Container) -> None:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(0.2)
                 return
+            self._pods.interrupts.check(
+                container.labels[labels.CONTAINER],
+                container.labels[labels.POD])
             if time.monotonic() > deadline:
                 raise exception.RuntimeFailed(
                     operation='Copying files', why='it takes too long')

@@ -22,7 +22,9 @@ from typing import Any
 
 from oslo_config import cfg
 
+from kata_openstack.compute.archives import interrupts
 from kata_openstack.compute.archives import spool
+from kata_openstack.compute.pods import labels
 from kata_openstack import exception
 from kata_openstack.runtime.archives import work
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
@@ -40,9 +42,10 @@ class Copy:
     """
 
     def __init__(self, conf: cfg.ConfigOpts, container: pb.Container,
-                 seconds: float) -> None:
+                 seconds: float, interrupts_: interrupts.Interrupts) -> None:
         self._conf = conf
         self._container = container
+        self._interrupts = interrupts_
         self._deadline = time.monotonic() + seconds
         self._moved = time.monotonic()
 
@@ -52,7 +55,8 @@ class Copy:
 
         :returns: the outcome, as the guest tells it.
         :raises Unsupported: the runtime cannot do this.
-        :raises Conflict: the container does not run any more.
+        :raises Conflict: the container does not run any more, or this
+            service is about to stop.
         :raises RuntimeFailed, NodeBusy, NotEnoughDisk:
         """
         try:
@@ -79,6 +83,7 @@ class Copy:
                                  method, _CALL_SECONDS, **arguments)
 
     def _check(self, moved: int) -> None:
+        self._interrupts.check(self._container.labels[labels.CONTAINER])
         now = time.monotonic()
         if moved:
             self._moved = now

@@ -17,6 +17,7 @@ kept between operations: see :mod:`kata_openstack.compute.pods.view`.
 """
 
 import builtins
+from collections.abc import Iterator
 from concurrent import futures
 import contextlib
 import functools
@@ -27,6 +28,7 @@ from oslo_concurrency import lockutils
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from kata_openstack.compute.archives import interrupts
 from kata_openstack.compute.health import results
 from kata_openstack.compute.images import store
 from kata_openstack.compute.logs import folders
@@ -70,6 +72,7 @@ class Pods:
         self._emitter = emitter_
         self._health = health_
         self.disks = disks.Disks(native_, images_.space)
+        self.interrupts = interrupts.Interrupts()
         self._admission = admission.Admission(conf, client)
         self._inits = inits.Inits(conf, client)
         # why a pod could not be restarted, by its UUID; in memory only
@@ -168,7 +171,7 @@ class Pods:
         :raises NotEnoughMemory, NodeFull: if the pod needs a new VM
         """
         cri_config.check(pod)
-        with self.lock(pod.uuid):
+        with self._lock_soon(pod.uuid):
             found = self._read(pod.uuid)
             fresh = _is_fresh(found)
             try:
@@ -343,7 +346,7 @@ class Pods:
 
         :param force: delete it also if containerd cannot stop the sandbox
         """
-        with self._inits.given_up(pod_uuid), self.lock(pod_uuid):
+        with self._inits.given_up(pod_uuid), self._lock_soon(pod_uuid):
             self._delete(pod_uuid, [], force)
 
     def _give_up(self, pod: objects.Pod) -> None:
@@ -384,6 +387,14 @@ class Pods:
         lock = functools.partial(self.lock, blocking=False)
         folders.sweep(self._conf, self._native, lock)
         self.disks.sweep(lock)
+
+    @contextlib.contextmanager
+    def _lock_soon(self, pod_uuid: str) -> Iterator[None]:
+        """Hold a pod, and do not wait for the end of copies."""
+        with contextlib.ExitStack() as held:
+            with self.interrupts.awaited(pod_uuid):
+                held.enter_context(self.lock(pod_uuid))
+            yield
 
     @staticmethod
     def lock(pod_uuid: str, blocking: bool = True

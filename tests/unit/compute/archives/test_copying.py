@@ -24,6 +24,7 @@ from oslo_utils import units
 from kata_openstack.compute.archives import copying
 from kata_openstack.compute.archives import idle
 from kata_openstack.compute.archives import in_guest
+from kata_openstack.compute.archives import interrupts
 from kata_openstack.compute.archives import spool
 from kata_openstack.compute.pods import containers
 from kata_openstack.compute.pods import labels
@@ -72,7 +73,9 @@ class CopyingTestCase(base.TestCase):
             id='c', pod_sandbox_id='s', state=pb.CONTAINER_RUNNING,
             labels={labels.CONTAINER: 'uuid', labels.POD: POD}))
         self.held = []
-        pods = types.SimpleNamespace(lock=self.lock, disks=mock.Mock())
+        self.interrupts = interrupts.Interrupts()
+        pods = types.SimpleNamespace(lock=self.lock, disks=mock.Mock(),
+                                     interrupts=self.interrupts)
         self.space = Space(self.fake.state.root)
         self.spools = spool.Spools(self.space)
         self.subject = copying.Copying(
@@ -269,6 +272,22 @@ class TestInGuest(CopyingTestCase):
             self.assertRaises(exception.RuntimeFailed, self.pack)
         self.assertEqual({}, self.spools._spools)
 
+    def test_a_service_that_stops(self):
+        self.answers['ReadArchive'] = [self.part(b'x')]
+        self.answers['WriteArchive'] = [{'taken': 1, 'ended': False}]
+        self.interrupts.stop()
+        for method in (self.pack, lambda: self.unpack(bytes(1000))):
+            with mock.patch.object(copying, '_SECONDS', 10):
+                error = self.assertRaises(exception.Conflict, method)
+            self.assertIn('about to stop', str(error))
+            self.assertTrue(self.closed())
+
+    def test_a_start_or_delete_does_not_wait_for_it(self):
+        self.answers['ReadArchive'] = [self.part(b'x'),
+                                       self.part(b'', {'stat': STAT})]
+        with self.interrupts.awaited(POD):
+            self.assertEqual(STAT, self.pack()['stat'])
+
     def test_space(self):
         self.answers['ReadArchive'] = [self.part(b'abc')]
         self.space.available = 2
@@ -359,6 +378,26 @@ class TestIdle(CopyingTestCase):
         error = self.assertRaises(exception.RuntimeFailed, self.pack)
         self.assertIn('killed', str(error))
         self.assertEqual({}, self.spools._spools)
+
+    def test_a_child_that_others_wait_for(self):
+        self.child('exec sleep 1000')
+        for method in (self.pack, lambda: self.unpack(b'x')):
+            with (mock.patch.object(copying, '_SECONDS', 10),
+                  self.interrupts.awaited('other'),
+                  self.interrupts.awaited(POD)):
+                error = self.assertRaises(exception.Conflict, method)
+            self.assertIn('started or deleted', str(error))
+        self.interrupts.stop()
+        error = self.assertRaises(exception.Conflict, self.pack)
+        self.assertIn('about to stop', str(error))
+        self.assertEqual({}, self.spools._spools)
+
+    def test_others_wait_no_more(self):
+        with self.interrupts.awaited(POD):
+            pass
+        with self.interrupts.awaited('other'):
+            self.unpack(test_unpacking.archive(test_unpacking.member('x')))
+        self.assertEqual({}, dict(self.interrupts._awaited))
 
     def test_a_disk_of_the_node_that_fills(self):
         self.child('exec sleep 1000')

@@ -95,6 +95,32 @@ class ConcurrencyTest(test_lifecycle.Case):
     def states(self, pod):
         return [c.state for c in self.pods.show(pod.uuid).containers]
 
+    def test_a_copy_ends_for_a_start_and_a_delete(self):
+        """A copy of a stopped container holds its pod, and only for them."""
+        pod = self.stopped()
+
+        def copy():
+            with self.pods.lock(pod.uuid):
+                self.reached.set()
+                while not self.go.wait(0.01):
+                    self.pods.interrupts.check(pod.uuid, pod.uuid)
+        for method, arguments in (('start', (pod,)), ('stop', (pod.uuid, 0)),
+                                  ('delete', (pod.uuid, False))):
+            self.reached.clear()
+            self.go.clear()
+            copying = Request(copy)
+            self.assertTrue(self.reached.wait(SECONDS))
+            other = Request(getattr(self.pods, method), *arguments)
+            ends = method != 'stop'
+            copying.join(SECONDS if ends else HEAD_START)
+            self.assertEqual(not ends, copying.is_alive(), method)
+            self.go.set()
+            for request in (copying, other):
+                request.join(SECONDS)
+            self.assertEqual((exception.Conflict if ends else type(None),
+                              None), (type(copying.error), other.error))
+            self.pods.interrupts.check(pod.uuid, pod.uuid)
+
     def test_create_and_create(self):
         pod = self.pod()
         errors = self.both('RunPodSandbox', (self.pods.create, pod),
