@@ -15,6 +15,7 @@
 import base64
 from collections.abc import Iterator
 import contextlib
+import threading
 from typing import Any
 
 import zun.conf
@@ -26,10 +27,13 @@ from kata_openstack.zun_driver import errors
 from kata_openstack.zun_driver import refusals
 
 CONF = zun.conf.CONF
+_MOST = 2  # copies at the same time: zun-compute holds archives in memory
 
 
 class Archives:
     """A mixin; list it before Zun's ContainerDriver in the bases."""
+
+    _turns = threading.BoundedSemaphore(_MOST)
 
     @errors.translated
     def get_archive(self, context: Any, container: Any, path: str
@@ -40,9 +44,17 @@ class Archives:
             of the path as in Docker's API.
         """
         refusals.refuse_uncreated(container)
+        path = _checked(path)
+        with self._turns:
+            return self._pack(context, container, path)
+
+    @staticmethod
+    def _pack(context: Any, container: Any, path: str
+              ) -> tuple[bytes, dict[str, Any]]:
+        """:raises KataError:"""
         api, ctxt = client.api(), client.context(context)
         host, uuid = client.host(container), container.uuid
-        packed = api.pack_archive(ctxt, host, uuid, _checked(path),
+        packed = api.pack_archive(ctxt, host, uuid, path,
                                   CONF.kata_driver.max_archive_mib)
         data = bytearray()
         with _closing(ctxt, host, uuid, packed['archive_id']):
@@ -61,9 +73,11 @@ class Archives:
                     data: bytes | str) -> None:
         """Unpack a tar archive into an existing folder of a container."""
         refusals.refuse_uncreated(container)
-        if isinstance(data, str):  # API before 1.25
-            data = data.encode()
-        self.unpack(context, container, _checked(path), data)
+        path = _checked(path)
+        with self._turns:
+            if isinstance(data, str):  # API before 1.25
+                data = data.encode()
+            self.unpack(context, container, path, data)
 
     @staticmethod
     def unpack(context: Any, container: Any, path: str, data: bytes) -> None:

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import threading
 from typing import Any
 
 from zun.common import exception as zun_exc
@@ -46,6 +47,54 @@ class TestArchives(test_container.ContainerTestCase):
         self.assertEqual([('/data', 90)], self.called('pack_archive'))
         self.assertEqual({}, self.api.archives)
         self.assertEqual({base.HOST}, {call[1] for call in self.api.calls})
+
+    def test_a_third_copy_waits(self) -> None:
+        """zun-compute holds each archive in its memory, several times."""
+        self.api.files['/x'] = DATA
+        begun, go = threading.Semaphore(0), threading.Semaphore(0)
+        errors: list[Exception] = []
+        self.addCleanup(go.release, 10)  # after a failure
+
+        def held(method: Any) -> Any:
+            def call(*arguments: Any) -> Any:
+                begun.release()
+                go.acquire(timeout=30)
+                return method(*arguments)
+            return call
+        self.api.pack_archive = held(self.api.pack_archive)
+        self.api.open_archive = held(self.api.open_archive)
+
+        def copy(number: int) -> None:
+            try:
+                if number % 2:
+                    self.driver.put_archive(self.context, self.record, '/y',
+                                            DATA)
+                else:
+                    self.driver.get_archive(self.context, self.record, '/x')
+            except Exception as e:
+                errors.append(e)
+        threads = [threading.Thread(target=copy, args=(number,), daemon=True)
+                   for number in range(4)]
+        for thread in threads:
+            thread.start()
+        self.assertTrue(begun.acquire(timeout=30))
+        self.assertTrue(begun.acquire(timeout=30))
+        for _ in range(2):
+            self.assertFalse(begun.acquire(timeout=0.2))
+            go.release()
+            self.assertTrue(begun.acquire(timeout=30))
+        go.release(2)
+        for thread in threads:
+            thread.join(30)
+        self.assertEqual([], errors)
+
+    def test_turns_end_with_errors(self) -> None:
+        self.api.files['/x'] = DATA
+        self.api.fail = {'pack_archive': exception.RuntimeFailed(
+            operation='o', why='w')}
+        for _ in range(3):
+            self.assertRaises(zun_exc.Conflict, self.driver.get_archive,
+                              self.context, self.record, '/x')
 
     def test_text_of_an_old_api(self) -> None:
         self.driver.put_archive(self.context, self.record, '/', 'text')
