@@ -100,18 +100,20 @@ class GuestLane(Lane):
     def __init__(self) -> None:
         super().__init__('calls into containers',
                          per_project=_GUEST_PER_PROJECT)
-        self._containers: collections.Counter[str | None] = (
-            collections.Counter())
+        self._containers: collections.Counter[str] = collections.Counter()
 
     def _admit(self, project: str | None, container: str | None) -> None:
-        self._check(self._containers[container], _GUEST_PER_CONTAINER,
-                    f'container {container}')
+        if container is not None:
+            self._check(self._containers[container], _GUEST_PER_CONTAINER,
+                        f'container {container}')
         super()._admit(project, container)
-        self._containers[container] += 1
+        if container is not None:
+            self._containers[container] += 1
 
     def _leave(self, project: str | None, container: str | None) -> None:
         super()._leave(project, container)
-        _subtract(self._containers, container)
+        if container is not None:
+            _subtract(self._containers, container)
 
 
 def _subtract(counter: collections.Counter[Any], key: Any) -> None:

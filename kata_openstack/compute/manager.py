@@ -74,8 +74,7 @@ def _method(lane: str = '') -> Callable[..., Any]:
                     raise exception.Expired(operation=function.__name__,
                                             late=late)
                 given = schema.arguments(function.__name__, kwargs, hints)
-                with self._lanes[lane].enter(ctxt.get('project_id'),
-                                            given.get('container_uuid')):
+                with self._lanes[lane].enter(*self._whose(ctxt, given)):
                     return function(self, ctxt, **given)
             except exception.KataError as e:
                 LOG.info('%s: %s', function.__name__, e)
@@ -125,6 +124,15 @@ class ComputeManager:
         self._changes = changes_
         self._consoles = consoles_
         self._copying = copying_
+
+    def _whose(self, ctxt: Dict, given: Dict) -> tuple[str | None, str | None]:
+        """Return the project and the container whose places a call takes.
+
+        :raises KataError: the call is about something that does not exist.
+        """
+        if 'exec_id' in given:
+            return self._consoles.whose(given['exec_id'])
+        return ctxt.get('project_id'), given.get('container_uuid')
 
     @_method()
     def get_node_info(self, ctxt: Dict) -> Dict:

@@ -171,17 +171,29 @@ class Consoles:
                 operation='The console', why=f'on this node: {self._why}')
         return self._url
 
-    def resize_exec(self, exec_id: str, height: int, width: int) -> None:
-        """Set the size of a command's terminal, also before it runs.
+    def whose(self, exec_id: str) -> tuple[str | None, str]:
+        """Return the project and the container of a command.
 
         :raises InvalidInput: the terminal does not exist, or no longer.
         """
+        session = self._find(exec_id)
+        return session.project, session.container
+
+    def _find(self, exec_id: str) -> sessions.Session:
         session = self._sessions.find(exec_id)
         if session is None or session.kind != sessions.EXEC:
             raise exception.InvalidInput(
                 field='exec ID', value=f'{exec_id[:8]}...',
                 why='the terminal does not exist, or no longer',
                 remedy='Run the command again.')
+        return session
+
+    def resize_exec(self, exec_id: str, height: int, width: int) -> None:
+        """Set the size of a command's terminal, also before it runs.
+
+        :raises InvalidInput: the terminal does not exist, or no longer.
+        """
+        session = self._find(exec_id)
         if not height or not width:
             return
         session.size = (height, width)

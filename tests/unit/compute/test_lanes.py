@@ -77,6 +77,17 @@ class LaneTest(base.TestCase):
         self.assertEqual((0, 0, 0), (lane._count, len(lane._projects),
                                      len(lane._containers)))
 
+    def test_calls_about_no_container_share_no_limit(self):
+        lane = lanes.GuestLane()
+        with contextlib.ExitStack() as held:
+            for project in ('p', 'q'):
+                for _ in range(32):
+                    held.enter_context(lane.enter(project))
+            error = self.assertRaises(exception.NodeBusy,
+                                      lane.enter('p').__enter__)
+            self.assertIn('32 of your project', str(error))
+        self.assertEqual((0, 0), (lane._count, len(lane._projects)))
+
 
 class SlotsTest(base.TestCase):
 
@@ -186,3 +197,24 @@ class ResponsivenessTest(base.TestCase):
             self.assertIsInstance(error.exc_info[1], exception.NodeBusy)
             self.assertEqual(STATUS.to_dict(), lanes_.show_pod(
                 {}, pod_uuid=UUID + '0'))
+
+    def test_terminals_that_hang_leave_those_of_others_alone(self):
+        """zun-compute has no context when it resizes a terminal."""
+        self.parts.whose = lambda exec_id: (f'p{exec_id[0]}', f'c{exec_id}')
+        node = manager.ComputeManager(*[self.parts] * 10)
+
+        def resize(exec_id):
+            return self.pool.submit(
+                node.resize_exec, {'project_id': None}, exec_id=exec_id,
+                height=24, width=80)
+
+        for command in ('a0', 'a1'):  # all that one project may hold
+            for _ in range(16):
+                resize(command * 32)
+                self.assertTrue(self.parts.arrived.acquire(timeout=30))
+            error = resize(command * 32).exception(30)
+            self.assertIsInstance(error.exc_info[1], exception.NodeBusy)
+        error = resize('a2' * 32).exception(30)
+        self.assertIn('32 of your project', str(error.exc_info[1]))
+        resize('b0' * 32)
+        self.assertTrue(self.parts.arrived.acquire(timeout=30))

@@ -95,6 +95,7 @@ class ConsolesTest(base.TestCase):
             self.assertRaises(exception.InvalidInput, subject.create_exec,
                               UUID, 'p', wrong, True)
         made = subject.create_exec(UUID, 'p', ['sh'], True)
+        self.assertEqual(('p', UUID), subject.whose(made['exec_id']))
         subject.resize_exec(made['exec_id'], 24, 80)
         subject.resize_exec(made['exec_id'], 0, 0)
         self.assertEqual((24, 80),
@@ -109,6 +110,7 @@ class ConsolesTest(base.TestCase):
             error = self.assertRaises(
                 exception.InvalidInput, subject.resize_exec, wrong, 24, 80)
             self.assertNotIn(wrong, str(error))
+            self.assertRaises(exception.InvalidInput, subject.whose, wrong)
 
     def test_a_start_that_fails(self):
         """containerd is here the one that lacks the call."""
