@@ -97,8 +97,11 @@ class Attached:
     async def close(self) -> None:
         await self._socket.close()
 
+    def detach(self) -> bool:
+        return True
+
     # The process goes on, however the user left.
-    detach = close
+    finish = close
     abandon = close
 
 

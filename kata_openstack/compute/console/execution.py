@@ -25,15 +25,25 @@ import shutil
 import signal
 from typing import Any
 
+from oslo_log import log as logging
+
 from kata_openstack.compute.console import frames
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import processes
 
 # Seconds for a process to end after its terminal has hung up
+LOG = logging.getLogger(__name__)
+
 _HANG_UP = 5.0
 _KILL = 30.0
 # A file in the folder of a process that outlives its user
 _DETACHED = 'detached'
+# Processes without a user, of each container
+_DETACHED_PER_CONTAINER = 16
+# Seconds after each read of output that nobody sees: at most 256 KiB/s, and
+# few wake-ups if it comes in small pieces. The process waits when it writes
+# more.
+_DISCARD_PAUSE = frames.CHUNK / (256 * 1024)
 
 
 class Execution:
@@ -165,15 +175,32 @@ class Execution:
         """:raises KataError:"""
         await self._api.resize(*self._names, rows, columns)
 
-    async def detach(self) -> None:
-        """Let it run without a user, until it ends by itself."""
-        (self._folder / _DETACHED).touch(mode=0o600)
-        await self.finish()
+    def detach(self) -> bool:
+        """Let it run without a user; finish() must follow.
+
+        :returns: False if it may not: abandon() must follow.
+        """
+        # the folders tell it also after a restart
+        others = list(self._folder.parent.glob(f'*/{_DETACHED}'))
+        if len(others) >= _DETACHED_PER_CONTAINER:
+            LOG.info('A process ends, because its user has detached from %s '
+                     'others in container %s', len(others), self._names[0])
+            return False
+        try:
+            (self._folder / _DETACHED).touch(mode=0o600)
+        except OSError as e:
+            LOG.error('A process ends, because its user has detached: %s', e)
+            return False
+        return True
 
     async def finish(self) -> None:
-        """Discard the output until the process ends, and forget it."""
+        """Discard output slowly until the process ends, and forget it."""
+        await self._discard(_DISCARD_PAUSE)
+
+    async def _discard(self, pause: float) -> None:
         while await self.receive():
-            pass
+            if not self._ended:
+                await asyncio.sleep(pause)
         await self._forget()
 
     async def abandon(self) -> None:
@@ -181,7 +208,7 @@ class Execution:
 
         A shell passes this on to its jobs. What stays is killed.
         """
-        discarding = asyncio.create_task(self.finish())
+        discarding = asyncio.create_task(self._discard(0))
         try:
             for number, seconds in ((signal.SIGHUP, _HANG_UP),
                                     (signal.SIGKILL, _KILL)):

@@ -67,8 +67,9 @@ class Server:
     """Serves from start() to stop(), in one event loop."""
 
     def __init__(self, sessions_: sessions.Sessions, opener: Opener) -> None:
-        """:param opener: returns a relay.Target with close(), detach() and
-            abandon(), or raises KataError
+        """:param opener: returns a relay.Target with close(), detach(),
+            finish() and abandon(), as an execution.Execution has them, or
+            raises KataError
         """
         self._sessions = sessions_
         self._opener = opener
@@ -185,18 +186,19 @@ class Server:
             return
         self._waiting.pop(http.writer, None)
         try:
-            end = await self._use(peer, session)
+            end, counts = await self._use(peer, session)
         except BaseException:
             self._sessions.leave(secret)
             raise
-        self._end(end, secret, session)
+        self._end(end, counts, secret, session)
         await peer.close()
 
     async def _use(self, peer: peers.Peer, session: sessions.Session
-                   ) -> Callable[[], Awaitable[None]]:
+                   ) -> tuple[Callable[[], Awaitable[None]], bool]:
         """Serve one user of a session.
 
-        :returns: what must be done afterwards.
+        :returns: what must be done afterwards, and whether the session
+            counts until then.
         """
         try:
             target = await self._opener(session)
@@ -204,7 +206,7 @@ class Server:
             LOG.info('A terminal of container %s did not open: %s',
                      session.container, e)
             await _say(peer, str(e))
-            return _nothing
+            return _nothing, True
         LOG.info('A terminal of container %s is open (%s)',
                  session.container, session.kind)
         try:
@@ -222,20 +224,33 @@ class Server:
             raise
         LOG.info('A terminal of container %s is closed: %s',
                  session.container, end.value)
-        return {relay.End.EXITED: target.close,
-                relay.End.DETACHED: target.detach}.get(end, target.abandon)
+        if end is relay.End.EXITED:
+            return target.close, True
+        if end is relay.End.DETACHED and target.detach():
+            # for as long as the process likes
+            return target.finish, False
+        return target.abandon, True
 
-    def _end(self, function: Callable[[], Awaitable[None]], secret: str,
-             session: sessions.Session) -> None:
-        """Do what is left; the session counts until then."""
+    def _end(self, function: Callable[[], Awaitable[None]], counts: bool,
+             secret: str, session: sessions.Session) -> None:
+        """Do what is left.
+
+        :param counts: the session does so until then.
+        """
+        def leave() -> None:
+            if session.kind == sessions.EXEC:
+                session.process = None
+            self._sessions.leave(secret)
+
         async def end() -> None:
             try:
                 await function()
             finally:
-                if session.kind == sessions.EXEC:
-                    session.process = None
-                self._sessions.leave(secret)
+                if counts:
+                    leave()
 
+        if not counts:
+            leave()
         self.remember(asyncio.create_task(end()))
 
     def remember(self, task: asyncio.Task[Any]) -> None:

@@ -40,7 +40,7 @@ class Process:
     """What a terminal is connected to.
 
     ``written``: the input that it has read; it reads none while ``deaf``.
-    ``ended``: 'close', 'detach' or 'abandon' after that was called.
+    ``ended``: 'close', 'finish' or 'abandon' after that was called.
     """
 
     def __init__(self) -> None:
@@ -50,6 +50,8 @@ class Process:
         self.deaf = False
         self.given = 0  # bytes of output that were asked for
         self.ended = ''
+        self.may_detach = True
+        self.finished = asyncio.Event()
 
     def says(self, *chunks: bytes) -> None:
         """Give out output, from the thread of the test; b'' is the end."""
@@ -69,8 +71,12 @@ class Process:
     async def close(self) -> None:
         self.ended = 'close'
 
-    async def detach(self) -> None:
-        self.ended = 'detach'
+    def detach(self) -> bool:
+        return self.may_detach
+
+    async def finish(self) -> None:
+        self.ended = 'finish'
+        await self.finished.wait()
 
     async def abandon(self) -> None:
         self.ended = 'abandon'

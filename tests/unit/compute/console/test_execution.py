@@ -11,9 +11,11 @@
 # under the License.
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import signal
+from unittest import mock
 
 import fixtures
 from tests.unit import base
@@ -163,17 +165,75 @@ class ExecutionTest(base.TestCase):
 
     def test_detached(self):
         async def use(subject):
-            detaching = asyncio.create_task(subject.detach())
-            for _ in range(10):
+            self.assertTrue(subject.detach())
+            finishing = asyncio.create_task(subject.finish())
+            for _ in range(5):
                 self.api.write(b'a' * 60000)
-                await asyncio.sleep(0.05)
-            self.assertFalse(detaching.done())
+                await asyncio.sleep(0.5)
+            self.assertFalse(finishing.done())
             (folder,) = execution.folders(self.root)
             self.assertTrue(execution.Execution(self.api, folder).detached)
             self.api.ended.set()
-            await detaching
+            await finishing
         self.run_with(use)
         self.assertNotIn('kill', [name for name, *_ in self.api.calls])
+        self.assert_nothing_left()
+
+    def test_output_that_nobody_sees(self):
+        """It costs little, and the process waits."""
+        async def use(subject):
+            loop = asyncio.get_running_loop()
+            self.assertTrue(subject.detach())
+            finishing = asyncio.create_task(subject.finish())
+            taken, begun = 0, loop.time()
+            while loop.time() - begun < 2:
+                with contextlib.suppress(BlockingIOError):
+                    self.api.write(b'y' * 4096)
+                    taken += 4096
+                await asyncio.sleep(0.0001)
+            self.api.ended.set()
+            await finishing
+            return taken
+        taken = self.run_with(use)
+        # and what the FIFO holds
+        self.assertLess(taken, 2 * 256 * 1024 + 65536 + 65536)
+        self.assertGreater(taken, 65536)
+
+    def test_detached_processes_have_a_limit(self):
+        """Each container has its own, also after a restart."""
+        self.patch(execution, '_DETACHED_PER_CONTAINER', 2)
+
+        async def use(first):
+            async def start(container):
+                return await execution.Execution.start(
+                    self.api, self.root, container, {'terminal': True}, True,
+                    None)
+
+            second, third, other = [
+                await start(c) for c in ('c1', 'c1', 'c2')]
+            self.assertEqual([True, True, False, True], [
+                each.detach() for each in (first, second, third, other)])
+            self.assertEqual([True, True, False, True], [
+                each.detached for each in (first, second, third, other)])
+            second._close(keep=True)  # as if kata-compute was killed
+            second = execution.Execution.adopt(self.api, second._folder)
+            self.assertTrue(second.detached)
+            self.assertFalse(third.detach())
+            self.api.ended.set()
+            await second.finish()
+            self.assertTrue(third.detach())
+            for each in (first, third, other):
+                await each.finish()
+        self.run_with(use)
+        self.assert_nothing_left()
+
+    def test_a_detach_that_cannot_be_noted(self):
+        async def use(subject):
+            with mock.patch.object(pathlib.Path, 'touch',
+                                   side_effect=OSError(28, 'full')):
+                self.assertFalse(subject.detach())
+            await subject.abandon()
+        self.run_with(use)
         self.assert_nothing_left()
 
     def test_a_start_that_fails(self):

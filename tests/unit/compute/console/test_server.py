@@ -108,8 +108,26 @@ class ExecTest(base.TestCase):
         connection.sendall(b'last\x10')
         connection.sendall(b'\x11')
         self.assertEqual(b'', served.read(connection, 1))
-        self.assertTrue(served.until(lambda: process.ended == 'detach'))
+        self.assertTrue(served.until(lambda: process.ended == 'finish'))
         self.assertEqual(b'last', process.written)
+
+    def test_who_has_detached_holds_no_session(self):
+        for number in range(40):  # a container has 32
+            connection = self.served.exec()
+            process = self.served.process(number)
+            connection.sendall(b'\x10\x11')
+            self.assertEqual(b'', served.read(connection, 1000))
+            self.assertTrue(served.until(lambda p=process: p.ended))
+        self.assertEqual({'finish'}, {
+            p.ended for p in self.served.processes})
+        self.assertEqual({}, self.served.sessions._open)
+
+    def test_a_detach_too_many(self):
+        connection = self.served.exec()
+        process = self.served.process()
+        process.may_detach = False
+        connection.sendall(b'\x10\x11')
+        self.assertTrue(served.until(lambda: process.ended == 'abandon'))
 
     def test_without_a_terminal_all_keys_pass(self):
         connection = self.served.exec(terminal=False)
