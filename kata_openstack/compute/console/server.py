@@ -59,6 +59,9 @@ _UNKNOWN = ('This terminal does not exist, or no longer: it was used, or it '
             'command again.')
 _STOPPING = ('kata-compute is stopping, which ends this terminal. Attach or '
              'run the command again.')
+_FAULT = ('This terminal did not open, because of a fault of the node. Try '
+          'again, or tell the operator, who finds the reason in the log of '
+          'kata-compute.')
 
 Opener = Callable[[sessions.Session], Awaitable[Any]]
 
@@ -206,6 +209,11 @@ class Server:
             LOG.info('A terminal of container %s did not open: %s',
                      session.container, e)
             await _say(peer, str(e))
+            return _nothing, True
+        except OSError as e:  # such as a full disk; not of the connection
+            LOG.error('A terminal of container %s did not open: %s',
+                      session.container, e)
+            await _say(peer, _FAULT)
             return _nothing, True
         LOG.info('A terminal of container %s is open (%s)',
                  session.container, session.kind)

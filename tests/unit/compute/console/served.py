@@ -24,7 +24,6 @@ import websocket
 
 from kata_openstack.compute.console import server
 from kata_openstack.compute.console import sessions
-from kata_openstack import exception
 
 
 def until(condition: Any, seconds: float = 10) -> bool:
@@ -95,7 +94,7 @@ class Served(fixtures.Fixture):
         self.sessions = sessions.Sessions(timeout, most)
         self.processes: list[Process] = []
         self.said: list[bytes] = []
-        self.error: exception.KataError | None = None
+        self.error: Exception | None = None
         self._tls = tls
 
     def _setUp(self) -> None:

@@ -96,6 +96,19 @@ class ExecTest(base.TestCase):
         self.assertTrue(served.until(
             lambda: self.served.sessions.find(secret) is None))
 
+    def test_a_fault_of_the_node(self):
+        """The user learns that there is one, the operator which."""
+        log = self.useFixture(fixtures.FakeLogger())
+        self.served.error = OSError(28, 'No space left', '/run/secret')
+        secret = self.served.session(sessions.EXEC)
+        said = served.read(self.served.exec(secret), 1000)
+        self.assertIn(b'fault of the node', said)
+        self.assertNotIn(b'secret', said)
+        self.assertIn("container c did not open: [Errno 28] No space left: "
+                      "'/run/secret'", log.output)
+        self.assertTrue(served.until(
+            lambda: self.served.sessions.find(secret) is None))
+
     def test_vanished_user(self):
         connection = self.served.exec()
         process = self.served.process()
