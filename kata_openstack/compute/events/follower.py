@@ -54,8 +54,9 @@ class EventFollower:
     compares the journal with containerd. The other thread compares them
     every [compute] resync_interval seconds.
 
-    :param ended: called with the pod's UUID and the id of the CRI container
-        for each end that the stream reports; a comparison does not call it
+    :param ended: called with the pod's UUID and the id of the CRI container,
+        '' for its sandbox, for each end that the stream reports; a comparison
+        does not call it
     :param resynced: called after each comparison that did not fail
     """
 
@@ -149,8 +150,10 @@ class EventFollower:
                         body.exit_status)
         elif event.topic == '/tasks/delete':
             entry = self._journal.get(body.container_id)
-            if entry and not entry.sandbox and entry.phase == journal.EXITED:
-                self._ended(entry.labels[labels.POD], body.container_id)
+            if entry and entry.phase == journal.EXITED:
+                # the end of a sandbox may explain that of its containers
+                self._ended(entry.labels[labels.POD], '' if entry.sandbox
+                            else body.container_id)
         elif event.topic == '/containers/delete':
             self._deleted(body.id, event.timestamp)
 

@@ -55,7 +55,8 @@ class Endings:
     def container_ended(self, pod_uuid: str, container_id: str) -> None:
         """Free the pod's VM if this was its last container.
 
-        :param container_id: the CRI container whose task has ended.
+        :param container_id: the CRI container whose task has ended, '' for
+            the sandbox.
         """
         self._pool.submit(self._free, pod_uuid, container_id)
 
@@ -88,14 +89,19 @@ class Endings:
     def _free(self, pod_uuid: str, container_id: str = '') -> None:
         try:
             known = False
-            for pause in _PAUSES:
+            for number, pause in enumerate(_PAUSES):
                 if self._stopped.wait(pause):
                     return
+                # a sandbox that is stopped no longer tells that its VM died
+                last = number == len(_PAUSES) - 1
                 if (container_id and not known
-                        and self._has_ended(container_id)):
+                        and self._has_ended(container_id)
+                        and (number or not self._pods.may_have_lost_its_vm(
+                            pod_uuid))):
                     known = True
                     self._tell(pod_uuid)
-                if self._pods.free_if_ended(pod_uuid, container_id):
+                if self._pods.free_if_ended(pod_uuid, container_id,
+                                            patient=not last):
                     self._tell(pod_uuid)
                     return
         except Exception as e:  # the pool would drop it without a word

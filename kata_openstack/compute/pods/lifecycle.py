@@ -313,22 +313,34 @@ class Pods:
             LOG.warning('Container %s did not stop and ends with its VM: %s',
                         container_id, e)
 
-    def free_if_ended(self, pod_uuid: str, container_id: str = '') -> bool:
+    def may_have_lost_its_vm(self, pod_uuid: str) -> bool:
+        """Return whether CRI may soon tell that the pod's VM has ended.
+
+        It learns of the containers' ends first.
+        """
+        found = view.read(self._client, pod_uuid)
+        return bool(found and found.ready and view.unexplained(
+            view.pod_status(self._client, found)))
+
+    def free_if_ended(self, pod_uuid: str, container_id: str = '',
+                      patient: bool = False) -> bool:
         """Stop the VM of a pod whose containers have all exited.
 
         :param container_id: a CRI container that is known to have ended.
-        :returns: False while CRI still believes that it runs, or another
-            operation has the pod; ask again.
+        :param patient: leave a VM that CRI may soon report as dead.
+        :returns: False while CRI still believes that it runs, another
+            operation has the pod, or the VM may be dead; ask again.
         """
         # An operation may take long: an init container of a tenant decides
         # how long a start takes. The next comparison frees what is left.
         try:
             with self.lock(pod_uuid, blocking=False):
-                return self._free_if_ended(pod_uuid, container_id)
+                return self._free_if_ended(pod_uuid, container_id, patient)
         except lockutils.AcquireLockFailedException:
             return False
 
-    def _free_if_ended(self, pod_uuid: str, container_id: str) -> bool:
+    def _free_if_ended(self, pod_uuid: str, container_id: str,
+                       patient: bool) -> bool:
         found = view.read(self._client, pod_uuid)
         if found is None:
             return True
@@ -336,6 +348,9 @@ class Pods:
                for c in found.containers):
             return False
         if found.ended and not policy.wanted(self._client, found):
+            if patient and view.unexplained(
+                    view.pod_status(self._client, found)):
+                return False
             self._client.stop_pod_sandbox(found.sandbox.id)
             LOG.info('Stopped the VM of pod %s: all its containers have '
                      'exited', pod_uuid)

@@ -198,7 +198,12 @@ def pod_status(client: cri.CriClient, view: PodView) -> objects.PodStatus:
 def lost(view: PodView, status: objects.PodStatus
          ) -> list[objects.ContainerStatus]:
     """Return the containers whose VM may have ended by itself."""
-    return [] if view.ready else [
+    return [] if view.ready else unexplained(status)
+
+
+def unexplained(status: objects.PodStatus) -> list[objects.ContainerStatus]:
+    """Return the containers that ended as if their VM had."""
+    return [
         c for c in status.containers if c.state == 'exited' and not c.message
         and c.reason != 'OOMKilled' and c.exit_code in _LOST_CODES]
 

@@ -124,6 +124,9 @@ def apply(record: Any, status: objects.ContainerStatus, *,
         record.status = new
         _set(record, 'status_reason',
              _reason(status) if new == consts.STOPPED else None)
+    elif new == consts.STOPPED and not record.status_reason:
+        # the node may learn the reason a moment after the end
+        _set(record, 'status_reason', _reason(status))
     _set(record, 'status_detail', detail(status, now))
 
 

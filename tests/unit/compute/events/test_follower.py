@@ -184,7 +184,8 @@ class FollowerTest(base.TestCase):
             self.exit(ident)
             self.see('/tasks/delete', types.TaskDelete(container_id=ident))
         self.see('/tasks/delete', types.TaskDelete(container_id='other'))
-        self.assertEqual([(POD, 'c')], self.ended)
+        # the sandbox's end tells why that of its container came
+        self.assertEqual([(POD, 'c'), (POD, '')], self.ended)
 
     def test_missed_while_down(self):
         self.see(stream.CONNECTED)

@@ -33,8 +33,10 @@ class EndingsTest(base.TestCase):
         client = cri.CriClient(self.fake.conf)
         self.addCleanup(client.close)
         self.pods = mock.Mock()
+        self.pods.may_have_lost_its_vm.return_value = False
         self.useFixture(fixtures.MonkeyPatch(
-            'kata_openstack.compute.pods.endings._PAUSES', (0.0,) * 3))
+            'kata_openstack.compute.pods.endings._PAUSES',
+            (0.0, 0.001, 0.001)))
         self.told = []
         self.endings = endings.Endings(client, self.pods, self.told.append)
         self.addCleanup(self.endings.stop)
@@ -62,7 +64,7 @@ class EndingsTest(base.TestCase):
         self.pod('pod', pb.CONTAINER_RUNNING)
         seen = []
 
-        def free(*args):
+        def free(*args, **kwargs):
             seen.append(list(self.told))
             self.fake.state.containers['pod0'].state = pb.CONTAINER_EXITED
             return len(seen) == 2
@@ -80,6 +82,23 @@ class EndingsTest(base.TestCase):
         self.endings.container_ended('pod', 'pod0')
         self.assertEqual([('pod', 'pod0')], self.finish())
 
+    def test_a_vm_that_may_have_died_gets_a_moment(self):
+        self.pod('pod', pb.CONTAINER_EXITED)
+        self.pods.may_have_lost_its_vm.return_value = True
+        told = []
+        patience = []
+
+        def free(pod, container, patient):
+            told.append(len(self.told))
+            patience.append(patient)
+            return not patient
+        self.pods.free_if_ended.side_effect = free
+        self.endings.container_ended('pod', 'pod0')
+        self.finish()
+        self.assertEqual([True, True, False], patience)
+        self.assertEqual([0, 1, 1], told)  # not before the second look
+        self.assertEqual(['pod', 'pod'], self.told)
+
     def test_not_for_ever(self):
         self.pods.free_if_ended.return_value = False
         self.endings.container_ended('pod', 'c')
@@ -89,7 +108,7 @@ class EndingsTest(base.TestCase):
         self.pod('hangs', pb.CONTAINER_EXITED)
         hung, go_on = threading.Event(), threading.Event()
 
-        def free(*args):
+        def free(*args, **kwargs):
             hung.set()
             return go_on.wait(30)
         self.pods.free_if_ended.side_effect = free
@@ -106,7 +125,7 @@ class EndingsTest(base.TestCase):
             log = self.useFixture(fixtures.FakeLogger())
             seen = threading.Event()
 
-            def fail(*args, error=error, seen=seen):
+            def fail(*args, error=error, seen=seen, **kwargs):
                 seen.set()
                 raise error
             self.pods.free_if_ended.side_effect = fail

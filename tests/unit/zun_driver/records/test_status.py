@@ -64,6 +64,21 @@ class TestDetail(base.TestCase):
                     for n, state in enumerate(states)]))
             self.assertEqual(status, capsule.status)
 
+    def test_a_reason_that_is_known_later(self) -> None:
+        record = mock.Mock(status='Running', status_reason=None,
+                           task_state=None)
+        ended = objects.ContainerStatus(uuid='u', name='', container_id='c',
+                                        state='exited', exit_code=137)
+        module.apply(record, ended)
+        self.assertEqual(('Stopped', None), (record.status,
+                                             record.status_reason))
+        ended.message = 'The virtual machine ended.'
+        module.apply(record, ended)
+        self.assertEqual('The virtual machine ended.', record.status_reason)
+        record.status_reason = 'of the last request'
+        module.apply(record, ended)
+        self.assertEqual('of the last request', record.status_reason)
+
     def test_fits_the_column(self) -> None:
         text = module.detail(container(
             'exited', exit_code=-2 ** 63, finished_at=-1e19), 1e19)
