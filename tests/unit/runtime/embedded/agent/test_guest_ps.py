@@ -35,9 +35,9 @@ class TestProcesses(base.FolderTestCase):
     def test_a_process(self):
         begun = time.monotonic()
         pid = self.start('sleep', '1000')
-        # the name changes with the exec, the command line a moment later
-        while (found := self.read()['processes'][0])[
-                'arguments'] != 'sleep 1000':
+        # until it sleeps, it loads its libraries
+        while ((found := self.read()['processes'][0])['arguments']
+               != 'sleep 1000' or found['state'] != 'S'):
             self.assertLess(time.monotonic(), begun + 10)
         self.assertEqual(
             (pid, 0, os.geteuid(), os.getegid(), 'sleep 1000', '', 1),
