@@ -30,6 +30,7 @@ FILE, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = (
     b'0', b'1', b'2', b'3', b'4', b'5', b'6')
 # entries that describe the next one
 PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK = b'x', b'g', b'L', b'K'
+EXTENSIONS: Final = (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK)
 _OLD, _CONTIGUOUS = b'\0', b'7'  # other types of files
 _SPARSE = b'S'
 # No data follows these, whatever their headers say, as in Go's archive/tar
@@ -73,11 +74,10 @@ def parse(block: bytes) -> Entry | None:
     """
     if not any(block):
         return None
-    (name, mode, uid, gid, size, mtime, checksum, kind, link, magic, _, _, _,
-     _, prefix) = _HEAD.unpack(block)
-    summed = sum(block) - sum(block[_SUM]) + 8 * ord(' ')
-    if _number(checksum) != summed:
+    if not is_header(block):
         raise broken('it is no tar archive, or it is damaged')
+    (name, mode, uid, gid, size, mtime, _, kind, link, magic, _, _, _,
+     _, prefix) = _HEAD.unpack(block)
     name, prefix = _text(name), _text(prefix)
     if magic == _POSIX and prefix:
         name = prefix + b'/' + name
@@ -90,6 +90,15 @@ def parse(block: bytes) -> Entry | None:
                   _text(link))
     check(entry)
     return entry
+
+
+def is_header(block: bytes) -> bool:
+    """Check the sum in a header."""
+    try:
+        wanted = _number(block[_SUM])
+    except archive_error.ArchiveError:
+        return False
+    return wanted == sum(block) - sum(block[_SUM]) + 8 * ord(' ')
 
 
 def check(entry: Entry) -> None:
@@ -130,11 +139,16 @@ def _number(field: bytes) -> int:
         raise broken('it is no tar archive, or it is damaged') from None
 
 
-def pax(data: bytes) -> dict[bytes, bytes]:
+def extension(kind: bytes, data: bytes) -> dict[bytes, bytes]:
     """Return the records of an extended header that matter here.
 
+    :param kind: one of EXTENSIONS
     :raises ArchiveError:
     """
+    if kind == LONG_NAME:
+        return {b'path': _text(data)}
+    if kind == LONG_LINK:
+        return {b'linkpath': _text(data)}
     found = {}
     for key, value in _records(data):
         if key.startswith(b'GNU.sparse.'):

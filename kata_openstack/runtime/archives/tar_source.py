@@ -191,8 +191,7 @@ class Reader:
                     archive_error.ARCHIVE, 'data',
                     f'it has more than {self._most} entries',
                     'Copy the files in several smaller archives.')
-            if entry.kind in (tar_headers.PAX, tar_headers.PAX_GLOBAL,
-                              tar_headers.LONG_NAME, tar_headers.LONG_LINK):
+            if entry.kind in tar_headers.EXTENSIONS:
                 in_a_row += 1
                 if in_a_row > _MAX_IN_A_ROW:
                     raise tar_headers.broken(
@@ -241,9 +240,5 @@ class Reader:
                 f'it has an extended header of {entry.size} bytes, and at '
                 f'most {_MAX_EXTENDED} are allowed')
         self._begin(entry.size)
-        data = self._source.exactly(entry.size)
-        if entry.kind == tar_headers.LONG_NAME:
-            return {b'path': data.partition(b'\0')[0]}
-        if entry.kind == tar_headers.LONG_LINK:
-            return {b'linkpath': data.partition(b'\0')[0]}
-        return tar_headers.pax(data)
+        return tar_headers.extension(entry.kind,
+                                     self._source.exactly(entry.size))

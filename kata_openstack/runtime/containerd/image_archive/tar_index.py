@@ -12,9 +12,8 @@
 
 """Random access to the members of a tar file of a tenant.
 
-Python's own tarfile module reads headers of any size into memory, and takes
-minutes for some of them. This one reads no more than it needs, keeps a
-limited number of members, and refuses what no container tool writes.
+It reads no more than it needs, keeps a limited number of members, and refuses
+what no container tool writes.
 """
 
 from collections.abc import Iterator
@@ -24,16 +23,13 @@ import posixpath
 
 from oslo_utils import units
 
-_BLOCK = 512
+from kata_openstack.runtime.archives import archive_error
+from kata_openstack.runtime.archives import tar_headers
+
 CHUNK = units.Mi
 _MOST_MEMBERS = 8192
 _MOST_LINKS = 8
 _LONGEST_HEADER = 64 * units.Ki  # of one with a long name or with attributes
-_FILES = b'0\0' b'7'
-_HARD_LINK, _SYMBOLIC_LINK = b'1', b'2'
-_LONG_NAME, _LONG_LINK = b'L', b'K'
-_ATTRIBUTES, _GLOBAL_ATTRIBUTES = b'x', b'g'
-_SPARSE = b'S'
 
 _NOT_TAR = 'it is not a tar file'
 _OTHERS = {
@@ -128,45 +124,54 @@ class TarIndex:
 
     def _read_headers(self) -> None:
         offset = 0
-        extra: dict[str, str] = {}  # for the next member, from its attributes
+        extra: dict[bytes, bytes] = {}  # from extended headers of the next
         for count in range(4 * _MOST_MEMBERS):
-            if offset + _BLOCK > self._size:
+            if offset + tar_headers.BLOCK > self._size:
                 if not count:
                     raise NotAnImage(self._other_format())
                 return  # some tools write no end
-            header = self._pread(_BLOCK, offset)
-            if not any(header):
-                return
-            if not _is_valid(header):
-                raise NotAnImage('the file is damaged' if count
-                                 else self._other_format())
-            offset += _BLOCK
-            kind = header[156:157]
-            special = kind in (_ATTRIBUTES, _LONG_NAME, _LONG_LINK)
-            size = _size(header, {} if special else extra)
-            if offset + size > self._size:
-                raise NotAnImage('the file is truncated')
-            if special:
-                if size > _LONGEST_HEADER:
-                    raise NotAnImage('a header in it is too long')
-                extra |= _extra(kind, self._pread(size, offset))
-            elif kind != _GLOBAL_ATTRIBUTES:
-                if kind == _SPARSE or any(key.startswith('GNU.sparse')
-                                          for key in extra):
-                    raise NotAnImage('it has a sparse file')
-                self._add(header, kind, offset, size, extra)
-                extra = {}
-            offset += -(-size // _BLOCK) * _BLOCK
+            header = self._pread(tar_headers.BLOCK, offset)
+            try:
+                entry = tar_headers.parse(header)
+                if entry is None:
+                    return
+                offset = self._follow(entry, offset + tar_headers.BLOCK,
+                                      extra)
+            except archive_error.ArchiveError as e:
+                if not count and not tar_headers.is_header(header):
+                    raise NotAnImage(self._other_format()) from None
+                raise NotAnImage(f'at byte {offset}, {e}') from None
         raise NotAnImage('it has too many files')
 
-    def _add(self, header: bytes, kind: bytes, offset: int, size: int,
-             extra: dict[str, str]) -> None:
-        path = _clean(extra.get('path') or _name(header))
-        if kind in _FILES:
-            self._members[path] = Member(offset, size)
-        elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
-            link = extra.get('linkpath') or _text(header[157:257])
-            if kind == _SYMBOLIC_LINK:
+    def _follow(self, entry: tar_headers.Entry, offset: int,
+                extra: dict[bytes, bytes]) -> int:
+        """Take an entry whose data is at ``offset``; return its end.
+
+        :param extra: is changed
+        :raises NotAnImage, ArchiveError:
+        """
+        special = entry.kind in tar_headers.EXTENSIONS
+        if not special:
+            tar_headers.extend(entry, extra)
+            extra.clear()
+        if offset + entry.size > self._size:
+            raise NotAnImage('the file is truncated')
+        if not special:
+            self._add(entry, offset)
+        elif entry.kind != tar_headers.PAX_GLOBAL:
+            if entry.size > _LONGEST_HEADER:
+                raise NotAnImage('a header in it is too long')
+            extra |= tar_headers.extension(entry.kind,
+                                           self._pread(entry.size, offset))
+        return offset - (-entry.size // tar_headers.BLOCK) * tar_headers.BLOCK
+
+    def _add(self, entry: tar_headers.Entry, offset: int) -> None:
+        path = _clean(_text(entry.name))
+        if entry.kind == tar_headers.FILE:
+            self._members[path] = Member(offset, entry.size)
+        elif entry.kind in (tar_headers.LINK, tar_headers.SYMLINK):
+            link = _text(entry.link)
+            if entry.kind == tar_headers.SYMLINK:
                 link = posixpath.join(posixpath.dirname(path), link)
             self._members[path] = Member(offset, 0, _clean(link))
         if len(self._members) > _MOST_MEMBERS:
@@ -178,60 +183,8 @@ class TarIndex:
                      if start.startswith(magic)), _NOT_TAR)
 
 
-def _is_valid(header: bytes) -> bool:
-    """Check the sum in a header."""
-    try:
-        wanted = int(header[148:156].rstrip(b' \0') or b'0', 8)
-    except ValueError:
-        return False
-    return wanted == sum(header[:148]) + 8 * ord(' ') + sum(header[156:])
-
-
-def _size(header: bytes, extra: dict[str, str]) -> int:
-    field = header[124:136]
-    try:
-        if 'size' in extra:
-            size = int(extra['size'])
-        elif field[0] == 0x80:  # GNU's form for more than 8 GiB
-            size = int.from_bytes(field[1:], 'big')
-        else:
-            size = int(field.strip(b' \0') or b'0', 8)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise NotAnImage('the size of a file in it is invalid')
-    return 0 if header[156:157] in (_HARD_LINK, _SYMBOLIC_LINK) else size
-
-
-def _extra(kind: bytes, data: bytes) -> dict[str, str]:
-    if kind == _LONG_NAME:
-        return {'path': _text(data)}
-    if kind == _LONG_LINK:
-        return {'linkpath': _text(data)}
-    found = {}
-    while data:
-        length, _, _ = data.partition(b' ')
-        try:
-            count = int(length)
-            record = data[len(length) + 1:count]
-        except ValueError:
-            count, record = 0, b''
-        key, equals, value = record.partition(b'=')
-        if not 0 < count <= len(data) or not equals:
-            raise NotAnImage('an attribute in it is invalid')
-        found[_text(key)] = _text(value.removesuffix(b'\n'))
-        data = data[count:]
-    return found
-
-
-def _name(header: bytes) -> str:
-    name = _text(header[:100])
-    prefix = (_text(header[345:500]) if header[257:263] == b'ustar\0' else '')
-    return f'{prefix}/{name}' if prefix else name
-
-
-def _text(data: bytes) -> str:
-    return data.partition(b'\0')[0].decode('utf-8', 'replace')
+def _text(name: bytes) -> str:
+    return name.decode('utf-8', 'replace')
 
 
 def _clean(path: str) -> str:
