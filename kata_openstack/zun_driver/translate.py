@@ -172,14 +172,20 @@ def members(capsule: Any) -> list[Any]:
     return [*(capsule.init_containers or ()), *capsule.containers]
 
 
+def restart_policy(record: Any) -> tuple[str, int]:
+    """Return the policy, '' for none, and the most restarts, 0 for any."""
+    policy = record.restart_policy or {}
+    name = policy.get('Name') or 'no'
+    if name == 'no':
+        return '', 0
+    return name, int(policy.get('MaximumRetryCount') or 0)
+
+
 def _restart(record: Any) -> str:
     """Return the restart policy of a capsule's container for the node."""
-    policy = record.restart_policy or {}
-    name = {'unless-stopped': 'always'}.get(
-        policy.get('Name') or 'no', policy.get('Name') or 'no')
-    most = int(policy.get('MaximumRetryCount') or 0)
-    if name == 'no':
-        return ''
+    name, most = restart_policy(record)
+    if name == 'unless-stopped':
+        return 'always'
     return f'{name}:{most}' if name == 'on-failure' and most else name
 
 

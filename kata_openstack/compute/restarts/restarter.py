@@ -29,12 +29,11 @@ from kata_openstack.compute.pods import lifecycle
 from kata_openstack.compute.pods import view
 from kata_openstack.compute.restarts import policy
 from kata_openstack import exception
+from kata_openstack import restart_pauses
 from kata_openstack.runtime.containerd import cri
 from kata_openstack.runtime.containerd.protos import cri_pb2 as pb
 
 LOG = logging.getLogger(__name__)
-_FIRST, _LONGEST = 0.1, 60.0  # seconds, as in Docker
-_STABLE = 10.0  # seconds of a run, after which the pauses begin anew
 _THREADS = 16
 # of one project: its init containers decide how long a start takes
 _PER_PROJECT = 4
@@ -94,14 +93,14 @@ class Restarter:
         if ended:
             self._later(found.uuid,
                         found.sandbox.labels.get(labels.PROJECT, ''),
-                        max(map(_seconds, ended)) >= _STABLE)
+                        max(map(_seconds, ended)) >= restart_pauses.STABLE)
 
     def _later(self, pod_uuid: str, project: str, anew: bool) -> None:
         with self._lock:
             if self._stopped or pod_uuid in self._timers:
                 return
-            before = 0.0 if anew else self._pauses.get(pod_uuid, 0.0)
-            pause = min(max(2 * before, _FIRST), _LONGEST)
+            pause = restart_pauses.following(
+                0.0 if anew else self._pauses.get(pod_uuid, 0.0))
             self._pauses[pod_uuid] = pause
             self._start_timer(pause, pod_uuid, project)
 

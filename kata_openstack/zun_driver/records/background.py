@@ -64,10 +64,19 @@ def start(uuid: str, task: Callable[[], None]) -> bool:
 
 def _run(uuid: str, task: Callable[[], None]) -> None:
     try:
+        exclusively(uuid, task,
+                    f'A task of {uuid} failed; the next sync repeats it')
+    finally:
+        _busy.discard(uuid)
+
+
+def exclusively(uuid: str, task: Callable[[], None], failed: str) -> None:
+    """Run ``task`` now, while no operation of Zun has ``uuid``.
+
+    :param failed: what the log tells before an error
+    """
+    try:
         # the lock that Zun's manager takes for each operation
         zun_utils.synchronized(uuid)(task)()
     except Exception as e:
-        LOG.warning('A task of %s failed; the next sync repeats it: %s',
-                    uuid, errors.text(e))
-    finally:
-        _busy.discard(uuid)
+        LOG.warning('%s: %s', failed, errors.text(e))

@@ -22,6 +22,7 @@ container that runs according to its record, but not on the node, begins anew.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -34,12 +35,13 @@ from zun import objects as zun_objects
 
 from kata_openstack import exception
 from kata_openstack import objects
+from kata_openstack import restart_pauses
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.records import background
 from kata_openstack.zun_driver.records import failures
+from kata_openstack.zun_driver import translate
 
 LOG = logging.getLogger(__name__)
-_FIRST, _LONGEST = 0.1, 60.0  # seconds
-_STABLE = 10.0  # seconds
 # Signals with which users end a program, in each spelling
 _ENDING = {'KILL', 'TERM', 'INT', 'QUIT', '9', '15', '2', '3'}
 # After these errors of a start, another one may succeed
@@ -55,7 +57,7 @@ class _History:
     failed, but may succeed later."""
 
     count: int = 0
-    pause: float = _FIRST / 2
+    pause: float = 0.0
     pending: bool = False
     ended_by_user: bool = False
     again: bool = False
@@ -83,23 +85,19 @@ class Restarts:
 
     def let_end(self, record: Any, signal: str) -> None:
         """Note that a user has sent a signal, which may end the container."""
-        if (_policy(record)[0]
+        if (self.has_policy(record)
                 and signal.upper().removeprefix('SIG') in _ENDING):
             self.forget(record)
             self._history(record).ended_by_user = True
 
     @staticmethod
     def has_policy(record: Any) -> bool:
-        return bool(_policy(record)[0])
+        return bool(translate.restart_policy(record)[0])
 
     def ends(self, record: Any) -> bool:
         """Return whether a user has sent a signal to end the container."""
         history = self._known.get(record.uuid)
         return bool(history and history.ended_by_user)
-
-    def is_pending(self, record: Any) -> bool:
-        history = self._known.get(record.uuid)
-        return bool(history and history.pending)
 
     def take(self, record: Any, state: objects.ContainerStatus) -> bool:
         """Decide on a container that ran and has ended.
@@ -107,7 +105,7 @@ class Restarts:
         :param record: still with the state from before
         :returns: whether it is started again, in the background
         """
-        policy, most = _policy(record)
+        policy, most = translate.restart_policy(record)
         if (not policy or record.status != consts.RUNNING
                 or record.task_state or state.state != 'exited'):
             return False
@@ -117,14 +115,15 @@ class Restarts:
         if history.ended_by_user:
             self.forget(record)
             return False
-        if (state.finished_at or 0) - (state.started_at or 0) >= _STABLE:
-            history.pause = _FIRST / 2
+        if ((state.finished_at or 0) - (state.started_at or 0)
+                >= restart_pauses.STABLE):
+            history.pause = 0.0
         if policy == 'on-failure' and (
                 state.exit_code == 0 or most and history.count >= most):
             self.forget(record)
             return False
         history.count += 1
-        history.pause = min(2 * history.pause, _LONGEST)
+        history.pause = restart_pauses.following(history.pause)
         history.pending = True
         LOG.info('Container %s ended with exit code %s; its restart policy '
                  '%s starts it again in %.1f s', record.uuid,
@@ -134,25 +133,20 @@ class Restarts:
 
     def _restart(self, uuid: str, history: _History) -> None:
         time.sleep(history.pause)
-
-        # the lock that Zun's manager takes for each operation
-        @zun_utils.synchronized(uuid)
-        def restart() -> None:
-            if self._known.get(uuid) is history:
-                self._start_again(uuid, history)
         try:
-            restart()
-        except Exception as e:
-            LOG.warning('Cannot restart container %s: %s', uuid,
-                        errors.text(e))
+            background.exclusively(
+                uuid, functools.partial(self._start_again, uuid, history),
+                f'Cannot restart container {uuid}')
         finally:
             history.pending = history.again
         if history.again:
             history.again = False
-            history.pause = min(2 * history.pause, _LONGEST)
+            history.pause = restart_pauses.following(history.pause)
             zun_utils.spawn_n(self._restart, uuid, history)
 
     def _start_again(self, uuid: str, history: _History) -> None:
+        if self._known.get(uuid) is not history:
+            return
         context = zun_context.get_admin_context(all_projects=True)
         record = zun_objects.Container.get_by_uuid(context, uuid)
         if record.status != consts.RUNNING or record.task_state:
@@ -173,12 +167,3 @@ class Restarts:
                 raise
             finally:
                 record.save(context)
-
-
-def _policy(record: Any) -> tuple[str, int]:
-    """Return the policy, '' for none, and the most restarts, 0 for any."""
-    policy = record.restart_policy or {}
-    name = policy.get('Name') or 'no'
-    if name == 'no':
-        return '', 0
-    return name, int(policy.get('MaximumRetryCount') or 0)

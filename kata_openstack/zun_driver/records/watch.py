@@ -28,6 +28,7 @@ import zun.conf
 from kata_openstack import exception
 from kata_openstack.zun_driver import client
 from kata_openstack.zun_driver import errors
+from kata_openstack.zun_driver.records import background
 
 CONF = zun.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -91,15 +92,11 @@ class Watch:
         return found
 
     def _handle(self, uuid: str) -> None:
-        # the lock that Zun's manager takes for each operation
-        @zun_utils.synchronized(uuid)
         def handle() -> None:
             self._waiting.discard(uuid)
             self._changed(uuid)
         try:
-            handle()
-        except Exception as e:
-            LOG.warning('Cannot update %s; the next sync does it: %s', uuid,
-                        errors.text(e))
+            background.exclusively(
+                uuid, handle, f'Cannot update {uuid}; the next sync does it')
         finally:
             self._waiting.discard(uuid)
