@@ -161,7 +161,7 @@ class ComputeAPI:
         :raises ImageNotFound: without a file, if the node does not have it
         """
         return self._call(ctxt, host, 'import_image', long=True,
-                          image_uuid=image_uuid, file=file)
+                          needs='1.1', image_uuid=image_uuid, file=file)
 
     def inspect_image(self, ctxt: Dict, host: str, reference: str) -> Dict:
         return self._call(ctxt, host, 'inspect_image', reference=reference)
@@ -210,7 +210,8 @@ class ComputeAPI:
             pod may have changed}
         """
         return self._call(ctxt, host, 'wait_for_changes', needs='1.1',
-                          extra_time=timeout, epoch=epoch, since=since, timeout=timeout)
+                          extra_time=timeout, epoch=epoch, since=since,
+                          timeout=timeout)
 
     # Containers
 
