@@ -12,7 +12,33 @@
 
 """What the health checks of this node found, in memory."""
 
+import dataclasses
 import threading
+
+
+@dataclasses.dataclass
+class _Result:
+    """The last results of a container. ``starting``: no success yet."""
+
+    retries: int
+    failures: int = 0  # in a row
+    starting: bool = True
+
+    def add(self, healthy: bool) -> None:
+        if healthy:
+            self.failures, self.starting = 0, False
+        else:
+            self.failures += 1
+
+    def words(self) -> str:
+        # as in Docker, it stays in starting until all retries failed
+        if self.failures >= self.retries:
+            return f'unhealthy, {self.failures} failed'
+        if self.starting:
+            return 'health: starting'
+        if self.failures:
+            return f'healthy, {self.failures} failed'
+        return 'healthy'
 
 
 class Results:
@@ -24,14 +50,12 @@ class Results:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failures: dict[str, int | None] = {}  # None: no result yet
-        self._retries: dict[str, int] = {}
+        self._results: dict[str, _Result] = {}
 
     def begin(self, container_id: str, retries: int) -> None:
         """:param retries: failures in a row that make it unhealthy"""
         with self._lock:
-            self._failures[container_id] = None
-            self._retries[container_id] = retries
+            self._results[container_id] = _Result(retries)
 
     def add(self, container_id: str, healthy: bool) -> bool:
         """Add a result.
@@ -39,37 +63,19 @@ class Results:
         :returns: whether the words for it are others now
         """
         with self._lock:
-            if container_id not in self._retries:
+            result = self._results.get(container_id)
+            if not result:
                 return False  # it has ended meanwhile
-            before = self._words(container_id)
-            streak = self._failures[container_id]
-            if healthy:
-                self._failures[container_id] = 0
-            elif streak is None:
-                # as in Docker, it stays in starting until all retries failed
-                self._failures[container_id] = -1
-            else:
-                self._failures[container_id] = (
-                    streak - 1 if streak < 0 else streak + 1)
-            return self._words(container_id) != before
+            before = result.words()
+            result.add(healthy)
+            return result.words() != before
 
     def forget(self, container_id: str) -> None:
         with self._lock:
-            self._failures.pop(container_id, None)
-            self._retries.pop(container_id, None)
+            self._results.pop(container_id, None)
 
     def words(self, container_id: str) -> str:
         """Return the state of a container, '' for one without a check."""
         with self._lock:
-            return self._words(container_id)
-
-    def _words(self, container_id: str) -> str:
-        if container_id not in self._retries:
-            return ''
-        streak = self._failures[container_id]
-        failures = abs(streak or 0)
-        if failures >= self._retries[container_id]:
-            return f'unhealthy, {failures} failed'
-        if streak is None or streak < 0:
-            return 'health: starting'
-        return 'healthy' if not failures else f'healthy, {failures} failed'
+            result = self._results.get(container_id)
+            return result.words() if result else ''
