@@ -16,9 +16,11 @@ Values of a tenant go only into typed fields of CRI. All annotations and
 labels are ours, so tenants cannot pass io.katacontainers.* to the runtime.
 """
 
+from collections.abc import Sequence
 import ipaddress
 import json
 import re
+from typing import Any
 
 from oslo_utils import units
 
@@ -95,19 +97,24 @@ def check_resources(processors: float | None, memory: int | None) -> None:
 
 
 def memory_mib(pod: objects.Pod) -> int:
-    """Return the memory that the pod's containers need together, in MiB.
-
-    As in Kubernetes, each init container runs alone, before the others.
-    """
-    return max([sum(c.memory_mib or 0 for c in pod.containers
-                    if not c.init),
-                *(c.memory_mib or 0 for c in pod.containers)])
+    """Return the memory that the pod's containers need together, in MiB."""
+    return _together([(c.init, c.memory_mib or 0) for c in pod.containers])
 
 
 def cpus(pod: objects.Pod) -> float:
     """Return the CPUs that the pod's containers need together."""
-    return max([sum(c.cpus or 0 for c in pod.containers if not c.init),
-                *(c.cpus or 0 for c in pod.containers)])
+    return _together([(c.init, c.cpus or 0) for c in pod.containers])
+
+
+def _together(amounts: Sequence[tuple[bool, Any]]) -> Any:
+    """Return what a pod needs at most.
+
+    As in Kubernetes, each init container runs alone, before the others.
+
+    :param amounts: whether it is an init container, and what it needs
+    """
+    return max([sum(amount for init, amount in amounts if not init),
+                *(amount for _, amount in amounts)])
 
 
 def resources(processors: float, memory: int) -> pb.LinuxContainerResources:
@@ -216,7 +223,7 @@ def container_config(pod: objects.Pod, container: objects.Container,
         tty=container.tty,
         linux=pb.LinuxContainerConfig(
             resources=resources(container.cpus or 0,
-                                 container.memory_mib or 0),
+                                container.memory_mib or 0),
             security_context=pb.LinuxContainerSecurityContext(
                 namespace_options=_namespaces(),
                 privileged=pod.privileged,

@@ -88,18 +88,16 @@ class Endings:
 
     def _free(self, pod_uuid: str, container_id: str = '') -> None:
         try:
-            known = False
+            told = not container_id
             for number, pause in enumerate(_PAUSES):
                 if self._stopped.wait(pause):
                     return
+                if not told and self._is_known(pod_uuid, container_id,
+                                               patient=not number):
+                    told = True
+                    self._tell(pod_uuid)
                 # a sandbox that is stopped no longer tells that its VM died
                 last = number == len(_PAUSES) - 1
-                if (container_id and not known
-                        and self._has_ended(container_id)
-                        and (number or not self._pods.may_have_lost_its_vm(
-                            pod_uuid))):
-                    known = True
-                    self._tell(pod_uuid)
                 if self._pods.free_if_ended(pod_uuid, container_id,
                                             patient=not last):
                     self._tell(pod_uuid)
@@ -116,7 +114,14 @@ class Endings:
             LOG.warning('Nobody was told of the end of a container of pod '
                         '%s: %s', pod_uuid, e)
 
-    def _has_ended(self, container_id: str) -> bool:
-        return all(container.state == pb.CONTAINER_EXITED
-                   for container in self._client.list_containers(
-                       container_id=container_id))
+    def _is_known(self, pod_uuid: str, container_id: str, patient: bool
+                  ) -> bool:
+        """Return whether CRI knows that a container has ended.
+
+        :param patient: also, whether its VM has ended with it.
+        """
+        known = all(container.state == pb.CONTAINER_EXITED
+                    for container in self._client.list_containers(
+                        container_id=container_id))
+        return known and not (patient
+                              and self._pods.may_have_lost_its_vm(pod_uuid))

@@ -175,17 +175,21 @@ class Pods:
             found = self._read(pod.uuid)
             fresh = _is_fresh(found)
             try:
-                if found.ready:
-                    self._start_in(pod, found)
-                else:
-                    choice = self._choose(pod)
-                    with self._admission.admit(pod.uuid, choice.cost_mib):
-                        self._start_anew(pod, found, choice)
+                self._start_found(pod, found)
             except BaseException:
                 if fresh:
                     self._give_up(pod)
                 raise
             return view.pod_status(self._client, self._read(pod.uuid))
+
+    def _start_found(self, pod: objects.Pod, found: view.PodView) -> None:
+        """Start containers in the pod's VM, or in a new one if it is gone."""
+        if found.ready:
+            self._start_in(pod, found)
+            return
+        choice = self._choose(pod)
+        with self._admission.admit(pod.uuid, choice.cost_mib):
+            self._start_anew(pod, found, choice)
 
     def _start_in(self, pod: objects.Pod, found: view.PodView) -> None:
         """Start the containers that do not run, in the existing sandbox."""
@@ -267,12 +271,7 @@ class Pods:
             pod.containers = [
                 c for c in pod.containers
                 if c.uuid in ended or c.init and not found.ready]
-            if found.ready:
-                self._start_in(pod, found)
-            else:
-                choice = self._choose(pod)
-                with self._admission.admit(pod.uuid, choice.cost_mib):
-                    self._start_anew(pod, found, choice)
+            self._start_found(pod, found)
             LOG.info('Started %d containers of pod %s again', len(ended),
                      pod_uuid)
 
@@ -427,6 +426,6 @@ def _is_fresh(found: view.PodView) -> bool:
 
 
 def _has_run(container: pb.Container, found: view.PodView) -> bool:
-    """Whether an init container has ended well in the present sandbox."""
+    """Whether an init container has ended in the present sandbox."""
     return (container.state == pb.CONTAINER_EXITED
             and container.pod_sandbox_id == found.sandbox.id)
