@@ -79,7 +79,7 @@ class Service:
                                           self.containers)
         self.inventory = inventory.Inventory(
             conf, self.client, self.native, self.node, self.pods.disks)
-        self.stats = stats.Stats(conf, self.client, self.native,
+        self.stats = stats.Stats(self.client, self.native,
                                  self.containers, self.network)
         self.top = top.Top(conf, self.client, self.containers)
         self.resizing = resizing.Resizing(conf, self.client,
@@ -137,8 +137,9 @@ class Service:
         self._restarter.check(pod_uuid)
 
     def _resynced(self) -> None:
+        # first: the others may fail or take long
+        self._endings.check_all()
         self._restarter.check_all()
-        self._endings.check_all()  # first: the others may fail or take long
         # a device, a kernel module or Kata may have been added since
         self.node.refresh(measure=False)
         self.network.reconcile()

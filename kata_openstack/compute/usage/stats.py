@@ -19,7 +19,6 @@ from typing import Any
 
 from google.protobuf import any_pb2
 from google.protobuf import message
-from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_utils import units
 
@@ -71,7 +70,7 @@ def decode(answer: any_pb2.Any) -> Figures:
 class Stats:
     """The figures of single containers. Thread-safe."""
 
-    def __init__(self, conf: cfg.ConfigOpts, client: cri.CriClient,
+    def __init__(self, client: cri.CriClient,
                  native_: native.NativeClient,
                  containers_: containers.Containers,
                  network_: plugging.Network) -> None:

@@ -54,8 +54,8 @@ def archive(volumes: Iterable[Any]) -> bytes:
 def _path(volume: Any) -> str:
     path = volume.container_path or ''
     clean = posixpath.normpath(path)
-    if not path.startswith('/') or path.endswith('/') or clean.strip('/') in (
-            '', '..') or '..' in path.split('/'):
+    if (not path.startswith('/') or path.endswith('/')
+            or not clean.strip('/') or '..' in path.split('/')):
         raise exception.InvalidInput(
             field='destination of a mount', value=path[:64],
             why='it is not the full path of a file',

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6kata_openstack/runtime/containerd/protos/metrics.proto\x12\x16kata_openstack.metrics\"b\n\x08Metrics2\x12.\n\x06memory\x18\x04 \x01(\x0b\x32\x1e.kata_openstack.metrics.Memory\x12&\n\x02io\x18\x06 \x01(\x0b\x32\x1a.kata_openstack.metrics.Io\",\n\x06Memory\x12\r\n\x05usage\x18  \x01(\x04\x12\x13\n\x0busage_limit\x18! \x01(\x04\"4\n\x02Io\x12.\n\x05usage\x18\x01 \x03(\x0b\x32\x1f.kata_openstack.metrics.IoEntry\")\n\x07IoEntry\x12\x0e\n\x06rbytes\x18\x03 \x01(\x04\x12\x0e\n\x06wbytes\x18\x04 \x01(\x04\"i\n\x08Metrics1\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kata_openstack.metrics.Memory1\x12,\n\x05\x62lkio\x18\x05 \x01(\x0b\x32\x1d.kata_openstack.metrics.BlkIo\"=\n\x07Memory1\x12\x32\n\x05usage\x18! \x01(\x0b\x32#.kata_openstack.metrics.MemoryEntry\"+\n\x0bMemoryEntry\x12\r\n\x05limit\x18\x01 \x01(\x04\x12\r\n\x05usage\x18\x03 \x01(\x04\"O\n\x05\x42lkIo\x12\x46\n\x1aio_service_bytes_recursive\x18\x01 \x03(\x0b\x32\".kata_openstack.metrics.BlkIoEntry\"\'\n\nBlkIoEntry\x12\n\n\x02op\x18\x01 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6kata_openstack/runtime/containerd/protos/metrics.proto\x12\x16kata_openstack.metrics\"b\n\x08Metrics2\x12.\n\x06memory\x18\x04 \x01(\x0b\x32\x1e.kata_openstack.metrics.Memory\x12&\n\x02io\x18\x06 \x01(\x0b\x32\x1a.kata_openstack.metrics.Io\"\x1d\n\x06Memory\x12\x13\n\x0busage_limit\x18! \x01(\x04\"4\n\x02Io\x12.\n\x05usage\x18\x01 \x03(\x0b\x32\x1f.kata_openstack.metrics.IoEntry\")\n\x07IoEntry\x12\x0e\n\x06rbytes\x18\x03 \x01(\x04\x12\x0e\n\x06wbytes\x18\x04 \x01(\x04\"i\n\x08Metrics1\x12/\n\x06memory\x18\x04 \x01(\x0b\x32\x1f.kata_openstack.metrics.Memory1\x12,\n\x05\x62lkio\x18\x05 \x01(\x0b\x32\x1d.kata_openstack.metrics.BlkIo\"=\n\x07Memory1\x12\x32\n\x05usage\x18! \x01(\x0b\x32#.kata_openstack.metrics.MemoryEntry\"\x1c\n\x0bMemoryEntry\x12\r\n\x05limit\x18\x01 \x01(\x04\"O\n\x05\x42lkIo\x12\x46\n\x1aio_service_bytes_recursive\x18\x01 \x03(\x0b\x32\".kata_openstack.metrics.BlkIoEntry\"\'\n\nBlkIoEntry\x12\n\n\x02op\x18\x01 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,19 +24,19 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_METRICS2']._serialized_start=82
   _globals['_METRICS2']._serialized_end=180
   _globals['_MEMORY']._serialized_start=182
-  _globals['_MEMORY']._serialized_end=226
-  _globals['_IO']._serialized_start=228
-  _globals['_IO']._serialized_end=280
-  _globals['_IOENTRY']._serialized_start=282
-  _globals['_IOENTRY']._serialized_end=323
-  _globals['_METRICS1']._serialized_start=325
-  _globals['_METRICS1']._serialized_end=430
-  _globals['_MEMORY1']._serialized_start=432
-  _globals['_MEMORY1']._serialized_end=493
-  _globals['_MEMORYENTRY']._serialized_start=495
-  _globals['_MEMORYENTRY']._serialized_end=538
-  _globals['_BLKIO']._serialized_start=540
-  _globals['_BLKIO']._serialized_end=619
-  _globals['_BLKIOENTRY']._serialized_start=621
-  _globals['_BLKIOENTRY']._serialized_end=660
+  _globals['_MEMORY']._serialized_end=211
+  _globals['_IO']._serialized_start=213
+  _globals['_IO']._serialized_end=265
+  _globals['_IOENTRY']._serialized_start=267
+  _globals['_IOENTRY']._serialized_end=308
+  _globals['_METRICS1']._serialized_start=310
+  _globals['_METRICS1']._serialized_end=415
+  _globals['_MEMORY1']._serialized_start=417
+  _globals['_MEMORY1']._serialized_end=478
+  _globals['_MEMORYENTRY']._serialized_start=480
+  _globals['_MEMORYENTRY']._serialized_end=508
+  _globals['_BLKIO']._serialized_start=510
+  _globals['_BLKIO']._serialized_end=589
+  _globals['_BLKIOENTRY']._serialized_start=591
+  _globals['_BLKIOENTRY']._serialized_end=630
 # @@protoc_insertion_point(module_scope)

@@ -14,12 +14,10 @@ class Metrics2(_message.Message):
     def __init__(self, memory: _Optional[_Union[Memory, _Mapping]] = ..., io: _Optional[_Union[Io, _Mapping]] = ...) -> None: ...
 
 class Memory(_message.Message):
-    __slots__ = ("usage", "usage_limit")
-    USAGE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("usage_limit",)
     USAGE_LIMIT_FIELD_NUMBER: _ClassVar[int]
-    usage: int
     usage_limit: int
-    def __init__(self, usage: _Optional[int] = ..., usage_limit: _Optional[int] = ...) -> None: ...
+    def __init__(self, usage_limit: _Optional[int] = ...) -> None: ...
 
 class Io(_message.Message):
     __slots__ = ("usage",)
@@ -50,12 +48,10 @@ class Memory1(_message.Message):
     def __init__(self, usage: _Optional[_Union[MemoryEntry, _Mapping]] = ...) -> None: ...
 
 class MemoryEntry(_message.Message):
-    __slots__ = ("limit", "usage")
+    __slots__ = ("limit",)
     LIMIT_FIELD_NUMBER: _ClassVar[int]
-    USAGE_FIELD_NUMBER: _ClassVar[int]
     limit: int
-    usage: int
-    def __init__(self, limit: _Optional[int] = ..., usage: _Optional[int] = ...) -> None: ...
+    def __init__(self, limit: _Optional[int] = ...) -> None: ...
 
 class BlkIo(_message.Message):
     __slots__ = ("io_service_bytes_recursive",)

@@ -105,7 +105,7 @@ class StatsTest(base.TestCase):
             memory=pb.MemoryUsage(
                 usage_bytes=pb.UInt64Value(value=32 * MIB)))
         self.subject = stats.Stats(
-            conf, client, native_,
+            client, native_,
             containers.Containers(conf, client, native_),
             plugging.Network(conf, client))
 
