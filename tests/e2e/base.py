@@ -176,6 +176,37 @@ class TestCase(testtools.TestCase):
         wait_until(f'{container} can be deleted', accepted)
         wait_until(f'{container} is deleted', gone)
 
+    def create_capsule(self, template: dict[str, Any],
+                       status: str = 'Running') -> Any:
+        """Create a capsule, and remove it after the test.
+
+        :param status: the one in which its start must end
+        """
+        capsules = zun().capsules
+        capsule = capsules.create(template=template)
+        self.addCleanup(self.remove_capsule, capsule.uuid)
+
+        def ended() -> Any:
+            found = capsules.get(capsule.uuid)
+            return found.status in ('Running', 'Error') and found
+
+        found = wait_until('the capsule has started', ended)
+        self.assertEqual(status, found.status,
+                         getattr(found, 'status_reason', None))
+        return found
+
+    def remove_capsule(self, uuid: str) -> None:
+        capsules = zun().capsules
+        if any(c.uuid == uuid for c in capsules.list()):
+            capsules.delete(uuid)
+        wait_until('the capsule is gone', lambda: not any(
+            c.uuid == uuid for c in capsules.list()))
+
+    def capsule_log(self, container: dict[str, Any]) -> str:
+        """Return the log of a capsule's container, which Zun does not show."""
+        return str(node.api(stack()).logs(node.CONTEXT, stack().host,
+                                          container['uuid']))
+
     def wait_status(self, container: Any, status: str) -> Any:
         return wait_until(
             f'{container.name} is {status}',

@@ -31,27 +31,6 @@ def template(name, image=base.IMAGE):
 
 class CapsuleAloneTest(base.AloneTestCase):
 
-    def create_capsule(self, status='Running', **arguments):
-        capsules = base.zun().capsules
-        capsule = capsules.create(template=template(self.name(), **arguments))
-        self.addCleanup(self.remove_capsule, capsule.uuid)
-
-        def ended():
-            found = capsules.get(capsule.uuid)
-            return found.status in ('Running', 'Error') and found
-
-        found = base.wait_until('the capsule has started', ended)
-        self.assertEqual(status, found.status,
-                         getattr(found, 'status_reason', None))
-        return found
-
-    def remove_capsule(self, uuid):
-        capsules = base.zun().capsules
-        if any(c.uuid == uuid for c in capsules.list()):
-            capsules.delete(uuid)
-        base.wait_until('the capsule is gone', lambda: not any(
-            c.uuid == uuid for c in capsules.list()))
-
     def test_init_containers_and_a_restart(self):
         wanted = template(self.name())
         spec = wanted['spec']
@@ -61,13 +40,9 @@ class CapsuleAloneTest(base.AloneTestCase):
         spec['containers'] = [
             {**shell, 'args': ['sleep 1000']},
             {**shell, 'args': ['sleep 2; exit 3']}]
-        capsules = base.zun().capsules
-        capsule = capsules.create(template=wanted)
-        self.addCleanup(self.remove_capsule, capsule.uuid)
-        found = base.wait_until('it runs', lambda: (
-            one := capsules.get(capsule.uuid)).status == 'Running' and one)
+        capsule = self.create_capsule(wanted)
         self.assertEqual(['Stopped'] * 2, [
-            c['status'] for c in found.init_containers])
+            c['status'] for c in capsule.init_containers])
         pod = node.api(base.stack())
         ids = {c['container_id'] for c in self.members(pod, capsule)}
         base.wait_until('two restarts', lambda: len(
@@ -80,18 +55,14 @@ class CapsuleAloneTest(base.AloneTestCase):
 
     def test_two_containers_share_one_vm(self):
         before = self.look()
-        capsule = self.create_capsule()
+        capsule = self.create_capsule(template(self.name()))
         self.assertEqual(2, len(capsule.containers))
         more = self.look().beyond(before)
         self.assertEqual(1, len([process for process in more['processes']
                                  if 'qemu' in process]))
         self.assertEqual(1, len(more['neutron_ports']))
-        # Zun shows no log of a capsule's containers; kata-compute has them
-        api = base.node.api(base.stack())
         logs = [base.wait_until('all of the log', lambda c=container: (
-            len(log := api.logs(
-                base.node.CONTEXT, base.stack().host, c['uuid'], True, True,
-                False, None, None).split()) == 3 and log))
+            len(log := self.capsule_log(c).split()) == 3 and log))
             for container in capsule.containers]
         boot_ids = {log[1] for log in logs}
         self.assertEqual(1, len(boot_ids), logs)
@@ -103,7 +74,7 @@ class CapsuleAloneTest(base.AloneTestCase):
     def test_an_image_that_does_not_exist(self):
         before = self.look()
         image = f'{base.stack().registry}/no-such-image:1'
-        capsule = self.create_capsule('Error', image=image)
+        capsule = self.create_capsule(template(self.name(), image), 'Error')
         self.assertIn(image, capsule.status_reason)
         self.remove_capsule(capsule.uuid)
         self.assert_nothing_left(before)

@@ -121,31 +121,17 @@ class GlanceTest(GlanceTestCase):
 
     def test_capsule(self):
         image = self.upload(self.layout('capsule'))
-        capsules = base.zun().capsules
-        capsule = capsules.create(template={
+        capsule = self.create_capsule({
             'capsuleVersion': 'beta', 'kind': 'capsule',
             'metadata': {'name': self.name(), 'annotations': {
                 'kata-openstack.io/image-driver': 'glance'}},
             'spec': {'containers': [{
                 'image': image.name, 'command': ['sh'],
                 'args': ['-c', 'echo $VERSION; sleep 3600']}]}})
-        self.addCleanup(self.remove_capsule, capsule.uuid)
-        base.wait_until('the capsule has started', lambda: capsules.get(
-            capsule.uuid).status in ('Running', 'Error'))
-        found = capsules.get(capsule.uuid)
-        self.assertEqual('Running', found.status, found.status_reason)
-        (container,) = found.containers
+        (container,) = capsule.containers
         self.assertEqual('capsule', base.wait_until(
-            'the container has said its version', lambda: base.node.api(
-                base.stack()).logs(
-                    base.node.CONTEXT, base.stack().host,
-                    container['uuid']).strip()))
-
-    def remove_capsule(self, uuid):
-        capsules = base.zun().capsules
-        capsules.delete(uuid)
-        base.wait_until('the capsule is gone', lambda: not any(
-            c.uuid == uuid for c in capsules.list()))
+            'the container has said its version',
+            lambda: self.capsule_log(container).strip()))
 
     def test_image_pull(self):
         image = self.upload(self.layout('pulled'))

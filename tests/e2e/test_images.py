@@ -82,29 +82,17 @@ class DigestTest(DigestTestCase):
         self.wait_status(container, 'Running')
 
     def test_capsule(self):
-        capsules = base.zun().capsules
-        capsule = capsules.create(template={
+        capsule = self.create_capsule({
             'capsuleVersion': 'beta', 'kind': 'capsule',
             'metadata': {'name': self.name()},
             'spec': {'containers': [{
                 'image': f'{self.image}@{self.digests["first"]}',
                 'command': ['sh'],
                 'args': ['-c', 'echo $VERSION; sleep 3600']}]}})
-        self.addCleanup(self.remove_capsule, capsule.uuid)
-        base.wait_until('the capsule has started', lambda: capsules.get(
-            capsule.uuid).status in ('Running', 'Error'))
-        (container,) = capsules.get(capsule.uuid).containers
+        (container,) = capsule.containers
         self.assertEqual('first', base.wait_until(
-            'the container has said its version', lambda: base.node.api(
-                base.stack()).logs(
-                    base.node.CONTEXT, base.stack().host,
-                    container['uuid']).strip()))
-
-    def remove_capsule(self, uuid):
-        capsules = base.zun().capsules
-        capsules.delete(uuid)
-        base.wait_until('the capsule is gone', lambda: not any(
-            c.uuid == uuid for c in capsules.list()))
+            'the container has said its version',
+            lambda: self.capsule_log(container).strip()))
 
     def test_image_ids(self):
         """They would lead to the images of all projects."""
