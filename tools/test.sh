@@ -66,6 +66,22 @@ count() {
     SKIPPED=$((SKIPPED + skipped))
 }
 
+# fail WORDS...: count one failure that no test can report
+fail() {
+    echo "FAILED: $*" | tee -a "$KATA_TEST_FAILURES"
+    FAILED=$((FAILED + 1))
+}
+
+# failures FILE: keep for the end what a run printed about its failures. CI and
+# people see the end first.
+failures() {
+    grep -E '\.\.\. FAILED$' "$1" >>"$KATA_TEST_FAILURES" || true
+    awk '
+        /^Failed [0-9]+ tests - output below:/ { shown = 1; next }
+        /^======$/ { shown = 0 }
+        shown && !/^=*$/' "$1" | tail -n 150 >>"$KATA_TEST_FAILURES"
+}
+
 # stestr_run TIER ARGUMENT...: run and count; a run that died counts as one
 # failure, because no test could say so.
 stestr_run() {
@@ -82,9 +98,10 @@ stestr_run() {
             "$VENV/bin/stestr" run "$@"
     ) 2>&1 | tee "$output" || status=$?
     count "$output"
+    failures "$output"
     rm -f "$output"
     if [[ $status -ne 0 && $FAILED -eq $before ]]; then
-        FAILED=$((FAILED + 1))
+        fail "stestr of tier $tier ended with $status"
     fi
 }
 
@@ -119,10 +136,7 @@ check() {
     local name=$1
     shift
     say "$name"
-    (cd "$REPOSITORY" && "$@") || {
-        echo "$name: FAILED"
-        FAILED=$((FAILED + 1))
-    }
+    (cd "$REPOSITORY" && "$@") || fail "$name"
 }
 
 # run_tier NAME NUMBER OF REGEX...: run a tier; say when it begins and ends
@@ -193,7 +207,7 @@ run_e2e() {
     # the namespace has no way out
     if ! "$REPOSITORY/tools/quickstart.sh" --state-dir "$KATA_E2E_STATE" \
         prepare; then
-        FAILED=$((FAILED + 1))
+        fail "quickstart.sh prepare"
         return
     fi
     counts=$(mktemp)
@@ -203,7 +217,7 @@ run_e2e() {
         FAILED=$((FAILED + failed))
         SKIPPED=$((SKIPPED + skipped))
     else
-        FAILED=$((FAILED + 1))
+        fail "tests of tier e2e: they gave no result"
     fi
     rm -f "$counts"
 }
@@ -228,7 +242,7 @@ e2e_in_namespace() {
         fi
     else
         tail -n 40 "$KATA_E2E_STATE"/logs/*-compute.log || true
-        FAILED=$((FAILED + 1))
+        fail "quickstart.sh"
     fi
 }
 
@@ -243,8 +257,9 @@ run_distribution() {
         FAILED=$((FAILED + failed))
         SKIPPED=$((SKIPPED + skipped))
     else
-        FAILED=$((FAILED + 1))
+        fail "tests of tier distribution: they gave no result"
     fi
+    failures "$output"
     rm -f "$output"
 }
 
@@ -253,6 +268,10 @@ summary() {
     if [[ -n ${KATA_TEST_COUNTS:-} ]]; then
         echo "$PASSED $FAILED $SKIPPED" >"$KATA_TEST_COUNTS"
     else
+        if [[ -s $KATA_TEST_FAILURES ]]; then
+            say "what failed:"
+            cat "$KATA_TEST_FAILURES"
+        fi
         echo "$line"
     fi
     [[ $FAILED -eq 0 ]]
@@ -301,6 +320,7 @@ fi
 state=''
 logs=$(mktemp -d)
 trap finish EXIT
+export KATA_TEST_FAILURES=$logs/failures
 if [[ $tier != unit || $EUID -eq 0 ]]; then
     packages=(quickstart test)
     if [[ $tier == distribution || $tier == all ]]; then
