@@ -167,8 +167,9 @@ class ContainerStatus(schema.Data):
     ``state``: created, running, paused, exited or unknown. Times: Unix seconds.
     ``reason`` and ``message`` come from the runtime and explain an exit;
     ``reason`` is for example ``OOMKilled``, ``Error``, ``Completed`` or
-    ``StartError``. ``health``: of a running container with a health check:
-    ``starting``, ``healthy``, or ``unhealthy`` with the failures in a row.
+    ``StartError``. ``health``, of a running container with a health check, is
+    ``health: starting``, ``healthy`` or ``unhealthy``; the last two may end
+    with the failures in a row, for example ``unhealthy, 3 failed``.
     """
 
     uuid: str

@@ -29,7 +29,8 @@ _TIME = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z')
 def checked(outcome: Any, container_uuid: str) -> dict[str, Any]:
     """Return name, size, mode, mtime and linkTarget; {} of a copy inwards.
 
-    :raises InvalidInput, Conflict: the user can correct what is wrong.
+    :raises InvalidInput, Conflict: the request is wrong, and the user
+        can correct it.
     :raises RuntimeFailed: it failed in another way, or tells nonsense.
     """
     told = outcome if isinstance(outcome, dict) else {}

@@ -53,26 +53,25 @@ class Idle:
         The caller holds the lock of the pod: a start mounts the same files.
 
         :returns: the outcome, as the child tells it.
-        :raises Conflict: another container of the pod runs, or somebody
-            waits for the lock.
+        :raises Conflict: another container of the pod runs, or another
+            operation waits for the pod.
         :raises Unsupported: the host must not mount these files.
         :raises RuntimeFailed, NodeBusy, NotEnoughDisk:
         """
         current = self._settled(container)
         spec = self._native.spec(current.id)
         folders = volumes.folders(self._native, current.id)
-        readonly = {volumes.normalise(mount['destination'])
-                    for mount in spec.get('mounts') or ()
-                    if 'ro' in (mount.get('options') or ())}
-        points = {volumes.normalise(mount['destination'])
+        mounts = {volumes.normalise(mount['destination']):
+                  mount.get('options') or ()
                   for mount in spec.get('mounts') or ()}
         return self._child({
             'order': order._asdict(),
             'root': self._root(current.id),
-            'volumes': [(path, folders[path], path in readonly)
+            'volumes': [(path, folders[path],
+                         'ro' in mounts.get(path, ()))
                         for path in sorted(folders)],
-            'mounts': sorted(points),
-            'hidden': sorted(points - folders.keys()),
+            'mounts': sorted(mounts),
+            'hidden': sorted(mounts.keys() - folders.keys()),
             'point': str(self._spools.folder()),
             'readonly': bool((spec.get('root') or {}).get('readonly')),
             'seconds': seconds, 'parent': os.getpid()}, order.put, archive,

@@ -30,7 +30,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def awaited(self, pod_uuid: str) -> Iterator[None]:
-        """End the copies that hold a pod, because somebody waits for it."""
+        """End copies that hold the pod, while the caller waits for it."""
         with self._lock:
             self._awaited[pod_uuid] += 1
         try:

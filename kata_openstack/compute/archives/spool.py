@@ -145,7 +145,7 @@ class Spools:
             self._drop(ident)
 
     def expire(self) -> None:
-        """Remove the spools that nobody has used for some time."""
+        """Remove each spool that had no request for _IDLE_SECONDS."""
         oldest = time.monotonic() - _IDLE_SECONDS
         with self._lock:
             for spool in list(self._spools.values()):

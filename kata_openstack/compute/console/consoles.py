@@ -130,7 +130,8 @@ class Consoles:
                ) -> dict[str, str]:
         """Prepare a terminal of a container's first process.
 
-        :returns: {'url'}, which whoever knows it can use
+        :returns: {'url'}. It is secret: everybody who knows it can use
+            the terminal.
         :raises Conflict: the container does not run.
         """
         url = self._base()
@@ -146,7 +147,8 @@ class Consoles:
                     ) -> dict[str, str]:
         """Prepare a command. Nothing runs before its user connects.
 
-        :returns: {'exec_id', 'url'}: whoever knows both can run it, once
+        :returns: {'exec_id', 'url'}. They are secret: everybody who knows
+            both can run the command, once.
         :raises Conflict: the container does not run, or is paused.
         :raises InvalidInput: the command is empty or too long.
         """

@@ -31,18 +31,19 @@ from kata_openstack.compute.console import frames
 from kata_openstack import exception
 from kata_openstack.runtime.containerd import processes
 
-# Seconds for a process to end after its terminal has hung up
 LOG = logging.getLogger(__name__)
 
+# Seconds for a process to end after its terminal has hung up, and after
+# SIGKILL
 _HANG_UP = 5.0
 _KILL = 30.0
 # A file in the folder of a process that outlives its user
 _DETACHED = 'detached'
 # Processes without a user, of each container
 _DETACHED_PER_CONTAINER = 16
-# Seconds after each read of output that nobody sees: at most 256 KiB/s, and
-# few wake-ups if it comes in small pieces. The process waits when it writes
-# more.
+# Seconds after each read of output that nobody sees. So at most 256 KiB/s are
+# read, and output in small pieces causes few wake-ups. A process that writes
+# more waits.
 _DISCARD_PAUSE = frames.CHUNK / (256 * 1024)
 
 

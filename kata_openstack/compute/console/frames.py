@@ -42,9 +42,10 @@ def accepted(request: heads.Request) -> list[tuple[str, str]]:
 
 async def close(reader: asyncio.StreamReader,
                 writer: asyncio.StreamWriter) -> None:
-    """Send what is left, and close the connection; wait a little.
+    """Send what is left, then close the connection.
 
-    A connection that is closed with unread input loses its last output, too.
+    Waits up to _LINGER for the other side to close: a connection that is
+    closed with unread input loses its last output, too.
     """
     try:
         async with asyncio.timeout(_LINGER):

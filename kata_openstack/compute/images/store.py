@@ -155,8 +155,8 @@ class Images:
 
         image_id = self._rights.bind(
             project, name.repository,
-            lambda: self._join((str(name), file is None), work), lambda image_id: None,
-            answers=glance_imports.ANSWERS)
+            lambda: self._join((str(name), file is None), work),
+            lambda image_id: None, answers=glance_imports.ANSWERS)
         return _details(self._status(image_id, name), name)
 
     def _import(self, name: image_names.Name, image_uuid: str, file: str,

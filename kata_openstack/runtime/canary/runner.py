@@ -13,8 +13,9 @@
 
 The sandbox asks for the host's network namespace, so that containerd does
 not call CNI. An annotation tells our shim that this VM has no network
-(upstream Kata uses a network namespace without devices). The sandbox has the size of a small pod:
-without a size, upstream uses its default, which a small node may not have.
+(upstream Kata uses a network namespace without devices). The sandbox has the
+size of a small pod: without a size, upstream uses its default, which a small
+node may not have.
 """
 
 from collections.abc import Callable

@@ -297,8 +297,9 @@ class CriClient:
         :returns: the image's id
         """
         return self._call(
-            watched(self._pulls.PullImage, watch), pb.PullImageRequest(image=pb.ImageSpec(image=reference),
-                                      auth=auth),
+            watched(self._pulls.PullImage, watch),
+            pb.PullImageRequest(image=pb.ImageSpec(image=reference),
+                                auth=auth),
             kind='Image', ident=reference,
             timeout=self._conf.pull_timeout).image_ref
 

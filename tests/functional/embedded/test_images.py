@@ -24,7 +24,8 @@ class TestImages(base.EmbeddedTestCase):
         container = self.client.create_container(pod.id, pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name='own'),
             image=pb.ImageSpec(image=image), command=command,
-            log_path=f'{image.rpartition(":")[2]}.log', linux=pb.LinuxContainerConfig()), pod.config)
+            log_path=f'{image.rpartition(":")[2]}.log',
+            linux=pb.LinuxContainerConfig()), pod.config)
         self.client.start_container(container)
         return container
 

@@ -18,6 +18,7 @@ import os
 import signal
 from typing import Any
 
+from kata_openstack.runtime.embedded.shim import agent_errors
 from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import log
 from kata_openstack.runtime.embedded.shim import metrics
@@ -98,13 +99,8 @@ class TaskService:
         return container
 
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
-        try:
+        with agent_errors.passed_on(self._pod):
             return await self._pod.agent.call(method, **arguments)
-        except agent_channel.AgentGone as e:
-            raise ttrpc.RpcError(ttrpc.UNAVAILABLE,
-                                 self._pod.lost or str(e)) from e
-        except agent_channel.AgentError as e:
-            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
 
     @property
     def _pid(self) -> int:

@@ -62,7 +62,8 @@ class RightsTest(RightsTestCase):
         self.assertTrue(self.may(None))
 
     def test_bound_to_who_pulled_it(self):
-        self.assertEqual(ID, self.rights.bind('a', REPOSITORY, self.appear, self.prove))
+        self.assertEqual(ID, self.rights.bind('a', REPOSITORY, self.appear,
+                                              self.prove))
         self.assertTrue(self.may('a'))
         for other in ('b', '', None, '-'):
             self.assertFalse(self.may(other))

@@ -18,13 +18,12 @@ socket, which only root can open. Arguments and answers are JSON objects.
 
 from collections.abc import Awaitable
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import functools
 import json
 from typing import Any
 from typing import Final
 
+from kata_openstack.runtime.embedded.shim import agent_errors
 from kata_openstack.runtime.embedded.shim.control import transfers
 from kata_openstack.runtime.embedded.shim import guest_process
 from kata_openstack.runtime.embedded.shim import sandbox
@@ -82,7 +81,7 @@ class GuestService:
     async def _open(self, archives: transfers.Transfers, container: str,
                     order: dict[str, Any]) -> dict[str, Any]:
         self._running(container)
-        with self._agents_errors():
+        with agent_errors.passed_on(self._pod):
             return await archives.open(container, order)
 
     async def _processes(self, container: str) -> dict[str, Any]:
@@ -108,18 +107,8 @@ class GuestService:
         return {'processes': processes[:_MAX_PROCESSES]}
 
     async def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
-        with self._agents_errors():
+        with agent_errors.passed_on(self._pod):
             return await self._pod.agent.call(method, **arguments)
-
-    @contextlib.contextmanager
-    def _agents_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except agent_channel.AgentGone as e:
-            raise ttrpc.RpcError(ttrpc.UNAVAILABLE,
-                                 self._pod.lost or str(e)) from e
-        except agent_channel.AgentError as e:
-            raise ttrpc.RpcError(ttrpc.UNKNOWN, str(e)) from e
 
 
 def _checked(raw: Any) -> list[dict[str, Any]]:

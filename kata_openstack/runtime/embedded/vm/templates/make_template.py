@@ -100,8 +100,9 @@ def _boot_and_save(wanted: template.Template) -> None:
                 asyncio.run(_make(wanted, partial, folder))
             except (OSError, TimeoutError, launch.LaunchFailed,
                     qmp.QmpError, agent_channel.AgentError) as e:
-                why = f'{e or type(e).__name__} {agent_channel.last_words(log)}'.strip()
-                raise template.NotMade(why) from e
+                words = agent_channel.last_words(log)
+                raise template.NotMade(
+                    f'{e or type(e).__name__} {words}'.strip()) from e
         former = wanted.folder + template.FORMER
         with contextlib.suppress(FileNotFoundError):
             os.rename(wanted.folder, former)
