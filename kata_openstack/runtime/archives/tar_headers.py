@@ -41,7 +41,15 @@ _SUM = slice(148, 156)
 _POSIX, _GNU = b'ustar\x0000', b'ustar  \0'
 _KEPT = (b'path', b'linkpath', b'size', b'uid', b'gid', b'mtime')
 _LARGEST = 1 << 62
+_COMPRESSIONS = {b'\x1f\x8b': 'gzip', b'BZh': 'bzip2',
+                 b'\xfd7zXZ\0': 'xz', b'\x28\xb5\x2f\xfd': 'zstd'}
 _MAKE_ANEW = 'Make the archive again, and check it with tar -t.'
+
+
+def compression(start: bytes) -> str:
+    """Return how a file is compressed, '' if it is not, by its first bytes."""
+    return next((name for magic, name in _COMPRESSIONS.items()
+                 if start.startswith(magic)), '')
 
 
 class Entry:

@@ -27,8 +27,6 @@ _MAX_EXTENDED = 1024 * 1024  # bytes of an extended header, as in Go
 _MAX_IN_A_ROW = 16  # extended headers of one entry
 # what xz -9 needs, twice
 _XZ_MEMORY = 128 * 1024 * 1024
-_MAGIC = {b'\x1f\x8b': 'gzip', b'BZh': 'bzip2', b'\xfd7zXZ\0': 'xz',
-          b'\x28\xb5\x2f\xfd': 'zstd'}
 
 
 class _Gzip:
@@ -70,8 +68,7 @@ class Source:
         head = b''
         while len(head) < 6 and (more := os.read(fd, _CHUNK)):
             head += more
-        self._kind = next((kind for magic, kind in _MAGIC.items()
-                           if head.startswith(magic)), '')
+        self._kind = tar_headers.compression(head)
         if self._kind == 'zstd':
             raise archive_error.ArchiveError(
                 archive_error.ARCHIVE, 'data', 'it is compressed with zstd',
@@ -124,8 +121,7 @@ class Source:
             # such a file may have several streams one after the other
             self._pending = self._inner.unused_data + self._pending
             rest = self._raw()
-            magic = next(m for m, k in _MAGIC.items() if k == self._kind)
-            if not rest.startswith(magic):
+            if tar_headers.compression(rest) != self._kind:
                 self._ended = True
                 return b''
             self._pending = rest

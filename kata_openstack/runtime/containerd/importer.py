@@ -20,6 +20,7 @@ created from it.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import hashlib
@@ -78,10 +79,27 @@ class _Blob:
     def digest(self) -> str:
         return f'sha256:{hashlib.sha256(self.data).hexdigest()}'
 
-    def descriptor(self) -> dict[str, Any]:
-        """Return the descriptor for a manifest."""
-        return {'mediaType': self.media_type, 'digest': self.digest,
-                'size': len(self.data)}
+    def descriptor(self) -> types_pb2.Descriptor:
+        return types_pb2.Descriptor(
+            media_type=self.media_type, digest=self.digest,
+            size=len(self.data))
+
+
+def manifest_of(blobs: Sequence[types_pb2.Descriptor]
+                ) -> tuple[bytes, dict[str, str]]:
+    """Make the manifest of an image.
+
+    :param blobs: the configuration, then the layers.
+    :returns: the manifest, and labels for it, which keep the blobs from the
+        garbage collector.
+    """
+    config, *layers = (
+        {'mediaType': blob.media_type, 'digest': blob.digest,
+         'size': blob.size} for blob in blobs)
+    return (json.dumps({'schemaVersion': 2, 'mediaType': MANIFEST,
+                        'config': config, 'layers': layers}).encode(),
+            {f'containerd.io/gc.ref.content.{n}': blob.digest
+             for n, blob in enumerate(blobs)})
 
 
 class Importer:
@@ -103,12 +121,8 @@ class Importer:
             return
         children = [_Blob(CONFIG, image.config),
                     *(_Blob(LAYER, layer) for layer in image.layers)]
-        manifest = _Blob(MANIFEST, json.dumps({
-            'schemaVersion': 2, 'mediaType': MANIFEST,
-            'config': children[0].descriptor(),
-            'layers': [blob.descriptor() for blob in children[1:]],
-        }).encode(), {f'containerd.io/gc.ref.content.{n}': blob.digest
-                      for n, blob in enumerate(children)})
+        manifest = _Blob(MANIFEST, *manifest_of(
+            [blob.descriptor() for blob in children]))
         with self.lease() as lease:
             for blob in (*children, manifest):
                 self._write(blob, lease)

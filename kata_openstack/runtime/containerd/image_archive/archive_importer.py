@@ -22,7 +22,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import hashlib
-import json
 import time
 from typing import Any
 
@@ -228,14 +227,8 @@ class _Import:
         """
         config = self._small(importer.CONFIG, image.config, {
             f'containerd.io/gc.ref.snapshot.{self._snapshotter}': chain})
-        children = [config, *layers]
         manifest = self._small(
-            importer.MANIFEST, json.dumps({
-                'schemaVersion': 2, 'mediaType': importer.MANIFEST,
-                'config': _json(config),
-                'layers': [_json(layer) for layer in layers]}).encode(),
-            {f'containerd.io/gc.ref.content.{n}': blob.digest
-             for n, blob in enumerate(children)})
+            importer.MANIFEST, *importer.manifest_of([config, *layers]))
         return config, manifest
 
     def _small(self, kind: str, data: bytes, labels: dict[str, str]
@@ -258,8 +251,3 @@ def chain_id(parent: str, diff_id: str) -> str:
         return diff_id
     both = hashlib.sha256(f'{parent} {diff_id}'.encode())
     return f'sha256:{both.hexdigest()}'
-
-
-def _json(blob: types_pb2.Descriptor) -> dict[str, str | int]:
-    return {'mediaType': blob.media_type, 'digest': blob.digest,
-            'size': blob.size}

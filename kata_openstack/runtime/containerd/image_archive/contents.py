@@ -28,6 +28,7 @@ from typing import Any
 
 from oslo_utils import units
 
+from kata_openstack.runtime.archives import tar_headers
 from kata_openstack.runtime.containerd.image_archive import tar_index
 
 NotAnImage = tar_index.NotAnImage
@@ -44,7 +45,7 @@ _INDEXES = ('application/vnd.oci.image.index.v1+json',
 _LAYER_TYPE = re.compile(r'application/vnd\.(?:oci\.image\.layer\.v1\.tar|'
                          r'docker\.image\.rootfs\.diff\.tar)'
                          r'(?:[.+](?:gzip|zstd))?')
-_COMPRESSIONS = {b'\x1f\x8b': 'gzip', b'\x28\xb5\x2f\xfd': 'zstd'}
+_COMPRESSIONS = ('gzip', 'zstd')  # of layers
 _ARCHITECTURES = {'x86_64': 'amd64', 'aarch64': 'arm64'}
 
 
@@ -194,8 +195,9 @@ def _blob(archive: tar_index.TarIndex, descriptor: Mapping[str, Any],
 def _layer(archive: tar_index.TarIndex, member: tar_index.Member,
            diff_id: str, digest: str) -> Layer:
     start = archive.start(member, 8)
-    compression = next((name for magic, name in _COMPRESSIONS.items()
-                        if start.startswith(magic)), '')
+    compression = tar_headers.compression(start)
+    if compression not in _COMPRESSIONS:
+        compression = ''
     if not member.size:
         raise NotAnImage('a layer is empty')
     if not compression:

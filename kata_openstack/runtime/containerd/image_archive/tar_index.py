@@ -31,14 +31,7 @@ _MOST_MEMBERS = 8192
 _MOST_LINKS = 8
 _LONGEST_HEADER = 64 * units.Ki  # of one with a long name or with attributes
 
-_NOT_TAR = 'it is not a tar file'
-_OTHERS = {
-    b'QFI\xfb': 'it is a disk image (qcow2)',
-    b'\x1f\x8b': 'it is compressed as a whole (gzip)',
-    b'\x28\xb5\x2f\xfd': 'it is compressed as a whole (zstd)',
-    b'\xfd7zX': 'it is compressed as a whole (xz)',
-    b'BZh': 'it is compressed as a whole (bzip2)',
-}
+_QCOW2 = b'QFI\xfb'
 
 
 class NotAnImage(Exception):
@@ -179,8 +172,12 @@ class TarIndex:
 
     def _other_format(self) -> str:
         start = os.pread(self._descriptor, 8, 0)
-        return next((why for magic, why in _OTHERS.items()
-                     if start.startswith(magic)), _NOT_TAR)
+        if start.startswith(_QCOW2):
+            return 'it is a disk image (qcow2)'
+        compression = tar_headers.compression(start)
+        if compression:
+            return f'it is compressed as a whole ({compression})'
+        return 'it is not a tar file'
 
 
 def _text(name: bytes) -> str:
