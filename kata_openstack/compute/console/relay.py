@@ -43,7 +43,7 @@ class Target(Protocol):
     async def send(self, data: bytes) -> None:
         """Pass input on.
 
-        :raises OSError: there is nobody to read it.
+        :raises OSError: nobody reads the input any more.
         """
 
 

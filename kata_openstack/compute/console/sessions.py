@@ -23,7 +23,7 @@ import time
 from typing import Any
 
 _BYTES = 32  # of a secret
-# Sessions that nobody uses yet; beyond this, drop the oldest
+# Sessions that no user has opened yet. If there are more, the oldest goes.
 _PENDING = 1024
 _PENDING_PER_CONTAINER = 16
 # Sessions in use

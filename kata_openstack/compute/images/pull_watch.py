@@ -48,7 +48,7 @@ class PullWatch:
         """Make room before a pull, and watch it.
 
         :param what: what takes the space, for the error
-        :param size: of what it will surely take, in bytes
+        :param size: bytes that the pull takes at least
         :returns: a function to call again and again during the pull. It
             raises NotEnoughDisk if the pull must end.
         :raises NotEnoughDisk: there is no room

@@ -111,7 +111,8 @@ def _together(amounts: Sequence[tuple[bool, Any]]) -> Any:
 
     As in Kubernetes, each init container runs alone, before the others.
 
-    :param amounts: whether it is an init container, and what it needs
+    :param amounts: of each container, whether it is an init container,
+        and how much it needs
     """
     return max([sum(amount for init, amount in amounts if not init),
                 *(amount for _, amount in amounts)])

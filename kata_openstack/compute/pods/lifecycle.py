@@ -330,8 +330,8 @@ class Pods:
         :returns: False while CRI still believes that it runs, another
             operation has the pod, or the VM may be dead; ask again.
         """
-        # An operation may take long: an init container of a tenant decides
-        # how long a start takes. The next comparison frees what is left.
+        # Do not wait for another operation: a start may take as long as a
+        # tenant's init container runs. The next comparison frees the VM.
         try:
             with self.lock(pod_uuid, blocking=False):
                 return self._free_if_ended(pod_uuid, container_id, patient)
